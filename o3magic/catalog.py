@@ -1,0 +1,209 @@
+"""Model cards: what a model can do, what it costs and when it goes. A model is data, never code.
+
+The built-in cards are `models.toml` beside this file, with the source and date of each figure.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
+from functools import cached_property
+from importlib.resources import files
+from typing import Any
+
+from o3magic.errors import BadOption, did_you_mean
+from o3magic.events import Usage
+
+SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+NANO_PER_USD_PER_MILLION = 1000  # 1 USD per million tokens is 1,000 nano-dollars a token
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """US dollars per million tokens; None where none is published."""
+
+    input: Decimal
+    output: Decimal
+    cached: Decimal | None = None
+    cache_write: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One tier's rates, from `since` on; `long` holds for a whole request above `long_above`."""
+
+    rates: Rates
+    tier: str = "default"
+    since: date | None = None
+    source: str = ""
+    long: Rates | None = None
+    long_above_tokens: int | None = None
+
+    def nano_usd(self, usage: Usage, *, writes_cost: bool = False) -> int | None:
+        """What `usage` costs in nano-dollars, rounded half up, or None where that is not known.
+
+        writes_cost: the model charges for cache writes, so a tier without their rate is unknown.
+        """
+        if usage.input_tokens is None or usage.output_tokens is None:
+            return None
+        is_long = self.long_above_tokens is not None and usage.input_tokens > self.long_above_tokens
+        rates = self.long if is_long and self.long is not None else self.rates
+        cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
+        if written and writes_cost and rates.cache_write is None:
+            return None
+        fresh = max(usage.input_tokens - cached - written, 0)
+        usd_per_million = (
+            fresh * rates.input
+            + cached * (rates.input if rates.cached is None else rates.cached)
+            + written * (rates.input if rates.cache_write is None else rates.cache_write)
+            + usage.output_tokens * rates.output
+        )
+        nano = usd_per_million * NANO_PER_USD_PER_MILLION
+        return int(nano.to_integral_value(rounding=ROUND_HALF_UP))
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of one model; empty or None where nothing is."""
+
+    id: str
+    snapshot: str = ""
+    aliases: tuple[str, ...] = ()
+    window_tokens: int | None = None
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
+    efforts: tuple[str, ...] | None = None
+    default_effort: str | None = None
+    abilities: frozenset[str] = frozenset({"stream", "developer", "schema", "tools", "summary"})
+    endpoints: tuple[str, ...] = ("responses", "chat")
+    plain_by_default: bool = False
+    chat_tools_effort: str | None = None
+    shutdown: date | None = None
+    replacement: str | None = None
+    also_suggested: tuple[str, ...] = ()
+    prices: tuple[Price, ...] = ()
+
+    def price(self, on: date, tier: str = "default") -> Price | None:
+        """The price of `tier` on that day, or None where it is not known."""
+        # The service answers "default" or nothing for its standard tier, "fast" for priority.
+        tier = {"": "default", "auto": "default", "standard": "default", "fast": "priority"}.get(
+            tier, tier
+        )
+        known = [p for p in self.prices if p.tier == tier and (p.since is None or p.since <= on)]
+        return max(known, key=lambda p: p.since or date.min, default=None)
+
+    def nano_usd(self, usage: Usage, on: date, tier: str = "default") -> int | None:
+        """What `usage` cost on that day in nano-dollars, or None where that is not known."""
+        price = self.price(on, tier)
+        return price.nano_usd(usage, writes_cost=self.writes_cost) if price else None
+
+    @cached_property
+    def writes_cost(self) -> bool:
+        """Whether some tier charges for cache writes."""
+        return any(p.rates.cache_write is not None for p in self.prices)
+
+    def retired(self, on: date) -> bool:
+        """Whether its announced shutdown date has come."""
+        return self.shutdown is not None and self.shutdown <= on
+
+    @property
+    def replacements(self) -> tuple[str, ...]:
+        """What to use instead, the provider's own word first."""
+        own = (self.replacement,) if self.replacement else ()
+        return own + self.also_suggested
+
+
+class Catalog:
+    """The cards by name, with the user's own laid over the built-in ones."""
+
+    def __init__(self, cards: Iterable[Card]) -> None:
+        self.cards = tuple(cards)
+        self._by_name: dict[str, Card] = {}
+        for card in self.cards:
+            for name in (card.id, card.snapshot, *card.aliases):
+                if name:
+                    self._by_name[name] = card
+
+    @classmethod
+    def built_in(cls, own: Mapping[str, Mapping[str, Any]] | None = None) -> Catalog:
+        """The cards of `models.toml`, then `own` ({name: fields}, as in the user's file).
+
+        An own card may name only what differs; `like = "o3-mini"` starts from another card.
+        Raises BadOption for a field that no card has.
+        """
+        text = files("o3magic").joinpath("models.toml").read_text(encoding="utf-8")
+        cards = {row["id"]: card_of(row) for row in tomllib.loads(text)["model"]}
+        for name, row in (own or {}).items():
+            base = cards.get(row.get("like", name), Card(name))
+            cards[name] = own_card(name, dict(row), base)
+        return cls(cards.values())
+
+    def find(self, model: str) -> Card | None:
+        """The card of a model by its id, its snapshot or any dated snapshot, or None."""
+        return self._by_name.get(model) or self._by_name.get(SNAPSHOT.sub("", model))
+
+    def card(self, model: str) -> Card:
+        """The card of a model, or for one we do not know a card that refuses nothing."""
+        return self.find(model) or Card(model)
+
+    @property
+    def names(self) -> list[str]:
+        """The ids of all cards, in the file's order."""
+        return [card.id for card in self.cards]
+
+
+def own_card(name: str, row: dict[str, Any], base: Card) -> Card:
+    """A card of the user's own: `base` with what `row` says changed."""
+    row.pop("like", None)
+    known = [*(f.name for f in fields(Card) if f.name not in ("id", "prices")), "price"]
+    for key in row:
+        if key not in known:
+            raise BadOption(
+                f"[models.{name}] has no field {key!r}",
+                hint=did_you_mean(key, known, f"the fields are {', '.join(known)}"),
+            )
+    said = card_of({"id": name, **row})
+    names = {"prices" if key == "price" else key for key in row}
+    return replace(base, id=name, **{key: getattr(said, key) for key in names})
+
+
+def card_of(row: Mapping[str, Any]) -> Card:
+    """A card from one table of the file."""
+    plain = {f.name: row[f.name] for f in fields(Card) if f.name in row}
+    for name in ("aliases", "efforts", "endpoints", "also_suggested"):
+        if name in plain:
+            plain[name] = tuple(plain[name])
+    if "abilities" in plain:
+        plain["abilities"] = frozenset(plain["abilities"])
+    return Card(**plain, prices=tuple(price_of(p) for p in row.get("price", ())))
+
+
+def price_of(row: Mapping[str, Any]) -> Price:
+    """A price from one table of the file."""
+    long = row.get("long_context")
+    return Price(
+        rates=rates_of(row),
+        tier=row.get("tier", "default"),
+        since=row.get("since"),
+        source=row.get("source", ""),
+        long=rates_of(long) if long else None,
+        long_above_tokens=long["above_tokens"] if long else None,
+    )
+
+
+def rates_of(row: Mapping[str, Any]) -> Rates:
+    """Rates from one table of the file."""
+
+    def rate(name: str) -> Decimal | None:
+        return Decimal(str(row[name])) if name in row else None
+
+    return Rates(
+        input=Decimal(str(row["input"])),
+        output=Decimal(str(row["output"])),
+        cached=rate("cached"),
+        cache_write=rate("cache_write"),
+    )

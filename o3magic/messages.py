@@ -1,0 +1,101 @@
+"""What is said: a request and the messages in it, the same for every dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["developer", "user", "assistant", "tool"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Api = Literal["responses", "chat"]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture: `url` is an https address or a `data:` URL."""
+
+    url: str
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call the model asks for; `arguments` is the JSON text as it came, valid or not."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call gave, for the model to read."""
+
+    call_id: str
+    text: str
+
+
+Part = Text | Image | ToolCall | ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn's words of one role."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, role: Role, text: str) -> Message:
+        """A message of words only."""
+        return cls(role, (Text(text),))
+
+    @property
+    def text(self) -> str:
+        """All its words, joined."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSchema:
+    """The JSON Schema an answer must follow; already in the strict subset where `strict`."""
+
+    name: str
+    schema: Mapping[str, Any]
+    strict: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function the model may ask for; `parameters` is a JSON Schema."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    strict: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question, before a dialect puts it into its own words.
+
+    None means: not said, so the model's own default holds and nothing is sent.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    effort: Effort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    max_output_tokens: int | None = None
+    answer_schema: AnswerSchema | None = None
+    tools: tuple[Tool, ...] = ()
+    stream: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)

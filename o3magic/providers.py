@@ -1,0 +1,128 @@
+"""Who can be asked: providers are data, out of `providers.toml` and the user's own file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from importlib.resources import files
+from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import SecretStr
+
+from o3magic.errors import BadOption, did_you_mean
+
+ENDPOINT_PATHS = ("/responses", "/chat/completions", "/models")
+
+
+@dataclass(frozen=True)
+class Provider:
+    """One place that answers.
+
+    auth: `bearer` (Authorization header), `api-key` (Azure's header) or `none`.
+    endpoints: which APIs it has. list_prices: bills by the model cards' prices.
+    local: runs on the user's machine. embedded: the built-in simulator, started when asked for.
+    """
+
+    name: str
+    base_url: str = ""
+    base_url_env: str = ""
+    path: str = ""
+    key_env: str = ""
+    auth: Literal["bearer", "api-key", "none"] = "bearer"
+    endpoints: tuple[str, ...] = ("responses", "chat", "models")
+    list_prices: bool = False
+    local: bool = False
+    embedded: bool = False
+
+    def url(self, path: str) -> str:
+        """The address of an endpoint such as `/responses`, prefix and query of the base kept."""
+        return join_url(self.base_url, path)
+
+    @cached_property
+    def host(self) -> str:
+        """The host a key may be sent to."""
+        return urlsplit(self.base_url).hostname or ""
+
+
+class Providers:
+    """The providers by name, with the user's own laid over the built-in ones."""
+
+    def __init__(
+        self, own: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str]
+    ) -> None:
+        text = files("o3magic").joinpath("providers.toml").read_text(encoding="utf-8")
+        self._tables = tomllib.loads(text)
+        for name, table in own.items():
+            check_fields(name, table)
+            self._tables[name] = {**self._tables.get(name, {}), **table}
+        # Read anew at each question: a key may be set in the notebook, after the session began.
+        self._environment = environment
+
+    def _read(self, name: str) -> Provider:
+        said = dict(self._tables[name])
+        if address := self._environment.get(said.get("base_url_env", "")):
+            said["base_url"] = join_url(address, said.get("path", ""))
+        return Provider(name, **{**said, "endpoints": tuple(said.get("endpoints", ("chat",)))})
+
+    @property
+    def names(self) -> list[str]:
+        """All names."""
+        return list(self._tables)
+
+    @property
+    def local(self) -> list[Provider]:
+        """Those that run on the user's own machine."""
+        return [each for name in self._tables if (each := self._read(name)).local]
+
+    def get(self, name: str) -> Provider:
+        """The provider of that name. Raises BadOption with near names."""
+        if name not in self._tables:
+            hint = did_you_mean(name, self.names, f"one of {', '.join(self.names)}")
+            raise BadOption(f"there is no provider {name!r}", hint=hint)
+        return self._read(name)
+
+    def key(self, provider: Provider) -> SecretStr | None:
+        """The provider's key out of its own environment variable, or None."""
+        key = self._environment.get(provider.key_env, "") if provider.key_env else ""
+        return SecretStr(key.strip()) if key.strip() else None
+
+    def default(self) -> Provider | None:
+        """The one to ask when none is named: OpenAI or Azure, if a key is there; else None."""
+        for name in ("openai", "azure"):
+            provider = self._read(name)
+            if provider.base_url and self.key(provider):
+                return provider
+        return None
+
+
+def check_fields(name: str, table: Mapping[str, Any]) -> None:
+    """Raise BadOption for a field that no provider has."""
+    known = [item.name for item in fields(Provider) if item.name != "name"]
+    for key in table:
+        if key not in known:
+            raise BadOption(
+                f"[providers.{name}] has no field {key!r}",
+                hint=did_you_mean(key, known, f"the fields are {', '.join(known)}"),
+            )
+
+
+def join_url(base: str, path: str) -> str:
+    """`base` with `path` behind it: prefix and query kept, no slash and no `/v1` doubled.
+
+    A base that already ends in the endpoint (`.../v1/responses`) is taken at its prefix.
+    """
+    parts = urlsplit(base.strip())
+    prefix = parts.path.rstrip("/")
+    for known in ENDPOINT_PATHS:
+        prefix = prefix.removesuffix(known)
+    tail = path.strip("/")
+    first = tail.partition("/")[0]
+    if first and prefix.endswith(f"/{tail}"):
+        tail = ""
+    elif first == "v1" and prefix.endswith("/v1"):
+        tail = tail.partition("/")[2]
+    joined = f"{prefix}/{tail}" if tail else prefix
+    return urlunsplit((parts.scheme, parts.netloc, joined, parts.query, ""))
