@@ -1,0 +1,260 @@
+"""A JSON Schema, as pydantic makes it, in OpenAI's strict subset.
+
+In the subset every object is closed and names all its properties as required. So a property that
+may be left out becomes one that may be null (wire/fillers takes these nulls out again), and a map
+with free keys cannot be said at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+from o3magic.errors import NotStrict
+from o3magic.wire import subset
+from o3magic.wire.fillers import nullable, resolved, target
+from o3magic.wire.subset import AZURE, OPENAI, Limits, Node
+
+__all__ = ["AZURE", "OPENAI", "Limits", "strict_schema"]
+
+Schema = Mapping[str, Any]
+_KINDS = {"object", "array", "string", "number", "integer", "boolean", "null"}
+
+
+def strict_schema(schema: Schema, limits: Limits = OPENAI) -> dict[str, Any]:
+    """`schema` in the strict subset: a new dict, the given one is left alone.
+
+    Raises NotStrict where the subset has no words for it or it is larger than `limits`.
+    """
+    maker = _Maker(schema)
+    strict = maker.root()
+    subset.check(strict, limits, maker.refuse)
+    return strict
+
+
+class _Maker:
+    """Makes one document strict; each definition in use is made once, the others are left out."""
+
+    def __init__(self, document: Schema) -> None:
+        self._document = document
+        self._defs: Schema = {**document.get("definitions", {}), **document.get("$defs", {})}
+        self._wanted: dict[str, None] = {}
+        self._inlined: list[str] = []
+        self._tags = set(_tags(document))
+
+    def root(self) -> Node:
+        """The whole schema, its root an object with all definitions in use below it."""
+        top = {k: v for k, v in self._document.items() if k not in ("$defs", "definitions")}
+        flat = self._flat(top, "")
+        self._inlined.clear()
+        if subset.kinds(flat) not in ([], ["object"]) or flat.keys() & {"anyOf", "oneOf", "enum"}:
+            self.refuse("is no object", "", "wrap it in an object with one property")
+        strict = self._node(flat, "")
+        made: Node = {}
+        while waiting := [name for name in self._wanted if name not in made]:
+            for name in waiting:
+                self._inlined = [name]
+                made[name] = self._node(self._defs[name], f"/$defs/{subset.escaped(name)}")
+        return {**strict, "$defs": made} if made else strict
+
+    def refuse(self, what: str, path: str, hint: str) -> NoReturn:
+        """Raise NotStrict about the place at `path`."""
+        raise NotStrict(f"{self._spoken(path)} {what}", path=path, hint=hint)
+
+    def _spoken(self, path: str) -> str:
+        """`path` as its writer would say it: `Invoice.lines[].rates`."""
+        title = self._document.get("title") or self._title(self._document)
+        said = str(title or "the answer")
+        steps = iter(path.split("/")[1:])
+        for step in steps:
+            name = "" if step == "items" else next(steps).replace("~1", "/").replace("~0", "~")
+            if step == "$defs":
+                said = self._title(self._defs[name]) or name
+            elif step == "properties":
+                said += f".{name}"
+            elif step in ("items", "prefixItems"):
+                said += f"[{name}]"
+        return said
+
+    def _title(self, schema: Any) -> str:
+        return str(resolved(schema, self._defs).get("title", ""))
+
+    def _node(self, schema: Any, path: str) -> Node:
+        """The strict node for any schema."""
+        if not isinstance(schema, Mapping) or not schema.keys() & {"$ref", *subset.MEANING}:
+            hint = "say what it is: str, a model, list[str], a union of them"
+            self.refuse("can be anything (Any)", path, hint)
+        for keyword in sorted(subset.REFUSED & schema.keys()):
+            hint = "check it in a validator of the model and leave it out of the schema"
+            self.refuse(f"has `{keyword}`, which a strict schema lacks", path, hint)
+        if "$ref" in schema:
+            return self._reference(schema, path)
+        if "allOf" in schema:
+            return self._all(schema, path)
+        for key in ("oneOf", "anyOf"):
+            if key in schema:
+                return self._union(schema, key, path)
+        if "enum" in schema or "const" in schema:
+            return self._values(schema, path)
+        kinds = subset.kinds(schema)
+        if not {*kinds} <= _KINDS:
+            self.refuse(f"has the type {kinds}", path, "say a JSON type")
+        if len(kinds) != 1:
+            options = {k: v for k, v in schema.items() if k != "type"}
+            options["anyOf"] = [{"type": kind} for kind in kinds]
+            return self._union(options, "anyOf", path)
+        if kinds == ["object"]:
+            return self._object(schema, path)
+        if kinds == ["array"]:
+            return self._array(schema, path)
+        return subset.constrained(kinds[0], schema)
+
+    def _reference(self, schema: Schema, path: str) -> Node:
+        name = self._known(schema["$ref"], path)
+        rest = {k: v for k, v in schema.items() if k in subset.MEANING}
+        if rest and name not in self._inlined:
+            return self._written_out(schema, path)
+        self._wanted.setdefault(name)
+        # Inside its own definition it cannot be written out, for that would never end.
+        said = [subset.words(key, value) for key, value in rest.items()]
+        node = {"$ref": f"#/$defs/{subset.escaped(name)}"}
+        return subset.described(node, schema.get("description"), said)
+
+    def _known(self, ref: str, path: str) -> str:
+        name = target(ref)
+        if name not in self._defs:
+            self.refuse(f"refers to {ref}, which is not there", path, "define it in $defs")
+        return name
+
+    def _all(self, schema: Schema, path: str) -> Node:
+        rest = {k: v for k, v in schema.items() if k != "allOf"}
+        only = schema["allOf"][0] if len(schema["allOf"]) == 1 else None
+        if isinstance(only, Mapping) and not rest.keys() & only.keys() & subset.MEANING:
+            return self._node({**only, **rest}, path)
+        return self._written_out(schema, path)
+
+    def _written_out(self, schema: Schema, path: str) -> Node:
+        before = len(self._inlined)
+        try:
+            return self._node(self._flat(schema, path), path)
+        finally:
+            del self._inlined[before:]
+
+    def _flat(self, schema: Schema, path: str) -> Node:
+        """`schema` with no `$ref` and no `allOf` of its own."""
+        parts = [*schema.get("allOf", ())]
+        if "$ref" in schema:
+            name = self._known(schema["$ref"], path)
+            if name in self._inlined:
+                self.refuse("is made of itself", path, "refer to it from a property instead")
+            self._inlined.append(name)
+            parts.insert(0, self._defs[name])
+        flat: Node = {}
+        rest = {k: v for k, v in schema.items() if k not in ("$ref", "allOf")}
+        for part in [*(self._flat(part, path) for part in parts), rest]:
+            for key, value in part.items():
+                same = key not in flat or flat[key] == value
+                flat[key] = value if same else self._both(key, flat[key], value, path)
+        return flat
+
+    def _both(self, key: str, one: Any, two: Any, path: str) -> Any:
+        """The value of a keyword that two schemas which both hold have each their own way."""
+        if key == "additionalProperties" or key not in subset.MEANING:
+            return False if one is False else two
+        if key == "required":
+            return [*one, *(name for name in two if name not in one)]
+        if key == "properties":
+            shared = {k: {"allOf": [one[k], two[k]]} for k in one if k in two}
+            return {**one, **two, **shared}
+        if key == "items":
+            return {"allOf": [one, two]}
+        if key.lower().startswith(("min", "exclusivemin")):
+            return max(one, two)
+        if key.lower().startswith(("max", "exclusivemax")):
+            return min(one, two)
+        if key == "type" and {"integer", "number"} == {*_several(one), *_several(two)}:
+            return "integer"
+        if key in ("type", "enum") and (left := [v for v in _several(one) if v in _several(two)]):
+            return left
+        return self.refuse(f"asks for two kinds of `{key}` at once", path, "write it as one type")
+
+    def _union(self, schema: Schema, key: str, path: str) -> Node:
+        rest = {k: v for k, v in schema.items() if k in subset.MEANING and k != key}
+        options = [{"allOf": [option, rest]} if rest else option for option in schema[key]]
+        if not options:
+            self.refuse("has no type", path, "say what it is: str, a model, list[str]")
+        made = [self._node(option, f"{path}/{key}/{i}") for i, option in enumerate(options)]
+        return subset.described(subset.any_of(made), schema.get("description"))
+
+    def _values(self, schema: Schema, path: str) -> Node:
+        """An enum or const; where its values are of several types, one option for each."""
+        values = [schema["const"]] if "const" in schema else schema["enum"]
+        by_kind: dict[str, list[Any]] = {}
+        for value in values:
+            kind = subset.kind_of(value)
+            if not kind:
+                self.refuse(f"has the value {value!r}", path, "use text or numbers as values")
+            by_kind.setdefault(kind, []).append(value)
+        if not by_kind:
+            self.refuse("has no values", path, "give the enum its members")
+        if len(by_kind) > 1 and "number" in by_kind:  # 1 is a number too
+            by_kind["number"] += by_kind.pop("integer", [])
+        word = "const" if "const" in schema else "enum"
+        made: list[Node] = []
+        for kind, some in by_kind.items():
+            node: Node = {"type": kind}
+            if kind != "null":
+                node[word] = some[0] if word == "const" else some
+            made.append(node)
+        return subset.described(subset.any_of(made), schema.get("description"))
+
+    def _object(self, schema: Schema, path: str) -> Node:
+        given = schema.get("properties", {})
+        extra = schema.get("additionalProperties", None if "properties" in schema else True)
+        if not given and (extra not in (None, False) or "patternProperties" in schema):
+            hint = "write a list of models with the fields key and value: list[Entry]"
+            self.refuse("is a map with free keys (dict)", path, hint)
+        properties: Node = {}
+        for name, prop in given.items():
+            node = self._node(prop, f"{path}/properties/{subset.escaped(name)}")
+            said = name in schema.get("required", ()) or name in self._tags
+            # A const with a default has nothing to choose: null would only blur a union's tag.
+            if not said and "const" not in prop and not nullable(prop, self._defs):
+                node = subset.or_null(node, prop.get("default"))
+            properties[name] = node
+        node = subset.constrained("object", schema)
+        node |= {"properties": properties, "required": [*properties]}
+        return {**node, "additionalProperties": False}
+
+    def _array(self, schema: Schema, path: str) -> Node:
+        """An array; of a tuple's places the subset knows the types, their order is told."""
+        prefix = schema.get("prefixItems", [])
+        made = [self._node(item, f"{path}/prefixItems/{i}") for i, item in enumerate(prefix)]
+        if not made or schema.get("items", False) is not False:
+            made.append(self._node(schema.get("items"), f"{path}/items"))
+        order = ", ".join(self._called(item) for item in prefix)
+        node = subset.constrained("array", schema, [f"in this order: {order}"] if order else ())
+        return {**node, "items": subset.any_of(made)}
+
+    def _called(self, schema: Any) -> str:
+        """A tuple's place in a few words: its name, if it has one, and its type."""
+        meant = resolved(schema, self._defs)
+        kind = meant.get("title") if "$ref" in schema else "/".join(subset.kinds(meant))
+        name = schema.get("title", "")
+        return f"{name} ({kind})" if name and kind else name or kind or "one of several"
+
+
+def _several(value: Any) -> list[Any]:
+    return [*value] if isinstance(value, list) else [value]
+
+
+def _tags(schema: Any) -> Iterator[str]:
+    """The names of the properties by which unions tell their members apart."""
+    if isinstance(schema, Mapping):
+        tag = schema.get("discriminator")
+        if isinstance(tag, Mapping) and isinstance(tag.get("propertyName"), str):
+            yield tag["propertyName"]
+        schema = [*schema.values()]
+    if isinstance(schema, list):
+        for part in schema:
+            yield from _tags(part)
