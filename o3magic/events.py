@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 from o3magic.messages import ToolCall
+from o3magic.money import show_usd
 
 FinishReason = Literal[
     "stop", "length", "tool_calls", "content_filter", "refusal", "interrupted", "error"
@@ -166,7 +167,7 @@ class Answer:
 
     def __repr__(self) -> str:
         """One short line: never the whole text, never an address."""
-        cost = "cost unknown" if self.cost_usd is None else f"${self.cost_usd:f}"
+        cost = "cost unknown" if self.cost_usd is None else show_usd(self.cost_usd)
         words = self.text if len(self.text) <= 40 else self.text[:39] + "…"
         label = " SIMULATED" if self.source == "simulated" else ""
         return f"Answer({words!r}, {self.model}{label}, {self.finish_reason}, {cost})"

@@ -1,0 +1,144 @@
+"""The ledger's values: what is known before a call, what after, a row of it, and sums of rows.
+
+No prompt and no answer has a place here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from o3magic.events import Source, Usage
+
+PENDING = "pending"  # the request left, or was about to; its outcome is not known yet
+LOST = "lost"  # its kernel died first
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What is known before the request leaves.
+
+    `kind` says why it is sent: "ask", "repair", ... `effort` is "" where the model has none.
+    """
+
+    session: str
+    provider: str
+    model: str
+    effort: str = ""
+    service_tier: str = ""
+    schema_name: str = ""
+    notebook: str = ""
+    cell_key: str = ""
+    source: Source = "live"
+    kind: str = "ask"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is known after it.
+
+    `status` is "ok", "length", "refusal", "interrupted", "error", ... `cost_nano_usd` is None
+    where nobody knows. `error` is the name of a class, never a message: those quote prompts.
+    `source` is that of the attempt unless the answer told otherwise, as a simulator does.
+    """
+
+    status: str
+    usage: Usage = field(default_factory=Usage)
+    cost_nano_usd: int | None = None
+    model_served: str = ""
+    service_tier: str = ""
+    price_since: str = ""
+    price_source: str = ""
+    request_id: str = ""
+    response_id: str = ""
+    first_token_s: float | None = None
+    elapsed_s: float | None = None
+    error: str = ""
+    source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the ledger.
+
+    `at` is when it was entered, UTC. `service_tier` is the one asked for, `tier_served` the one
+    that answered. `host`, `pid` and `started` name the process that entered it. Until it is
+    settled its `status` is "pending" and, if it is live, its cost None.
+    """
+
+    id: int
+    at: datetime
+    session: str
+    notebook: str
+    cell_key: str
+    kind: str
+    source: Source
+    provider: str
+    model: str
+    model_served: str
+    effort: str
+    service_tier: str
+    tier_served: str
+    schema_name: str
+    status: str
+    error: str
+    input_tokens: int | None
+    cached_tokens: int | None
+    cache_write_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    total_tokens: int | None
+    cost_nano_usd: int | None
+    price_since: str
+    price_source: str
+    request_id: str
+    response_id: str
+    first_token_s: float | None
+    elapsed_s: float | None
+    host: str
+    pid: int
+    started: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Exact sums over calls. What a call did not say adds nothing, and the call is counted.
+
+    unknown_cost_calls    their cost is missing from `cost_nano_usd`, which is then "at least"
+    unknown_tokens_calls  they gave no input or no output tokens, or are not settled yet
+    """
+
+    calls: int = 0
+    unknown_cost_calls: int = 0
+    unknown_tokens_calls: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_nano_usd: int = 0
+
+    def plus(self, other: Sums) -> Sums:
+        """Both together."""
+        return Sums(*(getattr(self, n) + getattr(other, n) for n in self.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The sums of one group of calls, live ones apart from those that cost nothing.
+
+    The names the totals were not grouped by are "".
+    """
+
+    month: str = ""
+    day: str = ""
+    session: str = ""
+    notebook: str = ""
+    provider: str = ""
+    model: str = ""
+    effort: str = ""
+    schema_name: str = ""
+    kind: str = ""
+    live: Sums = field(default_factory=Sums)
+    simulated: Sums = field(default_factory=Sums)
+    replayed: Sums = field(default_factory=Sums)

@@ -1,0 +1,144 @@
+"""The ledger's tables, as numbered steps of SQL. Steps are only ever added, never changed.
+
+A file's `user_version` is the number of steps it has seen. The sums in `totals` are moved by
+triggers, hence in the transaction of the row itself: no way of writing a row can forget them.
+Times are whole milliseconds since 1970 UTC (`at_ms`); a day is a UTC day, as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from o3magic.cost.entries import Entry, Sums
+
+APPLICATION_ID = 0x6F336D67  # "o3mg": tells a ledger from any other SQLite file
+
+ROW = ", ".join("at_ms" if f.name == "at" else f.name for f in fields(Entry))
+SUMS = tuple(f.name for f in fields(Sums))
+DAY = "strftime('%Y-%m-%d', {row}at_ms / 1000, 'unixepoch')"
+
+# What one row adds to the totals, in the order of `SUMS`. `{row}` is "", "NEW." or "OLD.".
+SHARE = (
+    "1",
+    "({row}cost_nano_usd IS NULL)",
+    "({row}input_tokens IS NULL OR {row}output_tokens IS NULL)",
+    *(f"ifnull({{row}}{name}, 0)" for name in SUMS[3:]),
+)
+
+# How totals may be grouped, and what that is in SQL.
+GROUPS = {
+    "month": "substr(day, 1, 7)",
+    **{
+        name: name
+        for name in (
+            "day",
+            "session",
+            "notebook",
+            "provider",
+            "model",
+            "effort",
+            "schema_name",
+            "kind",
+        )
+    },
+}
+KEY = (*list(GROUPS)[1:], "source")
+
+ENTRIES = """
+CREATE TABLE entries (
+    id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    session TEXT NOT NULL,
+    notebook TEXT NOT NULL,
+    cell_key TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    source TEXT NOT NULL CHECK (source IN ('live', 'simulated', 'replayed')),
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    model_served TEXT NOT NULL DEFAULT '',
+    effort TEXT NOT NULL,
+    service_tier TEXT NOT NULL,
+    tier_served TEXT NOT NULL DEFAULT '',
+    schema_name TEXT NOT NULL,
+    status TEXT NOT NULL DEFAULT 'pending',
+    error TEXT NOT NULL DEFAULT '',
+    input_tokens INTEGER,
+    cached_tokens INTEGER,
+    cache_write_tokens INTEGER,
+    output_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    total_tokens INTEGER,
+    cost_nano_usd INTEGER,
+    price_since TEXT NOT NULL DEFAULT '',
+    price_source TEXT NOT NULL DEFAULT '',
+    request_id TEXT NOT NULL DEFAULT '',
+    response_id TEXT NOT NULL DEFAULT '',
+    first_token_s REAL,
+    elapsed_s REAL,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    started TEXT NOT NULL,
+    CHECK (typeof(cost_nano_usd) IN ('integer', 'null')),
+    CHECK (source = 'live' OR cost_nano_usd IS 0)
+)
+"""
+
+# A sum beyond 63 bits would turn into a float without a word, if it were not for the CHECK.
+TOTALS = f"""
+CREATE TABLE totals (
+    {", ".join(f"{name} TEXT NOT NULL" for name in KEY)},
+    {", ".join(f"{name} INTEGER NOT NULL" for name in SUMS)},
+    CHECK (typeof(cost_nano_usd) = 'integer'),
+    PRIMARY KEY (session, day, {", ".join(name for name in KEY if name not in ("session", "day"))})
+) WITHOUT ROWID
+"""
+
+JOIN_TOTALS = f"""
+    INSERT INTO totals ({", ".join((*KEY, *SUMS))})
+    VALUES ({DAY.format(row="NEW.")}, {", ".join(f"NEW.{name}" for name in KEY[1:])},
+            {", ".join(share.format(row="NEW.") for share in SHARE)})
+    ON CONFLICT DO UPDATE SET {", ".join(f"{n} = {n} + excluded.{n}" for n in SUMS)};
+"""
+
+LEAVE_TOTALS = f"""
+    UPDATE totals
+    SET {", ".join(f"{n} = {n} - {s.format(row='OLD.')}" for n, s in zip(SUMS, SHARE, strict=True))}
+    WHERE day = {DAY.format(row="OLD.")} AND {" AND ".join(f"{n} = OLD.{n}" for n in KEY[1:])};
+"""
+
+ENTERED = f"CREATE TRIGGER entered AFTER INSERT ON entries BEGIN {JOIN_TOTALS} END"
+SETTLED = f"CREATE TRIGGER settled AFTER UPDATE ON entries BEGIN {LEAVE_TOTALS} {JOIN_TOTALS} END"
+
+MIGRATIONS: tuple[Sequence[str], ...] = (
+    (
+        ENTRIES,
+        "CREATE INDEX entries_by_time ON entries (at_ms)",
+        "CREATE INDEX entries_by_session ON entries (session)",
+        "CREATE INDEX entries_pending ON entries (id) WHERE status = 'pending'",
+        TOTALS,
+        ENTERED,
+        SETTLED,
+    ),
+)
+
+
+def totals_query(by: Sequence[str], where: Sequence[str], since: bool) -> str:
+    """SQL for sums per group and source. `where` names columns that must equal a parameter.
+
+    With `since`, whole days come out of the totals and the rest of the first day out of its
+    rows, so that any moment is exact; parameters `since_ms`, `next_day_ms` and `next_day`.
+    """
+    equal = "".join(f" AND {name} = :{name}" for name in where)
+    known = f"SELECT {', '.join((*KEY, *SUMS))} FROM totals WHERE true{equal}"
+    if since:
+        rows = f"""
+            SELECT {DAY.format(row="")}, {", ".join(KEY[1:])},
+                   {", ".join(share.format(row="") for share in SHARE)}
+            FROM entries WHERE at_ms >= :since_ms AND at_ms < :next_day_ms{equal}"""
+        known = f"{known} AND day >= :next_day UNION ALL {rows}"
+    groups = [f"{GROUPS[name]} AS {name}" for name in by]
+    names = ", ".join((*by, "source"))
+    return f"""
+        SELECT {", ".join((*groups, "source"))}, {", ".join(f"sum({n})" for n in SUMS)}
+        FROM ({known}) GROUP BY {names} HAVING sum(calls) > 0 ORDER BY {names}"""

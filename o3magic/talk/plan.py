@@ -1,0 +1,210 @@
+"""From a prompt and a profile to the request that would be sent, or the reason why none is.
+
+Everything that can be refused without asking the provider is refused here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from o3magic.catalog import Card, Catalog
+from o3magic.client.http import Call
+from o3magic.cost.tokens import estimate_tokens
+from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
+from o3magic.messages import Api, Message, Request
+from o3magic.providers import Provider, Providers
+from o3magic.settings import Profile
+from o3magic.talk.schemas import AnswerType
+from o3magic.wire import responses
+from o3magic.wire.dialects import DIALECTS
+
+FORMATTING = "Formatting re-enabled"
+CUSTOM_KEY = "O3MAGIC_API_KEY"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One question, ready to be sent: `call` for the client, the rest for those who fold."""
+
+    call: Call
+    profile: Profile
+    catalog: Catalog = field(repr=False)
+    answer_type: AnswerType | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def card(self) -> Card:
+        """The card of the model that is asked."""
+        return self.catalog.card(self.call.request.model)
+
+    @property
+    def effort(self) -> str | None:
+        """The effort that will be used, said or the model's own, or None where it is not known."""
+        return self.call.request.effort or self.card.default_effort
+
+
+def plan(
+    prompt: str,
+    profile: Profile,
+    catalog: Catalog,
+    provider: Provider,
+    key: SecretStr | None,
+    answer_type: AnswerType | None,
+) -> Plan:
+    """The plan of one question. Raises BadOption, EmptyPrompt, PromptTooLong, NotStrict, NoKey."""
+    if not prompt.strip():
+        raise EmptyPrompt("there is no prompt")
+    card = catalog.card(profile.model)
+    api = api_for(profile, card, provider)
+    check_effort(profile, card)
+    check_limit(profile, card, api)
+    messages, notes = messages_for(prompt, profile, card, structured=answer_type is not None)
+    summary = None if profile.summary == "none" else profile.summary
+    if summary and api == "chat":
+        summary = None
+        notes = (*notes, "no reasoning summary: the Chat API has none (--api responses)")
+    if answer_type is not None and "schema" not in card.abilities:
+        raise BadOption(f"{card.id} has no structured answers", hint="choose another --model")
+    request = Request(
+        model=profile.model,
+        messages=messages,
+        effort=profile.effort,
+        summary=summary,
+        max_output_tokens=profile.max_output_tokens,
+        answer_schema=answer_type.request_schema() if answer_type else None,
+        stream=profile.stream and "stream" in card.abilities,
+    )
+    check_window(request, card)
+    call = Call(
+        provider,
+        api,
+        request,
+        key,
+        profile.connect_timeout_s,
+        profile.read_timeout_s,
+    )
+    return Plan(call, profile, catalog, answer_type, notes)
+
+
+def provider_for(profile: Profile, providers: Providers) -> Provider | None:
+    """The provider a profile means, or None where none is named and no key is set.
+
+    An address on the line or in the settings is a provider of its own, with a key of its own:
+    a key goes to no other host than the one it was made for.
+    """
+    named = providers.get(profile.provider) if profile.provider else providers.default()
+    if not profile.base_url:
+        return named
+    host = urlsplit(profile.base_url).hostname or ""
+    if named and named.host == host:
+        return replace(named, base_url=profile.base_url)
+    endpoints = named.endpoints if profile.provider and named else ("responses", "chat", "models")
+    return Provider(
+        profile.provider or host or profile.base_url,
+        base_url=profile.base_url,
+        key_env=CUSTOM_KEY,
+        auth=named.auth if profile.provider and named else "bearer",
+        endpoints=endpoints,
+        local=host in ("127.0.0.1", "localhost", "::1"),
+    )
+
+
+def key_for(provider: Provider, providers: Providers) -> SecretStr | None:
+    """The provider's key. Raises NoKey where it needs one and none is set."""
+    key = providers.key(provider)
+    if key is None and provider.auth != "none" and not (provider.local or not provider.key_env):
+        raise NoKey(
+            f"{provider.name} needs a key, and {provider.key_env} is not set",
+            hint=f"set {provider.key_env} in the environment, before the kernel starts",
+        )
+    return key
+
+
+def api_for(profile: Profile, card: Card, provider: Provider) -> Api:
+    """Which API is spoken. Raises BadOption for one that this model or provider has not."""
+    both: list[Api] = ["responses", "chat"]
+    spoken = [api for api in both if api in provider.endpoints and api in card.endpoints]
+    if profile.api != "auto":
+        if profile.api not in card.endpoints:
+            raise BadOption(
+                f"{card.id} is not served by the {profile.api} API",
+                hint=f"--api {' or '.join(e for e in card.endpoints if e in both)}",
+            )
+        return profile.api  # the user may know better than our table what a provider has
+    if not spoken:
+        raise BadOption(
+            f"{provider.name} serves none of the APIs {card.id} has", hint="choose another --model"
+        )
+    return spoken[0]
+
+
+def check_effort(profile: Profile, card: Card) -> None:
+    """Raise BadOption for an effort this model has not."""
+    if profile.effort is None or card.efforts is None or profile.effort in card.efforts:
+        return
+    if not card.efforts:
+        raise BadOption(f"{card.id} has no reasoning effort to choose", hint="leave --effort out")
+    has = ", ".join(card.efforts)
+    raise BadOption(f"{card.id} has no effort {profile.effort!r}", hint=f"it has {has}")
+
+
+def check_limit(profile: Profile, card: Card, api: Api) -> None:
+    """Raise BadOption for an output limit this model or API refuses."""
+    limit = profile.max_output_tokens
+    if limit is None:
+        return
+    most = card.max_output_tokens
+    if most is not None and limit > most:
+        raise BadOption(
+            f"--max-output-tokens {limit:,} is more than {card.id} can give",
+            hint=f"at most {most:,}",
+        )
+    if api == "responses" and limit < responses.MIN_OUTPUT_TOKENS:
+        raise BadOption(
+            f"--max-output-tokens {limit} is less than the Responses API takes",
+            hint=f"at least {responses.MIN_OUTPUT_TOKENS}; reasoning alone often needs 25,000",
+        )
+
+
+def messages_for(
+    prompt: str, profile: Profile, card: Card, *, structured: bool
+) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+    """The messages of a question, and what a reader should know about them.
+
+    o1, o3-mini and their like answer in plain text unless the developer message begins with a
+    magic line. Source: OpenAI's reasoning best practices (2026-07-15).
+    """
+    lines = [FORMATTING] if card.plain_by_default and profile.formatting and not structured else []
+    developer = "\n".join([*lines, *([profile.developer] if profile.developer else [])])
+    user = Message.of("user", prompt)
+    if not developer:
+        return (user,), ()
+    if "developer" in card.abilities:
+        return (Message.of("developer", developer), user), ()
+    note = f"{card.id} takes no developer message: it stands above the prompt instead"
+    return (Message.of("user", f"{developer}\n\n{prompt}"),), (note,)
+
+
+def check_window(request: Request, card: Card) -> None:
+    """Raise PromptTooLong where even the lowest estimate is over what the model takes."""
+    most = card.max_input_tokens or card.window_tokens
+    if most is None:
+        return
+    low = sum(estimate_tokens(message.text).low for message in request.messages)
+    if low > most:
+        raise PromptTooLong(
+            f"the prompt has at least {low:,} tokens; {card.id} takes {most:,}",
+        )
+
+
+def shown_request(plan: Plan) -> dict[str, Any]:
+    """What would be sent, for --dry-run: the address and the body, never a header or a key."""
+    dialect = DIALECTS[plan.call.api]
+    url = plan.call.provider.url(dialect.path)
+    body: Mapping[str, Any] = dialect.encode(plan.call.request)
+    return {"POST": url, "body": body}

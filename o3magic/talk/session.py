@@ -1,0 +1,154 @@
+"""A session: one shell's settings, client, ledger and schemas. The only hub of the house."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from o3magic.catalog import Catalog
+from o3magic.cost.ledger import Ledger
+from o3magic.errors import NoKey
+from o3magic.events import Answer, Event
+from o3magic.providers import Provider, Providers
+from o3magic.settings import Layers, Profile, ledger_file, load_layers
+from o3magic.talk.ask import Asking
+from o3magic.talk.explain import nobody_to_ask
+from o3magic.talk.plan import Plan, key_for, plan, provider_for
+from o3magic.talk.schemas import AnswerType, answer_type, resolve
+
+if TYPE_CHECKING:
+    from o3magic.client.http import Client
+    from o3magic.simulator import Simulator
+
+SIMULATED_DELAY_S = 0.01  # between pieces: fast enough to work with, slow enough to be seen
+
+
+class Session:
+    """Settings, connections, books and registered schemas of one shell.
+
+    Nothing is opened before it is needed: not the network, not the ledger, not a file.
+    """
+
+    def __init__(
+        self, layers: Layers, environment: Mapping[str, str], *, notebook: str = ""
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        self.layers = layers
+        self.environment = environment
+        self.notebook = notebook or environment.get("JPY_SESSION_NAME", "")
+        self.schemas: dict[str, Any] = {}
+        self._simulator: Simulator | None = None
+
+    @classmethod
+    def start(cls, environment: Mapping[str, str], folder: Path | None = None) -> Session:
+        """A session with the settings found for `folder`. Raises BadOption for a bad file."""
+        return cls(load_layers(environment, folder or Path.cwd()), environment)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The model cards, with the user's own."""
+        return Catalog.built_in(self.layers.models)
+
+    @cached_property
+    def providers(self) -> Providers:
+        """The providers, with the user's own."""
+        return Providers(self.layers.providers, self.environment)
+
+    @cached_property
+    def client(self) -> Client:
+        """The one client, its connections kept alive."""
+        from o3magic.client.http import Client
+
+        return Client()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The books."""
+        return Ledger(ledger_file(self.environment))
+
+    def configure(self, values: Mapping[str, Any], layer: str = "%o3_config") -> Profile:
+        """Set fields from here on; None gives a field back to the layer below. Raises BadOption."""
+        self.layers = self.layers.with_layer(layer, values)
+        return self.layers.profile()
+
+    def plan(
+        self,
+        prompt: str,
+        profile: Profile,
+        names: Mapping[str, Any] = MappingProxyType({}),
+        wanted: AnswerType | None = None,
+    ) -> Plan:
+        """What would be sent. `names` is where schemas are looked up; `wanted` is one already.
+
+        Raises every error that needs no provider to be found.
+        """
+        if wanted is None and profile.schema:
+            wanted = resolve(profile.schema, names, self.schemas)
+        provider = self._provider(profile)
+        key = key_for(provider, self.providers)
+        return plan(prompt, profile, self.catalog, provider, key, wanted)
+
+    def begin(self, planned: Plan) -> Asking:
+        """Ask it, when it is iterated over."""
+        return Asking(planned, self.client, self.ledger, self.id, self.notebook)
+
+    def ask(self, prompt: str, *, schema: Any = None, **options: Any) -> Answer:
+        """Ask and wait for the answer. `schema` is a type or the name of a registered one.
+
+        The other options are Profile's fields. Raises O3Error; one that comes after the request
+        left holds what had arrived in `.answer`.
+        """
+        asking = self._asking(prompt, schema, options)
+        for _ in asking:
+            pass
+        return asking.answer
+
+    def stream(self, prompt: str, *, schema: Any = None, **options: Any) -> Iterator[Event]:
+        """Ask and yield the events as they arrive. Closing the iterator stops the answer."""
+        return iter(self._asking(prompt, schema, options))
+
+    def _asking(self, prompt: str, schema: Any, options: Mapping[str, Any]) -> Asking:
+        wanted = None
+        if isinstance(schema, str):
+            options = {**options, "schema": schema}
+        elif schema is not None:
+            wanted = answer_type(schema)
+            options = {**options, "schema": wanted.name}
+        return self.begin(self.plan(prompt, self.layers.profile(options), wanted=wanted))
+
+    def _provider(self, profile: Profile) -> Provider:
+        """Who is asked. Raises NoKey where there is nobody."""
+        provider = provider_for(profile, self.providers)
+        if provider is None:
+            raise nobody_to_ask(filter(self.client.is_there, self.providers.local))
+        if provider.embedded and not provider.base_url:
+            return replace(provider, base_url=self._simulator_url())
+        if not provider.base_url:
+            raise NoKey(
+                f"{provider.name} has no address",
+                hint=f"set {provider.base_url_env}" if provider.base_url_env else "--base-url",
+            )
+        return provider
+
+    def _simulator_url(self) -> str:
+        """The address of the built-in simulator, which runs from its first use to the end."""
+        if self._simulator is None:
+            from o3magic.simulator import Simulator
+
+            self._simulator = Simulator(delay_s=SIMULATED_DELAY_S)
+            self._simulator.start()
+        return self._simulator.base_url
+
+    def close(self) -> None:
+        """Close what was opened. A session that is used again opens it again."""
+        for name in ("client", "ledger"):
+            if opened := self.__dict__.pop(name, None):
+                opened.close()
+        if self._simulator is not None:
+            self._simulator.stop()
+            self._simulator = None
