@@ -89,8 +89,14 @@ class Session:
         """
         if wanted is None and profile.schema:
             wanted = resolve(profile.schema, names, self.schemas)
-        provider = self._provider(profile)
-        key = key_for(provider, self.providers)
+        if profile.dry_run:  # needs nobody to be there
+            provider, key = (
+                provider_for(profile, self.providers) or self.providers.get("openai"),
+                None,
+            )
+        else:
+            provider = self._provider(profile)
+            key = key_for(provider, self.providers)
         return plan(prompt, profile, self.catalog, provider, key, wanted)
 
     def begin(self, planned: Plan) -> Asking:

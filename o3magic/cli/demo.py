@@ -1,0 +1,185 @@
+"""`o3magic demo`: the quickstart notebook, run in a real kernel against the embedded simulator.
+
+The door of nbformat and nbclient.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from html import unescape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from rich.console import Console
+from rich.live import Live
+from rich.markdown import Markdown
+from rich.panel import Panel
+from rich.syntax import Syntax
+from rich.text import Text
+
+from o3magic.cli.page import page
+from o3magic.errors import O3Error
+from o3magic.render.safe_markdown import plain_text
+from o3magic.simulator import Simulator
+
+NOTEBOOK = "01-quickstart.ipynb"
+DELAY_S = 0.01
+TAIL_LINES = 12
+FOOTER = re.compile(r"<small>(.*?)</small>\s*$", re.DOTALL)
+
+
+def run(folder: str, *, lab: bool) -> int:
+    """Write the folder, run the notebook in it, leave the result as a notebook and as a page."""
+    console = Console()
+    target = Path(folder)
+    source = write(target)
+    console.print(
+        Panel(
+            Text(
+                "The answers below are SIMULATED: no model is asked, no key is used, nothing is\n"
+                "sent anywhere. With OPENAI_API_KEY set, the same notebook asks a real model."
+            ),
+            title="o3magic demo",
+        )
+    )
+    notebook = nbformat.read(source, as_version=4)
+    with Simulator(delay_s=DELAY_S) as simulator, tempfile.TemporaryDirectory() as scratch:
+        client = Player(notebook, console, target, environment(simulator.base_url, Path(scratch)))
+        client.play()
+    clean(notebook)
+    nbformat.write(notebook, source)
+    html = source.with_suffix(".html")
+    html.write_text(page(notebook, "o3magic quickstart (SIMULATED answers)"), encoding="utf-8")
+    console.print(f"\nthe executed notebook  {source}", highlight=False)
+    console.print(f"the same as a page     {html}", highlight=False)
+    if lab:
+        return open_lab(source)
+    console.print("open it in JupyterLab  o3magic demo --lab", highlight=False)
+    return 0
+
+
+def write(target: Path) -> Path:
+    """A fresh copy of the notebook in `target`. Raises O3Error where it cannot be written."""
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        copy = target / NOTEBOOK
+        copy.write_bytes(bundled(NOTEBOOK).read_bytes())
+    except OSError as error:
+        reason = error.strerror or error
+        raise O3Error(f"{target} cannot be written: {reason}", hint="--folder ELSEWHERE") from None
+    return copy
+
+
+def bundled(name: str) -> Any:
+    """A notebook of the package: inside it where it is installed, beside it in a checkout."""
+    inside = files("o3magic").joinpath("notebooks", name)
+    return inside if inside.is_file() else Path(__file__).parents[2] / "notebooks" / name
+
+
+def environment(url: str, scratch: Path) -> dict[str, str]:
+    """What the kernel gets: the simulator, a ledger of its own, and no key at all."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("O3MAGIC_", "OPENAI_"))}
+    said = {
+        "O3MAGIC_PROVIDER": "simulator",
+        "O3MAGIC_SIMULATOR_URL": url,
+        "O3MAGIC_LEDGER": str(scratch / "ledger.sqlite3"),
+        "O3MAGIC_CONFIG": str(scratch / "none.toml"),
+    }
+    return {k: v for k, v in kept.items() if not k.endswith("_API_KEY")} | said
+
+
+def clean(notebook: Any) -> None:
+    """Drop what differs from run to run and says nothing: times and the kernel's details."""
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+
+
+def open_lab(notebook: Path) -> int:
+    """Start JupyterLab on the notebook, until it is closed; the simulator answers there too."""
+    if shutil.which("jupyter-lab") is None:
+        raise O3Error("JupyterLab is not installed", hint='python -m pip install "o3magic[lab]"')
+    with Simulator(delay_s=DELAY_S) as simulator:
+        said = {"O3MAGIC_PROVIDER": "simulator", "O3MAGIC_SIMULATOR_URL": simulator.base_url}
+        words = ["jupyter-lab", str(notebook)]
+        return subprocess.run(words, env=os.environ | said, check=False).returncode
+
+
+class Player(NotebookClient):
+    """Runs a notebook and shows each cell in the terminal while it runs."""
+
+    def __init__(
+        self, notebook: Any, console: Console, folder: Path, variables: dict[str, str]
+    ) -> None:
+        super().__init__(
+            notebook,
+            kernel_name="python3",
+            timeout=120,
+            resources={"metadata": {"path": str(folder)}},
+            record_timing=False,
+        )
+        self._console, self._variables = console, variables
+        self._live: Live | None = None
+        self._shown: dict[str, str] = {}
+
+    def play(self) -> None:
+        """Run every cell."""
+        with self.setup_kernel(env=self._variables):
+            for index, cell in enumerate(self.nb.cells):
+                self._show_cell(cell)
+                if cell.cell_type == "code":
+                    self._play_cell(cell, index)
+
+    def _show_cell(self, cell: Any) -> None:
+        """A cell as it is read: prose as prose, code as code, a prompt as a prompt."""
+        if cell.cell_type != "code":
+            self._console.print(Markdown(cell.source))
+            return
+        lexer = "markdown" if cell.source.startswith("%%o3") else "python"
+        self._console.print(Panel(Syntax(cell.source, lexer, word_wrap=True), title="In"))
+
+    def _play_cell(self, cell: Any, index: int) -> None:
+        """Run one cell, redrawing what arrives; then print it as it stays."""
+        self._shown = {}
+        with Live(
+            console=self._console, transient=True, vertical_overflow="crop", refresh_per_second=12
+        ) as self._live:
+            self.execute_cell(cell, index)
+        self._live = None
+        for output in cell.outputs:
+            self._print_output(output)
+
+    def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
+        """Each message of the kernel, on its way into the notebook."""
+        kind, content = msg["msg_type"], msg["content"]
+        if kind in ("display_data", "update_display_data"):
+            name = content.get("transient", {}).get("display_id", "")
+            self._shown[name] = content["data"].get("text/plain", "")
+            if self._live is not None:
+                lines = "\n".join(self._shown.values()).split("\n")
+                self._live.update(Text("\n".join(lines[-TAIL_LINES:])))
+        return super().process_message(msg, cell, cell_index)
+
+    def _print_output(self, output: Any) -> None:
+        """An output as it stays in the notebook."""
+        if output.output_type == "stream":
+            self._console.print(plain_text(output.text), markup=False, highlight=False, end="")
+            return
+        data = output.get("data", {})
+        text, markdown = plain_text(data.get("text/plain", "")), data.get("text/markdown", "")
+        if "application/json" in data:
+            self._console.print_json(text)
+        elif footer := FOOTER.search(markdown):
+            words = text if text.startswith(("{", "[")) else Markdown(text, hyperlinks=False)
+            self._console.print(words, markup=False, highlight=False)
+            lines = unescape(footer[1].replace("<br>", "\n"))
+            self._console.print(lines, style="dim", markup=False, highlight=False)
+        else:
+            self._console.print(text, markup=False, highlight=False)

@@ -1,0 +1,124 @@
+"""The two places an answer is shown: a front end behind a kernel, and a terminal."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from o3magic.events import Answer, Event
+from o3magic.render.bundle import Bundle, bundles
+from o3magic.render.live import Live
+from o3magic.settings import Profile
+
+
+class Showing(Protocol):
+    """One answer being shown."""
+
+    def add(self, event: Event) -> None:
+        """Take one event."""
+
+    def finish(self, answer: Answer) -> None:
+        """Show it as it stays."""
+
+    def dismiss(self) -> None:
+        """Nothing came: leave nothing."""
+
+
+class Front(Protocol):
+    """Where a shell shows things."""
+
+    returns: bool
+
+    def live(self, profile: Profile, *, owns_cell: bool) -> AbstractContextManager[Showing]:
+        """What shows one answer while it arrives."""
+
+    def show(self, bundle: Bundle) -> None:
+        """Show something that is no answer."""
+
+    def show_answer(self, answer: Answer, profile: Profile) -> None:
+        """Show an answer that is here already, as it was shown when it came."""
+
+
+class KernelFront:
+    """JupyterLab, Notebook, VS Code, Colab, nbclient: whatever listens to a kernel."""
+
+    # A cell that returns its Answer sets `_`, and nothing more is sent: see O3Magics.show.
+    returns = True
+
+    def __init__(self, publisher: Any, name: str) -> None:
+        self._publisher = publisher
+        self._ids = (f"o3magic-{name}-{n}" for n in itertools.count(1))
+
+    def live(self, profile: Profile, *, owns_cell: bool) -> Live:
+        """Throttled segments of Markdown."""
+        return Live(
+            Screen(self._publisher),
+            self._ids.__next__,
+            model=profile.model,
+            schema=profile.schema,
+            view=profile.view,
+            raw=profile.raw,
+            owns_cell=owns_cell,
+        )
+
+    def show(self, bundle: Bundle) -> None:
+        """One display."""
+        Screen(self._publisher).show(bundle, next(self._ids))
+
+    def show_answer(self, answer: Answer, profile: Profile) -> None:
+        """The same displays as when it came."""
+        for bundle in bundles(answer, view=profile.view, raw=profile.raw):
+            self.show(bundle)
+
+
+class Screen:
+    """Displays of the cell that runs."""
+
+    def __init__(self, publisher: Any) -> None:
+        self._publish = publisher.publish
+        self._clear = publisher.clear_output
+
+    def show(self, bundle: Bundle, display_id: str) -> None:
+        """A new display."""
+        self._publish(bundle.data, bundle.metadata, transient={"display_id": display_id})
+
+    def update(self, bundle: Bundle, display_id: str) -> None:
+        """Another content for one."""
+        self._publish(
+            bundle.data, bundle.metadata, transient={"display_id": display_id}, update=True
+        )
+
+    def clear(self) -> None:
+        """Take all away when the next one comes."""
+        self._clear(wait=True)
+
+
+class TerminalFront:
+    """IPython in a terminal, or with its output in a pipe or a file."""
+
+    returns = False
+
+    def live(self, profile: Profile, *, owns_cell: bool) -> AbstractContextManager[Showing]:
+        """Redrawn by rich in a terminal, written as it comes elsewhere."""
+        from o3magic.render import terminal
+
+        console = terminal.console()
+        if not console.is_terminal:
+            return terminal.PlainLive(sys.stdout, schema=profile.schema)
+        return terminal.TerminalLive(
+            console, model=profile.model, schema=profile.schema, raw=profile.raw
+        )
+
+    def show(self, bundle: Bundle) -> None:
+        """Its text."""
+        from o3magic.render import terminal
+
+        terminal.show(bundle, terminal.console())
+
+    def show_answer(self, answer: Answer, profile: Profile) -> None:
+        """Rendered in a terminal, as text elsewhere."""
+        from o3magic.render import terminal
+
+        terminal.show_answer(answer, terminal.console(), raw=profile.raw)

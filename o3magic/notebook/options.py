@@ -1,0 +1,118 @@
+"""The `%%o3` line: options declared once, in Profile; the parser and the help follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from o3magic.errors import BadOption, did_you_mean
+from o3magic.settings import Option, options
+
+QUOTES = ("'", '"')
+
+
+class Word(NamedTuple):
+    """A word of the line, quotes taken off, and where the line goes on behind it."""
+
+    text: str
+    quoted: bool
+    end: int
+
+
+def parse(line: str) -> tuple[dict[str, Any], str]:
+    """The options at the beginning of a line, and the rest of it, untouched.
+
+    A value is one word, or anything in quotes. An apostrophe inside a word is only that, so
+    `%o3 what's new` needs no care. `--` ends the options. Raises BadOption.
+    """
+    by_flag = {name: option for option in options() for name in option.flag.names}
+    chosen: dict[str, Any] = {}
+    at = 0
+    while (word := next_word(line, at)) is not None and is_flag(word):
+        at = word.end
+        if word.text == "--":
+            break
+        name, has_value, value = word.text.partition("=")
+        option = by_flag.get(name) or unknown(name, list(by_flag))
+        if option.flag.switch is not None:
+            if has_value:
+                raise BadOption(f"{name} takes no value", hint=option.flag.help)
+            chosen[option.name] = option.flag.switch
+            continue
+        if not has_value:
+            following = next_word(line, at)
+            if following is None:
+                raise missing(name, option)
+            value, at = following.text, following.end
+        chosen[option.name] = value
+    return chosen, line[at:].strip()
+
+
+def is_flag(word: Word) -> bool:
+    """Whether a word is written like an option. A lone dash and a negative number are not."""
+    return (
+        not word.quoted
+        and len(word.text) > 1
+        and word.text[0] == "-"
+        and not word.text[1].isdigit()
+    )
+
+
+def next_word(line: str, at: int) -> Word | None:
+    """The word at or behind a place, or None at the end. Raises BadOption for an open quote."""
+    while at < len(line) and line[at].isspace():
+        at += 1
+    if at == len(line):
+        return None
+    end = at
+    while end < len(line) and not line[end].isspace():
+        # A quote opens at the beginning of a word or of a value: --developer="..."
+        if line[end] in QUOTES and (end == at or (line[at] == "-" and line[end - 1] == "=")):
+            close = line.find(line[end], end + 1)
+            if close < 0:
+                raise BadOption(f"the quote at {line[end:][:20]!r} is not closed")
+            return Word(line[at:end] + line[end + 1 : close], end == at, close + 1)
+        end += 1
+    return Word(line[at:end], False, end)
+
+
+def words(line: str) -> Iterator[str]:
+    """All words of a line."""
+    at = 0
+    while (word := next_word(line, at)) is not None:
+        yield word.text
+        at = word.end
+
+
+def unknown(name: str, known: list[str]) -> Option:
+    """Never returns: an option nobody declared. Raises BadOption with near names."""
+    raise BadOption(
+        f"there is no option {name}", hint=did_you_mean(name, known, "%%o3? lists the options")
+    )
+
+
+def missing(name: str, option: Option) -> BadOption:
+    """An option without its value."""
+    return BadOption(f"{name} needs a value", hint=" or ".join(option.choices) or option.flag.help)
+
+
+def help_text() -> str:
+    """The options as lines of text, for `%%o3?` and %o3_help."""
+    rows = [(usage_of(option), option.flag.help, default_of(option)) for option in options()]
+    width = max(len(row[0]) for row in rows)
+    return "\n".join(f"  {usage:<{width}}  {told}{default}" for usage, told, default in rows)
+
+
+def usage_of(option: Option) -> str:
+    """How an option is written: `-e, --effort low|medium|...`."""
+    flags = ", ".join(option.flag.names)
+    if option.flag.switch is not None:
+        return flags
+    return f"{flags} {'|'.join(option.choices) or option.name.upper()}"
+
+
+def default_of(option: Option) -> str:
+    """` (default: o3-mini)`, or "" where there is nothing to say."""
+    if option.flag.switch is not None or option.default in (None, ""):
+        return ""
+    return f" (default: {option.default})"

@@ -1,0 +1,103 @@
+"""An answer as mime bundles: what is saved in the notebook, and shown when it is shown again.
+
+A model's words leave here as text/plain, as JSON, or as Markdown made safe; never as HTML.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, NamedTuple
+
+from o3magic.events import Answer
+from o3magic.render.footer import entities, facts, markdown_footer, plain_footer
+from o3magic.render.safe_markdown import plain_text, safe_markdown
+from o3magic.render.table import as_markdown
+
+View = Literal["auto", "tree", "table"]
+
+
+class Bundle(NamedTuple):
+    """One display: data and metadata by mime type."""
+
+    data: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+def bundles(answer: Answer, *, view: View = "auto", raw: bool = False) -> list[Bundle]:
+    """The displays of an answer, in order: one, or two where a tree has its footer below it."""
+    if raw:
+        return [Bundle({"text/plain": f"{plain_text(answer.text)}\n\n{plain_footer(answer)}"}, {})]
+    if answer.data is None:
+        return [text_bundle(answer)]
+    if view == "table" or (view == "auto" and is_rows(answer.data)):
+        return [table_bundle(answer)]
+    return [tree_bundle(answer), Bundle(*footer_bundle(answer))]
+
+
+def text_bundle(answer: Answer) -> Bundle:
+    """An answer in words: rendered Markdown, and the words themselves as text."""
+    shown = [reasoning(answer.reasoning_summary), body(answer), markdown_footer(answer)]
+    markdown = "\n\n".join(each for each in shown if each)
+    plain = plain_text(answer.text or answer.refusal) or plain_footer(answer)
+    return Bundle({"text/markdown": markdown, "text/plain": plain}, {})
+
+
+def body(answer: Answer) -> str:
+    """The words of an answer as safe Markdown; a refusal as a quotation."""
+    if answer.refusal and not answer.text:
+        return f"> {entities(' '.join(plain_text(answer.refusal).split()))}"
+    return safe_markdown(answer.text)
+
+
+def reasoning(summary: str) -> str:
+    """A reasoning summary, folded. Text only: it is the model's, and it is not the answer."""
+    if not summary.strip():
+        return ""
+    lines = "<br>".join(entities(line) for line in plain_text(summary).strip().split("\n"))
+    return f"<details><summary>Reasoning summary</summary><p>{lines}</p></details>"
+
+
+def table_bundle(answer: Answer) -> Bundle:
+    """A structured answer as a table with its footer."""
+    markdown = f"{as_markdown(answer.data, answer.schema_name)}\n\n{markdown_footer(answer)}"
+    return Bundle({"text/markdown": markdown, "text/plain": as_json(answer.data)}, {})
+
+
+def tree_bundle(answer: Answer) -> Bundle:
+    """A structured answer as a tree; a table where the front end has no tree; and as text."""
+    data = {
+        "application/json": answer.data,
+        "text/markdown": as_markdown(answer.data, answer.schema_name),
+        "text/plain": as_json(answer.data),
+    }
+    root = answer.schema_name or "answer"
+    return Bundle(data, {"application/json": {"expanded": True, "root": root}})
+
+
+def footer_bundle(answer: Answer) -> Bundle:
+    """The footer alone."""
+    shown = {"text/markdown": markdown_footer(answer), "text/plain": facts(answer)}
+    return Bundle(shown, {})
+
+
+def request_bundle(request: dict[str, Any]) -> Bundle:
+    """A request that is not sent, for --dry-run."""
+    text = as_json(request)
+    return Bundle(
+        {"text/markdown": safe_markdown(f"````json\n{text}\n````"), "text/plain": text}, {}
+    )
+
+
+def as_json(data: Any) -> str:
+    """JSON to read."""
+    return json.dumps(data, indent=2, ensure_ascii=False, default=str)
+
+
+def is_rows(data: Any) -> bool:
+    """Whether data is a list of flat objects: what a table shows best."""
+    return (
+        isinstance(data, list)
+        and bool(data)
+        and all(isinstance(row, dict) for row in data)
+        and not any(isinstance(v, dict | list) for row in data for v in row.values())
+    )

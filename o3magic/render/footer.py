@@ -1,0 +1,88 @@
+"""The line below an answer: model, effort, tokens and cost, and what a reader should know.
+
+A function of the answer alone: no clock, no host, no totals, so that a replay writes the same.
+"""
+
+from __future__ import annotations
+
+from o3magic.events import Answer, why_cut
+from o3magic.money import show_usd
+
+SAFE = frozenset(" .,:;/()-–—·…?!")
+
+
+def facts(answer: Answer) -> str:
+    """One line: `o3-mini · medium · 13 in (0 cached) · 87 out (64 reasoning) · $0.000391`."""
+    label = {"simulated": "SIMULATED, no model was asked", "replayed": "replayed"}
+    said = [
+        label.get(answer.source, ""),
+        answer.model,
+        answer.effort or "",
+        tokens(answer),
+        cost(answer),
+    ]
+    return " · ".join(each for each in said if each)
+
+
+def tokens(answer: Answer) -> str:
+    """Tokens in and out, with what is part of them in brackets; unknown where unknown."""
+    usage = answer.usage
+    if usage.input_tokens is None and usage.output_tokens is None:
+        return "tokens unknown"
+    into = counted(usage.input_tokens, "in", usage.cached_tokens, "cached")
+    out = counted(usage.output_tokens, "out", usage.reasoning_tokens, "reasoning")
+    return f"{into} · {out}"
+
+
+def counted(total: int | None, word: str, part: int | None, part_word: str) -> str:
+    """`87 out (64 reasoning)`."""
+    if total is None:
+        return f"{word} unknown"
+    return f"{total:,} {word}" + ("" if part is None else f" ({part:,} {part_word})")
+
+
+def cost(answer: Answer) -> str:
+    """What it cost."""
+    if answer.source == "simulated":
+        return "$0"
+    return "cost unknown" if answer.cost_usd is None else show_usd(answer.cost_usd)
+
+
+def remarks(answer: Answer) -> list[str]:
+    """What a reader should know besides, a sentence each; the way the answer ended comes first."""
+    match answer.finish_reason:
+        case "length":
+            told = [f"cut off: {why_cut(answer)}; try {remedy(answer)}"]
+        case "content_filter":
+            told = ["cut off by the provider's content filter"]
+        case "refusal":
+            told = ["the model refused to answer"]
+        case "interrupted":
+            told = ["interrupted; this is what had arrived"]
+        case "error":
+            told = ["broken off; this is what had arrived"]
+        case _:
+            told = [] if answer.text or answer.refusal or answer.tool_calls else ["an empty answer"]
+    return told + list(answer.notes)
+
+
+def remedy(answer: Answer) -> str:
+    """What to try where the limit was too low. 25,000 is OpenAI's own advice (2026-07-15)."""
+    more = max(25_000, 4 * (answer.usage.output_tokens or 0))
+    return f"--max-output-tokens {more} or a lower --effort"
+
+
+def plain_footer(answer: Answer) -> str:
+    """The footer as lines of text."""
+    return "\n".join([facts(answer), *(f"! {each}" for each in remarks(answer))])
+
+
+def markdown_footer(answer: Answer) -> str:
+    """The footer as Markdown. Every word in it may come from a server, so all of it is escaped."""
+    lines = [entities(facts(answer)), *(f"⚠ {entities(each)}" for each in remarks(answer))]
+    return "---\n\n<small>" + "<br>".join(lines) + "</small>"
+
+
+def entities(text: str) -> str:
+    """Text that is nothing but text, in Markdown, HTML and TeX: all punctuation as entities."""
+    return "".join(c if c.isalnum() or c in SAFE else f"&#{ord(c)};" for c in text)

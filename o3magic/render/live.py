@@ -1,0 +1,227 @@
+"""An answer in a notebook while it arrives: one place that decides when what is sent.
+
+Jupyter's server drops messages, the last one included, where too many are sent, and JupyterLab
+renders a whole Markdown output anew at each update. So the text goes out at most ten times a
+second, and in segments: what is finished stays as it is, only the open end is sent again. A timer
+sends what is there when no chunk comes.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta
+from o3magic.render.bundle import Bundle, View, bundles, footer_bundle, reasoning
+from o3magic.render.footer import entities
+from o3magic.render.safe_markdown import plain_text, safe_markdown
+from o3magic.render.segments import Segments
+
+INTERVAL_S = 0.1
+SILENCE_S = 15.0
+MOST_MERGED_CHARS = 65_536
+SPINNER = "◐◓◑◒"
+
+
+class Screen(Protocol):
+    """Where displays go: a front end behind a kernel."""
+
+    def show(self, bundle: Bundle, display_id: str) -> None:
+        """A new display. Only from the thread that runs the cell."""
+
+    def update(self, bundle: Bundle, display_id: str) -> None:
+        """Another content for a display; from any thread."""
+
+    def clear(self) -> None:
+        """Take all the cell's displays away as soon as the next one comes."""
+
+
+class Live:
+    """Shows one answer as it arrives. Enter it, `add` each event, then `finish` or `fail`.
+
+    owns_cell: nothing else is in the cell's output, so the segments may be merged into one.
+    """
+
+    def __init__(
+        self,
+        screen: Screen,
+        ids: Callable[[], str],
+        *,
+        model: str,
+        schema: str = "",
+        view: View = "auto",
+        raw: bool = False,
+        owns_cell: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._screen, self._ids, self._clock = screen, ids, clock
+        self._model, self._schema, self._view, self._raw = model, schema, view, raw
+        self._owns_cell = owns_cell
+        self._new: list[str] = []
+        self._chars = 0
+        self._reasoning: list[str] = []
+        self._status = "is thinking"
+        self._segments = Segments()
+        self._displays: list[str] = []
+        self._sent: list[str] = []
+        self._began_s = self._last_s = self._next_s = clock()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._timer: threading.Thread | None = None
+
+    def __enter__(self) -> Live:
+        """Show the first line at once, and start the timer."""
+        self._open(self._waiting())
+        # The cell's context goes with the thread: without it a kernel sends the updates nowhere.
+        context = contextvars.copy_context()
+        self._timer = threading.Thread(
+            target=context.run, args=(self._tick,), name="o3magic-live", daemon=True
+        )
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the timer. What had arrived is on the screen, however it ended."""
+        self._stop.set()
+        if self._timer is not None:
+            self._timer.join()
+        if self._new:
+            self._flush(may_open=True)
+
+    def add(self, event: Event) -> None:
+        """Take one event; send what is there if it is time."""
+        now = self._clock()
+        self._last_s = now
+        if type(event) is TextDelta:
+            self._new.append(event[0])
+            if now < self._next_s and self._chars:
+                return
+            # The first words go out at once.
+            self._flush(may_open=True)
+        elif type(event) is ReasoningDelta:
+            self._reasoning.append(event[0])
+        elif type(event) is Retrying:
+            self._restart(event)
+
+    def finish(self, answer: Answer) -> None:
+        """Show the answer as it is saved: one display wherever that can be."""
+        self._stop.set()
+        final = bundles(answer, view=self._view, raw=self._raw)
+        with self._lock:
+            self._new.clear()
+            if len(self._displays) > 1:
+                if not self._owns_cell or len(answer.text) > MOST_MERGED_CHARS:
+                    self._finish_segments(answer)
+                    return
+                self._screen.clear()
+                self._screen.show(final[0], self._displays[0])
+            else:
+                self._screen.update(final[0], self._displays[0])
+            for more in final[1:]:
+                self._screen.show(more, self._ids())
+
+    def dismiss(self) -> None:
+        """Nothing came: leave nothing."""
+        self._stop.set()
+        with self._lock:
+            if self._owns_cell:
+                self._screen.clear()
+            else:
+                self._screen.update(Bundle({"text/plain": ""}, {}), self._displays[0])
+
+    def _finish_segments(self, answer: Answer) -> None:
+        """Leave a long answer in its segments, and put the footer behind them."""
+        self._publish(may_open=True)
+        self._screen.show(footer_bundle(answer), self._ids())
+
+    def _restart(self, event: Retrying) -> None:
+        """Another attempt: what the last one said goes."""
+        with self._lock:
+            self._new.clear()
+            self._chars = 0
+            self._segments = Segments()
+            self._status = f"is asked again ({event.why})"
+
+    def _tick(self) -> None:
+        """Send what is there, ten times a second, and the clock once a second."""
+        beats = 0
+        while not self._stop.wait(INTERVAL_S):
+            beats += 1
+            if self._new:
+                self._flush(may_open=False)
+            elif beats % 10 == 0 and (self._schema or not self._chars):
+                with self._lock:
+                    if not self._stop.is_set():
+                        self._send(0, self._waiting())
+
+    def _flush(self, *, may_open: bool) -> None:
+        """Send the new text. A new display can only be opened by the cell's own thread."""
+        with self._lock:
+            count = len(self._new)
+            text = "".join(self._new[:count])
+            del self._new[:count]
+            self._chars += len(text)
+            self._next_s = self._clock() + INTERVAL_S
+            if self._schema:
+                self._send(0, self._waiting())
+            else:
+                self._segments.feed(text)
+                self._publish(may_open=may_open)
+
+    def _publish(self, *, may_open: bool) -> None:
+        """Bring the displays up to the segments."""
+        first = 1 if self._reasoning else 0
+        parts = self._segments.rendered()
+        if first:
+            self._send(0, self._words(reasoning("".join(self._reasoning)), ""))
+        while may_open and len(self._displays) < first + len(parts):
+            place = len(self._displays) - first
+            if place > 0:
+                self._send(place - 1 + first, self._segment(parts[place - 1]))
+            self._open(self._segment(parts[place]))
+        last = len(self._displays) - 1
+        if last >= first:
+            self._send(last, self._segment("\n\n".join(parts[last - first :])))
+
+    def _open(self, bundle: Bundle) -> None:
+        """A new display below the others."""
+        display_id = self._ids()
+        self._displays.append(display_id)
+        self._sent.append(str(bundle.data))
+        self._screen.show(bundle, display_id)
+
+    def _send(self, place: int, bundle: Bundle) -> None:
+        """Update a display, if it is not so already."""
+        now = str(bundle.data)
+        if self._sent[place] != now:
+            self._sent[place] = now
+            self._screen.update(bundle, self._displays[place])
+
+    def _segment(self, text: str) -> Bundle:
+        """A piece of the answer."""
+        if self._raw:
+            return Bundle({"text/plain": plain_text(text)}, {})
+        return self._words(safe_markdown(text), plain_text(text))
+
+    def _words(self, markdown: str, plain: str) -> Bundle:
+        return Bundle({"text/markdown": markdown, "text/plain": plain}, {})
+
+    def _waiting(self) -> Bundle:
+        """The line that is there before the answer: who is asked, and for how long."""
+        now = self._clock()
+        elapsed_s = int(now - self._began_s)
+        line = f"{SPINNER[elapsed_s % len(SPINNER)]} {self._model} {self._status} · {elapsed_s} s"
+        if self._chars and self._schema:
+            line += f" · {self._chars:,} characters of {self._schema} so far"
+        silent_s = int(now - self._last_s)
+        if silent_s >= SILENCE_S:
+            line += f" · nothing arrived for {silent_s} s"
+        thought = plain_text("".join(self._reasoning)).strip()
+        shown = f"*{entities(line)}*"
+        if thought:
+            quoted = thought.rpartition("\n\n")[2][-600:]
+            shown += f"\n\n> {entities(' '.join(quoted.split()))}"
+        return self._words(shown, line)

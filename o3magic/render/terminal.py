@@ -1,0 +1,165 @@
+"""An answer in a terminal while it arrives. The door of rich, which is loaded at the first use."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta
+from o3magic.render.bundle import Bundle, as_json
+from o3magic.render.footer import plain_footer
+from o3magic.render.safe_markdown import plain_text
+from o3magic.render.segments import Segments
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+REFRESH_PER_S = 8
+
+
+class TerminalLive:
+    """Shows one answer in a terminal. Finished paragraphs scroll up, the open one is redrawn."""
+
+    def __init__(
+        self, console: Console, *, model: str, schema: str = "", raw: bool = False
+    ) -> None:
+        self._console, self._model, self._schema, self._raw = console, model, schema, raw
+        self._segments = Segments()
+        self._printed = 0
+        self._chars = 0
+        self._reasoning: list[str] = []
+        self._status = "is thinking"
+        self._began_s = time.monotonic()
+        self._live: Live | None = None
+
+    def __enter__(self) -> TerminalLive:
+        """Show the first line at once; rich's own thread keeps it fresh."""
+        from rich.live import Live
+
+        self._live = Live(
+            get_renderable=self._open_end,
+            console=self._console,
+            refresh_per_second=REFRESH_PER_S,
+            transient=True,
+            vertical_overflow="crop",
+        )
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the open end away; what is final was printed above it."""
+        if self._live is not None:
+            self._live.__exit__(None, None, None)
+            self._live = None
+
+    def add(self, event: Event) -> None:
+        """Take one event."""
+        if type(event) is TextDelta:
+            self._chars += len(event[0])
+            self._segments.feed(event[0])
+            if not self._schema:
+                self._print_closed()
+        elif type(event) is ReasoningDelta:
+            self._reasoning.append(event[0])
+        elif type(event) is Retrying:
+            self._segments, self._printed, self._chars = Segments(), 0, 0
+            self._status = f"is asked again ({event.why})"
+
+    def finish(self, answer: Answer) -> None:
+        """Print the rest, and the footer."""
+        self.__exit__()
+        if answer.data is not None:
+            self._console.print_json(as_json(answer.data))
+        else:
+            for text in self._segments.rendered()[self._printed :]:
+                self._console.print(self._words(text))
+            if answer.refusal and not answer.text:
+                self._console.print(plain_text(answer.refusal), markup=False, highlight=False)
+        self._console.print(plain_footer(answer), style="dim", markup=False, highlight=False)
+
+    def dismiss(self) -> None:
+        """Nothing came: leave nothing."""
+        self.__exit__()
+
+    def _print_closed(self) -> None:
+        """Let the finished segments scroll up."""
+        done = self._segments.rendered()[:-1]
+        for text in done[self._printed :]:
+            self._console.print(self._words(text))
+        self._printed = max(self._printed, len(done))
+
+    def _words(self, text: str) -> RenderableType:
+        from rich.markdown import Markdown
+        from rich.text import Text
+
+        clean = plain_text(text)
+        return Text(clean) if self._raw else Markdown(clean, hyperlinks=False)
+
+    def _open_end(self) -> RenderableType:
+        """What is redrawn: the open segment, or the waiting line with the last of the reasoning."""
+        from rich.console import Group
+        from rich.spinner import Spinner
+        from rich.text import Text
+
+        elapsed_s = int(time.monotonic() - self._began_s)
+        if self._chars and not self._schema:
+            parts = self._segments.rendered()
+            return self._words(parts[-1] if len(parts) > self._printed else "")
+        line = f"{self._model} {self._status} · {elapsed_s} s"
+        if self._chars:
+            line += f" · {self._chars:,} characters of {self._schema} so far"
+        spinner = Spinner("dots", text=Text(line))
+        thought = plain_text("".join(self._reasoning)).strip().rpartition("\n\n")[2]
+        return Group(spinner, Text(thought[-400:], style="dim italic")) if thought else spinner
+
+
+class PlainLive:
+    """Writes the words as they come to what is no terminal, and the footer behind them."""
+
+    def __init__(self, stream: TextIO, *, schema: str = "") -> None:
+        self._stream, self._schema = stream, schema
+
+    def __enter__(self) -> PlainLive:
+        """Nothing is written before there is something to say."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left open."""
+
+    def add(self, event: Event) -> None:
+        """Write the words of one event."""
+        if type(event) is TextDelta and not self._schema:
+            self._stream.write(plain_text(event[0]))
+            self._stream.flush()
+
+    def finish(self, answer: Answer) -> None:
+        """Write what was not written yet."""
+        if answer.data is not None:
+            self._stream.write(as_json(answer.data))
+        elif self._schema or not answer.text:
+            self._stream.write(plain_text(answer.text or answer.refusal))
+        self._stream.write(f"\n{plain_footer(answer)}\n")
+
+    def dismiss(self) -> None:
+        """Nothing came: nothing was written."""
+
+
+def console() -> Console:
+    """A console on the standard output as it is now."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, soft_wrap=False)
+
+
+def show(bundle: Bundle, target: Console) -> None:
+    """Print a bundle that is no answer: a report, a request."""
+    target.print(bundle.data.get("text/plain", ""), markup=False, highlight=False, soft_wrap=True)
+
+
+def show_answer(answer: Answer, target: Console, *, raw: bool) -> None:
+    """Print an answer that is here already."""
+    live = TerminalLive(target, model=answer.model, raw=raw or not target.is_terminal)
+    live.add(TextDelta(answer.text))
+    live.finish(answer)
