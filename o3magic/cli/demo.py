@@ -6,7 +6,6 @@ The door of nbformat and nbclient.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -32,7 +31,7 @@ from o3magic.simulator import Simulator
 NOTEBOOK = "01-quickstart.ipynb"
 DELAY_S = 0.01
 TAIL_LINES = 12
-FOOTER = re.compile(r"<small>(.*?)</small>\s*$", re.DOTALL)
+FOOTER = "---\n\n<small>"
 
 
 def run(folder: str, *, lab: bool) -> int:
@@ -174,12 +173,12 @@ class Player(NotebookClient):
             return
         data = output.get("data", {})
         text, markdown = plain_text(data.get("text/plain", "")), data.get("text/markdown", "")
+        words, _, footer = markdown.rpartition(FOOTER)
         if "application/json" in data:
             self._console.print_json(text)
-        elif footer := FOOTER.search(markdown):
-            words = text if text.startswith(("{", "[")) else Markdown(text, hyperlinks=False)
-            self._console.print(words, markup=False, highlight=False)
-            lines = unescape(footer[1].replace("<br>", "\n"))
-            self._console.print(lines, style="dim", markup=False, highlight=False)
-        else:
+        elif not footer:
             self._console.print(text, markup=False, highlight=False)
+        else:
+            self._console.print(Markdown(words, hyperlinks=False))
+            lines = unescape(footer.removesuffix("</small>").replace("<br>", "\n"))
+            self._console.print(lines, style="dim", markup=False, highlight=False)

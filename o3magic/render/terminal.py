@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta
 from o3magic.render.bundle import Bundle, as_json
 from o3magic.render.footer import plain_footer
-from o3magic.render.safe_markdown import plain_text
+from o3magic.render.safe_markdown import plain_text, safe_markdown
 from o3magic.render.segments import Segments
 
 if TYPE_CHECKING:
@@ -94,8 +94,10 @@ class TerminalLive:
         from rich.markdown import Markdown
         from rich.text import Text
 
-        clean = plain_text(text)
-        return Text(clean) if self._raw else Markdown(clean, hyperlinks=False)
+        if self._raw:
+            return Text(plain_text(text))
+        # Made safe as for a notebook: then formulas keep their backslashes, and a link is text.
+        return Markdown(safe_markdown(text), hyperlinks=False)
 
     def _open_end(self) -> RenderableType:
         """What is redrawn: the open segment, or the waiting line with the last of the reasoning."""
