@@ -8,6 +8,7 @@ from typing import Any
 from IPython.core.interactiveshell import InteractiveShell
 
 from o3magic.events import Answer
+from o3magic.notebook.completion import matcher_for
 from o3magic.notebook.fronts import Front, KernelFront, TerminalFront
 from o3magic.notebook.magics import O3Magics
 from o3magic.talk.session import Session
@@ -24,6 +25,8 @@ def load(shell: InteractiveShell) -> None:
     shell.register_magics(magics)
     shell.events.register("pre_run_cell", magics.on_cell)
     own_displays(shell).for_type(Answer, magics.show)
+    magics.matcher = matcher_for(session, shell.user_ns)
+    shell.Completer.custom_matchers.append(magics.matcher)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -36,6 +39,7 @@ def unload(shell: InteractiveShell) -> None:
             shell.magics_manager.magics[kind].pop(name, None)
     shell.events.unregister("pre_run_cell", magics.on_cell)
     own_displays(shell).pop(Answer, None)
+    shell.Completer.custom_matchers.remove(magics.matcher)
     magics.session.close()
 
 

@@ -31,6 +31,7 @@ class O3Magics(Magics):
         self.front = front
         self._cell = ""
         self._shown: Answer | None = None
+        self.matcher: Any = None
 
     def on_cell(self, info: Any) -> None:
         """Called before each cell: remember its text."""
