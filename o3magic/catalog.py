@@ -8,18 +8,24 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from functools import cached_property
 from importlib.resources import files
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from o3magic.errors import BadOption, did_you_mean
 from o3magic.events import Usage
 
 SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 NANO_PER_USD_PER_MILLION = 1000  # 1 USD per million tokens is 1,000 nano-dollars a token
+# The user's own context may round to a few digits, or trap.
+EXACT = Context(prec=100, rounding=ROUND_HALF_UP)
+PRICE_FIELDS = ("tier", "since", "source", "long_context")
+HINT = "models.toml in the package shows what a card looks like"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,11 @@ class Price:
     long: Rates | None = None
     long_above_tokens: int | None = None
 
+    def is_long(self, usage: Usage) -> bool:
+        """Whether a request is over the limit above which other rates hold."""
+        limit = self.long_above_tokens
+        return limit is not None and (usage.input_tokens or 0) > limit
+
     def nano_usd(self, usage: Usage, *, writes_cost: bool = False) -> int | None:
         """What `usage` costs in nano-dollars, rounded half up, or None where that is not known.
 
@@ -50,20 +61,19 @@ class Price:
         """
         if usage.input_tokens is None or usage.output_tokens is None:
             return None
-        is_long = self.long_above_tokens is not None and usage.input_tokens > self.long_above_tokens
-        rates = self.long if is_long and self.long is not None else self.rates
+        rates = self.long if self.long is not None and self.is_long(usage) else self.rates
         cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
         if written and writes_cost and rates.cache_write is None:
             return None
         fresh = max(usage.input_tokens - cached - written, 0)
-        usd_per_million = (
-            fresh * rates.input
-            + cached * (rates.input if rates.cached is None else rates.cached)
-            + written * (rates.input if rates.cache_write is None else rates.cache_write)
-            + usage.output_tokens * rates.output
-        )
-        nano = usd_per_million * NANO_PER_USD_PER_MILLION
-        return int(nano.to_integral_value(rounding=ROUND_HALF_UP))
+        with localcontext(EXACT):
+            usd_per_million = (
+                fresh * rates.input
+                + cached * (rates.input if rates.cached is None else rates.cached)
+                + written * (rates.input if rates.cache_write is None else rates.cache_write)
+                + usage.output_tokens * rates.output
+            )
+            return int((usd_per_million * NANO_PER_USD_PER_MILLION).to_integral_value())
 
 
 @dataclass(frozen=True)
@@ -98,8 +108,12 @@ class Card:
 
     def nano_usd(self, usage: Usage, on: date, tier: str = "default") -> int | None:
         """What `usage` cost on that day in nano-dollars, or None where that is not known."""
-        price = self.price(on, tier)
-        return price.nano_usd(usage, writes_cost=self.writes_cost) if price else None
+        price, usual = self.price(on, tier), self.price(on)
+        if price is None:
+            return None
+        if price.long is None and usual and usual.is_long(usage):
+            return None  # the model charges more for long requests, but nobody says what here
+        return price.nano_usd(usage, writes_cost=self.writes_cost)
 
     @cached_property
     def writes_cost(self) -> bool:
@@ -133,13 +147,16 @@ class Catalog:
         """The cards of `models.toml`, then `own` ({name: fields}, as in the user's file).
 
         An own card may name only what differs; `like = "o3-mini"` starts from another card.
-        Raises BadOption for a field that no card has.
+        Raises BadOption for a field that no card has, and for a value it cannot have.
         """
         text = files("o3magic").joinpath("models.toml").read_text(encoding="utf-8")
         cards = {row["id"]: card_of(row) for row in tomllib.loads(text)["model"]}
         for name, row in (own or {}).items():
-            base = cards.get(row.get("like", name), Card(name))
-            cards[name] = own_card(name, dict(row), base)
+            like = row.get("like", name)
+            if like not in cards and like != name:
+                hint = did_you_mean(str(like), list(cards), "%o3_models lists the models")
+                raise BadOption(f"[models.{name}] like = {like!r}: no such model", hint=hint)
+            cards[name] = own_card(name, dict(row), cards.get(like, Card(name)))
         return cls(cards.values())
 
     def find(self, model: str) -> Card | None:
@@ -158,17 +175,41 @@ class Catalog:
 
 def own_card(name: str, row: dict[str, Any], base: Card) -> Card:
     """A card of the user's own: `base` with what `row` says changed."""
-    row.pop("like", None)
+    if row.pop("like", name) != name:
+        # Its dated names stay with the card it is like.
+        base = replace(base, snapshot="", aliases=())
     known = [*(f.name for f in fields(Card) if f.name not in ("id", "prices")), "price"]
+    check_fields(row, known, f"[models.{name}]")
+    changed: dict[str, Any] = {}
+    if "price" in row:
+        changed["prices"] = own_prices(row.pop("price"), name)
+    try:
+        said = TypeAdapter(Card).validate_python({"id": name, **row})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise BadOption(f"[models.{name}] {first['loc'][0]}: {first['msg']}", hint=HINT) from None
+    changed |= {key: getattr(said, key) for key in row}
+    return replace(base, id=name, **changed)
+
+
+def own_prices(rows: Any, name: str) -> tuple[Price, ...]:
+    """The prices of a card of the user's own. Raises BadOption for one that is none."""
+    known = [*PRICE_FIELDS, "input", "output", "cached", "cache_write"]
+    try:
+        for row in rows:
+            check_fields(row, known, f"[[models.{name}.price]]")
+        said = [asdict(price_of(row)) for row in rows]
+        return TypeAdapter(tuple[Price, ...]).validate_python(said)
+    except (ValidationError, KeyError, TypeError, AttributeError, ArithmeticError):
+        raise BadOption(f"[[models.{name}.price]] holds no price", hint=HINT) from None
+
+
+def check_fields(row: Iterable[str], known: list[str], where: str) -> None:
+    """Raise BadOption for a field that is none of those known."""
     for key in row:
         if key not in known:
-            raise BadOption(
-                f"[models.{name}] has no field {key!r}",
-                hint=did_you_mean(key, known, f"the fields are {', '.join(known)}"),
-            )
-    said = card_of({"id": name, **row})
-    names = {"prices" if key == "price" else key for key in row}
-    return replace(base, id=name, **{key: getattr(said, key) for key in names})
+            hint = did_you_mean(key, known, f"the fields are {', '.join(known)}")
+            raise BadOption(f"{where} has no field {key!r}", hint=hint)
 
 
 def card_of(row: Mapping[str, Any]) -> Card:
@@ -198,12 +239,15 @@ def price_of(row: Mapping[str, Any]) -> Price:
 def rates_of(row: Mapping[str, Any]) -> Rates:
     """Rates from one table of the file."""
 
-    def rate(name: str) -> Decimal | None:
-        return Decimal(str(row[name])) if name in row else None
+    def rate(name: str) -> Decimal:
+        usd = Decimal(str(row[name]))
+        if not usd.is_finite() or usd < 0:
+            raise ArithmeticError(f"{name} = {usd} is no rate")
+        return usd
 
     return Rates(
-        input=Decimal(str(row["input"])),
-        output=Decimal(str(row["output"])),
-        cached=rate("cached"),
-        cache_write=rate("cache_write"),
+        input=rate("input"),
+        output=rate("output"),
+        cached=rate("cached") if "cached" in row else None,
+        cache_write=rate("cache_write") if "cache_write" in row else None,
     )

@@ -162,17 +162,17 @@ class ContentFiltered(RequestFailed):
 
 class ProviderDown(RequestFailed):
     hint = "run the cell again in a moment"
-    billed = None
+    billed: bool | None = None
 
 
 class NoConnection(RequestFailed):
     hint = "check the network and the provider's base URL (%o3_config)"
-    billed = None
+    billed: bool | None = None
 
 
 class BrokenAnswer(RequestFailed):
     hint = "run the cell again; what had arrived is kept in _"
-    billed = None
+    billed: bool | None = None
 
 
 class InvalidAnswer(O3Error):

@@ -10,10 +10,11 @@ from importlib.resources import files
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from o3magic.errors import BadOption, did_you_mean
 
+ADDRESS_HINT = "an address looks like https://api.openai.com/v1"
 ENDPOINT_PATHS = ("/responses", "/chat/completions", "/models")
 
 
@@ -44,7 +45,10 @@ class Provider:
     @cached_property
     def host(self) -> str:
         """The host a key may be sent to."""
-        return urlsplit(self.base_url).hostname or ""
+        try:
+            return urlsplit(self.base_url).hostname or ""
+        except ValueError:
+            return ""
 
 
 class Providers:
@@ -99,7 +103,7 @@ class Providers:
 
 
 def check_fields(name: str, table: Mapping[str, Any]) -> None:
-    """Raise BadOption for a field that no provider has."""
+    """Raise BadOption for a field that no provider has, and for a value it cannot have."""
     known = [item.name for item in fields(Provider) if item.name != "name"]
     for key in table:
         if key not in known:
@@ -107,14 +111,26 @@ def check_fields(name: str, table: Mapping[str, Any]) -> None:
                 f"[providers.{name}] has no field {key!r}",
                 hint=did_you_mean(key, known, f"the fields are {', '.join(known)}"),
             )
+    try:
+        TypeAdapter(Provider).validate_python({"name": name, **table})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise BadOption(f"[providers.{name}] {first['loc'][0]}: {first['msg']}") from None
 
 
 def join_url(base: str, path: str) -> str:
     """`base` with `path` behind it: prefix and query kept, no slash and no `/v1` doubled.
 
     A base that already ends in the endpoint (`.../v1/responses`) is taken at its prefix.
+    Raises BadOption for one that cannot be read.
     """
-    parts = urlsplit(base.strip())
+    try:
+        parts = urlsplit(base.strip())
+        if " " in parts.netloc or parts.port == 0:
+            raise ValueError("no host is called so")
+    except ValueError as error:
+        shown = base.strip().rpartition("@")[2]  # without a name and password before it
+        raise BadOption(f"{shown} is no address: {error}", hint=ADDRESS_HINT) from None
     prefix = parts.path.rstrip("/")
     for known in ENDPOINT_PATHS:
         prefix = prefix.removesuffix(known)

@@ -21,6 +21,7 @@ from o3magic.messages import Effort
 
 LAYERS = ("user file", "project file", "environment", "%o3_config", "widget")
 PROJECT_FILE = "o3magic.toml"
+MOST_SECONDS = 86_400  # a socket takes no endless timeout
 # A file that came with somebody's notebooks must not choose where the reader's key is sent.
 NOT_IN_A_PROJECT = ("base_url", "providers")
 
@@ -98,11 +99,13 @@ class Profile:
         str, Flag(("--base-url",), "address of the API, instead of the provider's")
     ] = ""
     connect_timeout_s: Annotated[
-        float, Field(gt=0), Flag(("--connect-timeout-s",), "seconds to wait for a connection")
+        float,
+        Field(gt=0, le=MOST_SECONDS),
+        Flag(("--connect-timeout-s",), "seconds to wait for a connection"),
     ] = 10.0
     read_timeout_s: Annotated[
         float,
-        Field(gt=0),
+        Field(gt=0, le=MOST_SECONDS),
         Flag(("--read-timeout-s",), "seconds to wait while nothing at all arrives"),
     ] = 600.0
 
@@ -229,10 +232,14 @@ def read_file(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
     if path is None or not path.is_file():
         return {}, {}
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Some editors begin a file with a byte order mark, which TOML has not.
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise BadOption(f"{path}: {error}", hint="the file is TOML; see the README") from None
     tables: dict[str, Any] = {n: data.pop(n) for n in ("providers", "models") if n in data}
+    for kind, named in tables.items():
+        if not isinstance(named, dict) or not all(isinstance(t, dict) for t in named.values()):
+            raise BadOption(f"{path}: {kind!r} holds no tables", hint=f"write [{kind}.NAME]")
     return checked(data, str(path)), tables
 
 

@@ -9,15 +9,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
-from markupsafe import Markup
 
 
 def page(notebook: Any, title: str) -> str:
     """The page of a notebook."""
     renderer = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-
-    def rendered(text: str) -> Markup:
-        return Markup(renderer.render(text))
 
     templates = Environment(
         loader=PackageLoader("o3magic.cli", "templates"),
@@ -27,7 +23,7 @@ def page(notebook: Any, title: str) -> str:
         lstrip_blocks=True,
     )
     template = templates.get_template("page.html")
-    return template.render(title=title, cells=map(cell_of, notebook.cells), rendered=rendered)
+    return template.render(title=title, cells=map(cell_of, notebook.cells), rendered=renderer.render)
 
 
 def cell_of(cell: Any) -> dict[str, Any]:

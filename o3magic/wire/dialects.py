@@ -1,0 +1,39 @@
+"""The ways of speaking, by name. A new one is a module and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from o3magic.events import Event
+from o3magic.messages import Api, Request
+from o3magic.wire import chat, responses
+
+
+class Reader(Protocol):
+    """Turns the data of a stream's frames into events; `done` once the answer ended."""
+
+    done: bool
+
+    def read(self, data: bytes) -> Sequence[Event]:
+        """The events of one frame."""
+
+    def close(self) -> Sequence[Event]:
+        """The events at the end of the connection. Raises BrokenAnswer where it came too early."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One way of speaking: where to send, how to ask, how to read."""
+
+    path: str
+    encode: Callable[[Request], dict[str, Any]]
+    decode: Callable[[bytes | Mapping[str, Any]], Iterator[Event]]
+    reader: Callable[[], Reader]
+
+
+DIALECTS: Mapping[Api, Dialect] = {
+    "responses": Dialect(responses.PATH, responses.encode, responses.decode, responses.Reader),
+    "chat": Dialect(chat.PATH, chat.encode, chat.decode, chat.Reader),
+}

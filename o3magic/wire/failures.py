@@ -1,0 +1,146 @@
+"""What a provider's refusal means: status and code decide, never the words.
+
+Cases and their sources: OpenAI's error codes guide (2026-07-15) and recorded bodies of OpenAI,
+Azure, OpenRouter, LiteLLM, Groq and others. Words decide only where two cases share status and
+code: a model that was shut down, and a single request over the limit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import from_json
+
+from o3magic import errors
+
+SECRETS = re.compile(
+    r"\b(?:sk|rk|pk|sess)-[\w*.…-]{4,}"  # keys of OpenAI and those who imitate them
+    r"|\b(?:gh[opsu]_|github_pat_|glpat-|xox[abp]-|A[KS]IA|AIza|gsk_|xai-|hf_|nvapi-)[\w-]{8,}"
+    r"|\beyJ[\w-]{8,}\.[\w-]+\.?[\w-]*"  # JSON web tokens
+    r"|(?P<before>\bbearer\s+|\b(?:api[ _-]?key|access[ _-]?token)"
+    r"(?:\s+provided)?[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&]{6,}"
+    r"|(?<=://)[^\s/@]+(?=@)"  # name and password of an address
+    r"|(?<![\w.-])[\w.-]*\*{3,}[\w.*-]*"  # what a server masked itself: it still shows both ends
+    r"|\b[0-9a-fA-F]{32,}\b|\b[0-9a-zA-Z]{40,}\b",  # Azure's keys, old and new
+    re.IGNORECASE,
+)
+TAGS = re.compile(r"<(script|style)\b[^>]*>.*?(?:</\1>|$)|<[^>]*>", re.DOTALL | re.IGNORECASE)
+MOST_CHARS = 500
+
+BY_CODE: dict[str, type[errors.RequestFailed]] = {
+    "invalid_api_key": errors.WrongKey,
+    "model_not_found": errors.ModelNotFound,
+    "DeploymentNotFound": errors.ModelNotFound,
+    "insufficient_quota": errors.QuotaExhausted,
+    "credit_balance_exhausted": errors.QuotaExhausted,
+    "billing_hard_limit_reached": errors.QuotaExhausted,
+    "rate_limit_exceeded": errors.RateLimited,
+    "context_length_exceeded": errors.TooLarge,
+    "exceed_context_size_error": errors.TooLarge,
+    "content_filter": errors.ContentFiltered,
+    "server_error": errors.ProviderDown,
+}
+BY_STATUS: dict[int, type[errors.RequestFailed]] = {
+    401: errors.WrongKey,
+    403: errors.NoAccess,
+    404: errors.RequestRefused,
+    408: errors.ProviderDown,
+    413: errors.TooLarge,
+    429: errors.RateLimited,
+}
+
+
+def redact(text: str) -> str:
+    """Text of a server without keys, tokens or control characters, and not endless."""
+    text = SECRETS.sub(r"\g<before>[key]", text[: 4 * MOST_CHARS])
+    text = "".join(c if c.isprintable() or c == " " else " " for c in text)
+    text = " ".join(text.split())
+    return text if len(text) <= MOST_CHARS else text[: MOST_CHARS - 1] + "…"
+
+
+def summary_of_page(text: str) -> str:
+    """The words of an HTML or plain body, its scripts and tags left out."""
+    return redact(TAGS.sub(" ", text[: 20 * MOST_CHARS]))
+
+
+def error_of(body: Any) -> Mapping[str, Any]:
+    """The error object of a body in any of the shapes seen, or an empty one.
+
+    {"error": {...}}, {"error": "..."}, {"detail": ...}, {"object": "error", ...}, a flat event.
+    """
+    if not isinstance(body, Mapping):
+        return {}
+    inner = body.get("error")
+    if isinstance(inner, Mapping):
+        return inner
+    if isinstance(inner, str) and inner:
+        return {"message": inner}
+    if "detail" in body:
+        return {"message": str(body["detail"])}
+    if body.get("type") == "error" or body.get("object") == "error":
+        return body
+    return {"message": body["message"]} if isinstance(body.get("message"), str) else {}
+
+
+def failure(
+    status: int | None, body: bytes | Mapping[str, Any], request_id: str | None = None
+) -> errors.RequestFailed:
+    """The error for a refused request or an error event. Never raises, whatever the body is."""
+    found, words = read(body)
+    code = found.get("code")
+    code_text = str(code) if isinstance(code, str | int) and not isinstance(code, bool) else ""
+    param = found.get("param")
+    if not words:
+        words = redact(str(found.get("message") or found.get("type") or ""))
+    kind = classify(status, code_text, str(found.get("type") or ""), words)
+    where = f" (HTTP {status})" if status and status != 200 else ""
+    return kind(
+        f"{words.rstrip('. ') or 'no reason given'}{where}",
+        hint=hint_for(kind, code_text, str(param or "")),
+        status=status,
+        code=code_text or None,
+        param=param if isinstance(param, str) else None,
+        request_id=redact(request_id) if request_id else None,
+    )
+
+
+def read(body: bytes | Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The error object of a body, and its words where it is no JSON."""
+    if not isinstance(body, bytes):
+        return error_of(body), ""
+    try:
+        found = error_of(from_json(body))
+    except ValueError:
+        return {}, summary_of_page(body.decode("utf-8", "replace")) or "an empty answer"
+    return found, "" if found else redact(body.decode("utf-8", "replace")) or "an empty answer"
+
+
+def classify(status: int | None, code: str, kind: str, words: str) -> type[errors.RequestFailed]:
+    """The class of an error."""
+    found = BY_CODE.get(code) or BY_CODE.get(kind)
+    if found is errors.ModelNotFound and "has been deprecated" in words:
+        return errors.ModelRetired
+    if found is errors.RateLimited and words.startswith("Request too large"):
+        return errors.TooLarge
+    if found:
+        return found
+    if status is None or status < 400:
+        # In a stream the code may be the status ("429", 503), or there may be nothing at all.
+        wrong = kind == "invalid_request_error" or code.startswith("invalid_")
+        status = int(code) if code.isdecimal() and len(code) == 3 else 400 if wrong else 500
+    if status in BY_STATUS:
+        return BY_STATUS[status]
+    return errors.ProviderDown if status >= 500 else errors.RequestRefused
+
+
+def hint_for(kind: type[errors.RequestFailed], code: str, param: str) -> str:
+    """A closer next step than the class's own, or ""."""
+    if param == "reasoning.summary":
+        return "ask without --summary, or verify the organization on the provider's site"
+    if code == "unsupported_value" and "effort" in param:
+        return "choose another --effort; %o3_models lists what each model has"
+    if code == "DeploymentNotFound":
+        return "--model takes the deployment's name; a new one needs some minutes"
+    return kind.hint

@@ -1,0 +1,96 @@
+"""What every floor's tests need: the descriptions of the API, a server on loopback, a stream."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from o3magic.events import Draft
+from o3magic.simulator import Simulator
+from o3magic.wire import sse
+from o3magic.wire.dialects import DIALECTS
+
+SHARED_API = Path(__file__).resolve().parents[2] / "shared" / "api"
+
+
+class Heard:
+    """What a stream of one dialect says: its events, and the answer they fold into."""
+
+    def __init__(self, api, data):
+        self.events, self.draft = [], Draft()
+        reader, decoder = DIALECTS[api].reader(), sse.Decoder()
+        for frame in decoder.feed(data) + decoder.close():
+            self._add(reader.read(frame))
+            if reader.done:
+                return
+        self._add(reader.close())
+
+    def _add(self, events):
+        for event in events:
+            self.events.append(event)
+            self.draft.add(event)
+
+    @property
+    def answer(self):
+        return self.draft.answer()
+
+    @property
+    def finished(self):
+        return self.draft.finished
+
+
+@pytest.fixture
+def shared_api():
+    """The folder with what is known of the API."""
+    if not SHARED_API.is_dir():
+        pytest.skip("the folder shared/api is not beside this checkout")
+    return SHARED_API
+
+
+@pytest.fixture
+def recorded(shared_api):
+    """Reads a recorded answer: bytes of a stream, the value of a JSON document."""
+
+    def read(name):
+        data = (shared_api / "fixtures" / name).read_bytes()
+        return json.loads(data) if name.endswith(".json") else data
+
+    return read
+
+
+@pytest.fixture
+def sim():
+    """A running simulator."""
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def hear():
+    """Reads a stream, given as bytes or as the values of its frames."""
+
+    def read(api, *frames):
+        if len(frames) == 1 and isinstance(frames[0], bytes):
+            return Heard(api, frames[0])
+        return Heard(api, stream_of(*frames))
+
+    return read
+
+
+@pytest.fixture
+def fold():
+    """Folds events into their answer."""
+
+    def read(events):
+        draft = Draft()
+        for event in events:
+            draft.add(event)
+        return draft.answer()
+
+    return read
+
+
+def stream_of(*frames):
+    """The bytes of a stream: a value is sent as JSON, a text as it is."""
+    texts = [each if isinstance(each, str) else json.dumps(each) for each in frames]
+    return "".join(f"data: {text}\n\n" for text in texts).encode()
