@@ -122,3 +122,10 @@ class TerminalFront:
         from o3magic.render import terminal
 
         terminal.show_answer(answer, terminal.console(), raw=profile.raw)
+
+
+def front_of(shell: Any, name: str) -> Front:
+    """How this shell shows things; `name` sets its displays apart from others'."""
+    if getattr(shell, "kernel", None) is not None:
+        return KernelFront(shell.display_pub, name)
+    return TerminalFront()

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from o3magic.events import Answer
-from o3magic.notebook.completion import matcher_for
-from o3magic.notebook.fronts import Front, KernelFront, TerminalFront
 from o3magic.notebook.magics import O3Magics
-from o3magic.talk.session import Session
+
+if TYPE_CHECKING:
+    from o3magic.talk.session import Session
 
 NAME = O3Magics.__name__
+ANSWER = ("o3magic.events", "Answer")  # by name: its module is loaded with the first answer
 
 
 def load(shell: InteractiveShell) -> None:
-    """Register the magics with a session of their own. Raises BadOption for a bad settings file."""
+    """Register the magics. Their session starts at the first use."""
     if NAME in shell.magics_manager.registry:
         unload(shell)
-    session = Session.start(os.environ)
-    magics = O3Magics(shell, session, front_of(shell, session))
+    magics = O3Magics(shell, os.environ, Path.cwd())
     shell.register_magics(magics)
     shell.events.register("pre_run_cell", magics.on_cell)
-    own_displays(shell).for_type(Answer, magics.show)
-    magics.matcher = matcher_for(session, shell.user_ns)
-    shell.Completer.custom_matchers.append(magics.matcher)
+    own_displays(shell).for_type_by_name(*ANSWER, magics.show)
+    shell.Completer.custom_matchers.append(magics.complete)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -38,9 +37,10 @@ def unload(shell: InteractiveShell) -> None:
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
     shell.events.unregister("pre_run_cell", magics.on_cell)
-    own_displays(shell).pop(Answer, None)
-    shell.Completer.custom_matchers.remove(magics.matcher)
-    magics.session.close()
+    own_displays(shell).pop(".".join(ANSWER), None)
+    shell.Completer.custom_matchers.remove(magics.complete)
+    if magics.opened:
+        magics.opened.session.close()
 
 
 def own_displays(shell: Any) -> Any:
@@ -48,16 +48,9 @@ def own_displays(shell: Any) -> Any:
     return shell.display_formatter.ipython_display_formatter
 
 
-def front_of(shell: Any, session: Session) -> Front:
-    """How this shell shows things."""
-    if getattr(shell, "kernel", None) is not None:
-        return KernelFront(shell.display_pub, session.id)
-    return TerminalFront()
-
-
 def session_of(shell: InteractiveShell) -> Session:
     """The session of a shell; the extension is loaded if it is not yet."""
     if NAME not in shell.magics_manager.registry:
         load(shell)
     magics: O3Magics = shell.magics_manager.registry[NAME]
-    return magics.session
+    return magics.actions.session

@@ -1,102 +1,77 @@
-"""The magics: each parses its line, asks the session, and shows what came."""
+"""The magics by name. What they do is in `actions`, loaded with all it needs at the first use.
+
+So loading the extension costs a notebook next to nothing.
+"""
 
 from __future__ import annotations
 
-import keyword
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from IPython.core.completer import CompletionContext, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 
-from o3magic.errors import BadOption, Interrupted, O3Error
-from o3magic.events import Answer
-from o3magic.notebook import listings
-from o3magic.notebook.fronts import Front
-from o3magic.notebook.options import help_text, parse, words
-from o3magic.render import listing
-from o3magic.render.bundle import request_bundle
-from o3magic.settings import Profile
-from o3magic.talk.plan import Plan, shown_request
-from o3magic.talk.session import Session
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from o3magic.events import Answer
+    from o3magic.notebook.actions import Actions
 
 
 @magics_class
 class O3Magics(Magics):
-    """The magics of one shell. All state is here and in its session; none in a module."""
+    """The magics of one shell. All state is here and in its actions; none in a module."""
 
-    def __init__(self, shell: InteractiveShell, session: Session, front: Front) -> None:
+    def __init__(
+        self, shell: InteractiveShell, environment: Mapping[str, str], folder: Path
+    ) -> None:
         super().__init__(shell)
         self._ip = shell
-        self.session = session
-        self.front = front
+        self._environment = environment
+        self._folder = folder
         self._cell = ""
-        self._shown: Answer | None = None
-        self.matcher: Any = None
+
+    @cached_property
+    def actions(self) -> Actions:
+        """What the magics do. Raises BadOption for a bad settings file, until it is mended."""
+        from o3magic.notebook.actions import Actions
+        from o3magic.talk.session import Session
+
+        actions = Actions(self._ip, Session.start(self._environment, self._folder))
+        actions.begin_cell(self._cell)
+        return actions
+
+    @property
+    def opened(self) -> Actions | None:
+        """The actions if they were needed so far."""
+        found: Actions | None = self.__dict__.get("actions")
+        return found
 
     def on_cell(self, info: Any) -> None:
         """Called before each cell: remember its text."""
         self._cell = info.raw_cell or ""
-        self._shown = None
+        if self.opened:
+            self.opened.begin_cell(self._cell)
+
+    @context_matcher(identifier="o3magic")  # type: ignore[untyped-decorator]
+    def complete(self, context: CompletionContext) -> SimpleMatcherResult:
+        """What may follow on a line of `%%o3` or `%o3`; no other line loads anything."""
+        if "%o3 " not in context.line_with_cursor:
+            return {"completions": []}
+        found: SimpleMatcherResult = self.actions.matcher(context)
+        return found
+
+    def show(self, answer: Answer) -> None:
+        """Show an Answer that ends a cell."""
+        self.actions.show(answer)
 
     @no_var_expand
     @line_cell_magic
     def o3(self, line: str, cell: str | None = None) -> Answer | None:
         """Ask a reasoning model; the answer appears as it is written."""
-        chosen, rest = parse(line)
-        if cell is not None and rest:
-            raise BadOption(
-                f"{rest[:40]!r} on the %%o3 line belongs to no option",
-                hint="the prompt goes below the line; a value with blanks goes in quotes",
-            )
-        profile = self.session.layers.profile(chosen)
-        check_name(profile.out)
-        prompt = rest if cell is None else cell.strip("\r\n")
-        planned = self.session.plan(prompt, profile, self._ip.user_ns)
-        if profile.dry_run:
-            self.front.show(request_bundle(shown_request(planned)))
-            return None
-        answer = self._ask(planned)
-        return answer if self.front.returns or cell is None else None
-
-    def _ask(self, planned: Plan) -> Answer:
-        """Ask, show and keep. Raises what went wrong, with what had arrived shown and kept."""
-        profile = planned.profile
-        asking = self.session.begin(planned)
-        failed: O3Error | None = None
-        if profile.quiet:
-            answer, failed = drain(asking, None)
-        else:
-            with self.front.live(profile, owns_cell=self._owns_cell()) as showing:
-                answer, failed = drain(asking, showing)
-                if failed and not isinstance(failed, Interrupted) and not holds(answer):
-                    showing.dismiss()
-                else:
-                    showing.finish(answer)
-        self._keep(answer, profile)
-        if failed is not None:
-            raise failed
-        return answer
-
-    def _owns_cell(self) -> bool:
-        """Whether the running cell is one `%%o3`: nothing else writes into its output."""
-        return self._cell.lstrip().startswith("%%o3")
-
-    def _keep(self, answer: Answer, profile: Profile) -> None:
-        """Bind the answer to `_` and to the name the user gave; to no other."""
-        self._shown = answer
-        if profile.out:
-            self._ip.user_ns[profile.out] = answer
-        # What a cell returns gets to `_` by itself; after an error, or where nothing is returned,
-        # the display hook is told.
-        self._ip.displayhook.update_user_ns(answer)  # type: ignore[no-untyped-call]
-
-    def show(self, answer: Answer) -> None:
-        """Show an Answer that ends a cell, unless this cell showed it already."""
-        if answer is self._shown:
-            if not self.front.returns:
-                self.front.show(listing.line(repr(answer)))
-            return
-        self.front.show_answer(answer, self.session.layers.profile())
+        return self.actions.ask(line, cell)
 
     @no_var_expand
     @line_magic
@@ -105,42 +80,34 @@ class O3Magics(Magics):
 
         `name=` with nothing behind it gives a field back to the settings below.
         """
-        values: dict[str, Any] = {}
-        for word in words(line):
-            name, equals, value = word.partition("=")
-            if not equals:
-                raise BadOption(f"{word!r} is no setting", hint="%o3_config effort=high")
-            values[name.replace("-", "_")] = value or None
-        if values:
-            self.session.configure(values)
-        only = tuple(values)
-        self.front.show(listing.settings(self.session.layers, only))
+        self.actions.config(line)
 
     @line_magic
     def o3_cost(self, line: str) -> None:
         """Show what this session used and cost, by model and effort."""
-        refuse_words(line, "%o3_cost")
-        self.front.show(listings.costs(self.session.ledger, self.session.id))
+        self.actions.cost(line)
 
     @line_magic
     def o3_models(self, line: str) -> None:
         """Show the models we know: prices, windows, efforts, shutdown dates, replacements."""
-        refuse_words(line, "%o3_models")
-        self.front.show(listing.models(self.session.catalog))
+        self.actions.models(line)
 
     @line_magic
     def o3_schemas(self, line: str) -> None:
         """Show the names in this notebook that `--schema` takes."""
-        refuse_words(line, "%o3_schemas")
-        self.front.show(listings.schemas(self._ip.user_ns, self.session.schemas))
+        self.actions.schemas(line)
 
     @line_magic
     def o3_help(self, line: str) -> None:
         """Show the options and the other magics."""
-        self.front.show(listings.help_page(help_text()))
+        self.actions.help(line)
 
 
-O3Magics.o3.__doc__ = f"""Ask a reasoning model; the answer appears as it is written.
+def help_page() -> str:
+    """What `%%o3?` shows, the options in it."""
+    from o3magic.notebook.options import help_text
+
+    return f"""Ask a reasoning model; the answer appears as it is written.
 
   %%o3 [options]        the cell below is the prompt, braces and all
   %o3 [options] prompt  the same on one line; `answer = %o3 ...` works
@@ -150,37 +117,5 @@ Options:
 """
 
 
-def drain(asking: Any, showing: Any) -> tuple[Answer, O3Error | None]:
-    """Take all events, show them, and give the answer with what went wrong, if something did."""
-    failed: O3Error | None = None
-    events = iter(asking)
-    try:
-        for event in events:
-            if showing is not None:
-                showing.add(event)
-    except KeyboardInterrupt:
-        events.close()
-        failed = Interrupted("stopped by you")
-    except O3Error as error:
-        failed = error
-    answer = asking.answer
-    if failed is not None:
-        failed.answer = answer
-    return answer, failed
-
-
-def holds(answer: Answer) -> bool:
-    """Whether anything worth showing arrived."""
-    return bool(answer.text or answer.refusal or answer.reasoning_summary or answer.tool_calls)
-
-
-def check_name(name: str) -> None:
-    """Raise BadOption for an --out name that Python would not take."""
-    if name and (not name.isidentifier() or keyword.iskeyword(name)):
-        raise BadOption(f"--out {name}: this is no name in Python", hint="--out answer")
-
-
-def refuse_words(line: str, magic: str) -> None:
-    """Raise BadOption where a magic that takes nothing is given something."""
-    if line.strip():
-        raise BadOption(f"{magic} takes no {line.split()[0]!r}", hint=f"{magic} alone")
+# IPython asks for this before the docstring, and not before somebody wants to read it.
+O3Magics.o3.getdoc = help_page  # type: ignore[union-attr]

@@ -1,7 +1,7 @@
 """An answer in a notebook while it arrives: one place that decides when what is sent.
 
 Jupyter's server drops messages, the last one included, where too many are sent, and JupyterLab
-renders a whole Markdown output anew at each update. So the text goes out at most ten times a
+renders a whole Markdown output anew at each update. So the text goes out at most eight times a
 second, and in segments: what is finished stays as it is, only the open end is sent again. A timer
 sends what is there when no chunk comes.
 """
@@ -20,7 +20,7 @@ from o3magic.render.footer import entities
 from o3magic.render.safe_markdown import plain_text, safe_markdown
 from o3magic.render.segments import Segments
 
-INTERVAL_S = 0.1
+INTERVAL_S = 0.125
 SILENCE_S = 15.0
 MOST_MERGED_CHARS = 65_536
 SPINNER = "◐◓◑◒"
@@ -74,7 +74,7 @@ class Live:
 
     def __enter__(self) -> Live:
         """Show the first line at once, and start the timer."""
-        self._open(self._waiting())
+        self._open(self._waiting(), "")
         # The cell's context goes with the thread: without it a kernel sends the updates nowhere.
         context = contextvars.copy_context()
         self._timer = threading.Thread(
@@ -146,13 +146,13 @@ class Live:
             self._status = f"is asked again ({event.why})"
 
     def _tick(self) -> None:
-        """Send what is there, ten times a second, and the clock once a second."""
+        """Send what is there, eight times a second, and the clock once a second."""
         beats = 0
         while not self._stop.wait(INTERVAL_S):
             beats += 1
             if self._new:
                 self._flush(may_open=False)
-            elif beats % 10 == 0 and (self._schema or not self._chars):
+            elif beats % 8 == 0 and (self._schema or not self._chars):
                 with self._lock:
                     if not self._stop.is_set():
                         self._send(0, self._waiting())
@@ -180,17 +180,17 @@ class Live:
         while may_open and len(self._displays) < first + len(parts):
             place = len(self._displays) - first
             if place > 0:
-                self._send(place - 1 + first, self._segment(parts[place - 1]))
-            self._open(self._segment(parts[place]))
+                self._send_part(place - 1 + first, parts[place - 1])
+            self._open(self._segment(parts[place]), parts[place])
         last = len(self._displays) - 1
         if last >= first:
-            self._send(last, self._segment("\n\n".join(parts[last - first :])))
+            self._send_part(last, "\n\n".join(parts[last - first :]))
 
-    def _open(self, bundle: Bundle) -> None:
+    def _open(self, bundle: Bundle, sent: str) -> None:
         """A new display below the others."""
         display_id = self._ids()
         self._displays.append(display_id)
-        self._sent.append(str(bundle.data))
+        self._sent.append(sent)
         self._screen.show(bundle, display_id)
 
     def _send(self, place: int, bundle: Bundle) -> None:
@@ -199,6 +199,12 @@ class Live:
         if self._sent[place] != now:
             self._sent[place] = now
             self._screen.update(bundle, self._displays[place])
+
+    def _send_part(self, place: int, text: str) -> None:
+        """The same with a piece of the answer, which is rendered only where it is new."""
+        if self._sent[place] != text:
+            self._sent[place] = text
+            self._screen.update(self._segment(text), self._displays[place])
 
     def _segment(self, text: str) -> Bundle:
         """A piece of the answer."""

@@ -1,0 +1,166 @@
+"""What the magics do: each parses its line, asks the session, and shows what came."""
+
+from __future__ import annotations
+
+import keyword
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from o3magic.errors import BadOption, Interrupted, O3Error
+from o3magic.events import Answer
+from o3magic.notebook import listings
+from o3magic.notebook.completion import matcher_for
+from o3magic.notebook.fronts import front_of
+from o3magic.notebook.options import help_text, parse, words
+from o3magic.render import listing
+from o3magic.render.bundle import request_bundle
+from o3magic.settings import Profile
+from o3magic.talk.plan import Plan, shown_request
+from o3magic.talk.session import Session
+
+
+class Actions:
+    """The magics of one shell at work, with its session and its front."""
+
+    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+        self._ip = shell
+        self.session = session
+        self.front = front_of(shell, session.id)
+        self.matcher = matcher_for(session, shell.user_ns)
+        self._cell = ""
+        self._shown: Answer | None = None
+
+    def begin_cell(self, text: str) -> None:
+        """A cell begins: nothing is shown in it yet."""
+        self._cell = text
+        self._shown = None
+
+    def ask(self, line: str, cell: str | None = None) -> Answer | None:
+        """Ask a reasoning model; the answer appears as it is written."""
+        chosen, rest = parse(line)
+        if cell is not None and rest:
+            raise BadOption(
+                f"{rest[:40]!r} on the %%o3 line belongs to no option",
+                hint="the prompt goes below the line; a value with blanks goes in quotes",
+            )
+        profile = self.session.layers.profile(chosen)
+        check_name(profile.out)
+        prompt = rest if cell is None else cell.strip("\r\n")
+        planned = self.session.plan(prompt, profile, self._ip.user_ns)
+        if profile.dry_run:
+            self.front.show(request_bundle(shown_request(planned)))
+            return None
+        answer = self._ask(planned)
+        return answer if self.front.returns or cell is None else None
+
+    def _ask(self, planned: Plan) -> Answer:
+        """Ask, show and keep. Raises what went wrong, with what had arrived shown and kept."""
+        profile = planned.profile
+        asking = self.session.begin(planned)
+        failed: O3Error | None = None
+        if profile.quiet:
+            answer, failed = drain(asking, None)
+        else:
+            with self.front.live(profile, owns_cell=self._owns_cell()) as showing:
+                answer, failed = drain(asking, showing)
+                if failed and not isinstance(failed, Interrupted) and not holds(answer):
+                    showing.dismiss()
+                else:
+                    showing.finish(answer)
+        self._keep(answer, profile)
+        if failed is not None:
+            raise failed
+        return answer
+
+    def _owns_cell(self) -> bool:
+        """Whether the running cell is one `%%o3`: nothing else writes into its output."""
+        return self._cell.lstrip().startswith("%%o3")
+
+    def _keep(self, answer: Answer, profile: Profile) -> None:
+        """Bind the answer to `_` and to the name the user gave; to no other."""
+        self._shown = answer
+        if profile.out:
+            self._ip.user_ns[profile.out] = answer
+        # What a cell returns gets to `_` by itself; after an error, or where nothing is returned,
+        # the display hook is told.
+        self._ip.displayhook.update_user_ns(answer)  # type: ignore[no-untyped-call]
+
+    def show(self, answer: Answer) -> None:
+        """Show an Answer that ends a cell, unless this cell showed it already."""
+        if answer is self._shown:
+            if not self.front.returns:
+                self.front.show(listing.line(repr(answer)))
+            return
+        self.front.show_answer(answer, self.session.layers.profile())
+
+    def config(self, line: str) -> None:
+        """Show the settings, or set some: `%o3_config effort=high model=o4-mini`.
+
+        `name=` with nothing behind it gives a field back to the settings below.
+        """
+        values: dict[str, Any] = {}
+        for word in words(line):
+            name, equals, value = word.partition("=")
+            if not equals:
+                raise BadOption(f"{word!r} is no setting", hint="%o3_config effort=high")
+            values[name.replace("-", "_")] = value or None
+        if values:
+            self.session.configure(values)
+        only = tuple(values)
+        self.front.show(listing.settings(self.session.layers, only))
+
+    def cost(self, line: str) -> None:
+        """Show what this session used and cost, by model and effort."""
+        refuse_words(line, "%o3_cost")
+        self.front.show(listings.costs(self.session.ledger, self.session.id))
+
+    def models(self, line: str) -> None:
+        """Show the models we know: prices, windows, efforts, shutdown dates, replacements."""
+        refuse_words(line, "%o3_models")
+        self.front.show(listing.models(self.session.catalog))
+
+    def schemas(self, line: str) -> None:
+        """Show the names in this notebook that `--schema` takes."""
+        refuse_words(line, "%o3_schemas")
+        self.front.show(listings.schemas(self._ip.user_ns, self.session.schemas))
+
+    def help(self, line: str) -> None:
+        """Show the options and the other magics."""
+        self.front.show(listings.help_page(help_text()))
+
+
+def drain(asking: Any, showing: Any) -> tuple[Answer, O3Error | None]:
+    """Take all events, show them, and give the answer with what went wrong, if something did."""
+    failed: O3Error | None = None
+    events = iter(asking)
+    try:
+        for event in events:
+            if showing is not None:
+                showing.add(event)
+    except KeyboardInterrupt:
+        events.close()
+        failed = Interrupted("stopped by you")
+    except O3Error as error:
+        failed = error
+    answer = asking.answer
+    if failed is not None:
+        failed.answer = answer
+    return answer, failed
+
+
+def holds(answer: Answer) -> bool:
+    """Whether anything worth showing arrived."""
+    return bool(answer.text or answer.refusal or answer.reasoning_summary or answer.tool_calls)
+
+
+def check_name(name: str) -> None:
+    """Raise BadOption for an --out name that Python would not take."""
+    if name and (not name.isidentifier() or keyword.iskeyword(name)):
+        raise BadOption(f"--out {name}: this is no name in Python", hint="--out answer")
+
+
+def refuse_words(line: str, magic: str) -> None:
+    """Raise BadOption where a magic that takes nothing is given something."""
+    if line.strip():
+        raise BadOption(f"{magic} takes no {line.split()[0]!r}", hint=f"{magic} alone")
