@@ -138,12 +138,14 @@ class Live:
         self._screen.show(footer_bundle(answer), self._ids())
 
     def _restart(self, event: Retrying) -> None:
-        """Another attempt: what the last one said goes."""
+        """Another attempt: what the last one said goes, and the line says why and when."""
         with self._lock:
             self._new.clear()
             self._chars = 0
             self._segments = Segments()
-            self._status = f"is asked again ({event.why})"
+            when = f" in {event.wait_s:.0f} s" if event.wait_s >= 1 else ""
+            self._status = f"is asked again{when} ({event.why})"
+            self._send(0, self._waiting())
 
     def _tick(self) -> None:
         """Send what is there, eight times a second, and the clock once a second."""

@@ -1,0 +1,90 @@
+"""Structured data as a Markdown table: what is shown where there is no tree of it."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from o3magic.render.safe_markdown import code_span, safe_markdown, table_cell
+
+ROWS = 50
+COLUMNS = 30
+CELL = 200  # characters
+DEPTH = 4  # of fields within fields that have rows of their own
+
+
+def as_markdown(data: Any, name: str | None = "", *, rows: int = ROWS, cell: int = CELL) -> str:
+    """`data` - what JSON can say - as safe Markdown, under its name.
+
+    An object has a row for every field, a list of objects a column; what is too long is
+    shortened, and says so.
+    """
+    title = f"**{table_cell(name, cell)}**" if name and name.strip() else ""
+    return safe_markdown("\n\n".join(part for part in (title, _body(data, rows, cell)) if part))
+
+
+def _body(data: Any, rows: int, cell: int) -> str:
+    if isinstance(data, Mapping) and data:
+        return _object(data, rows, cell)
+    if _is_list(data) and data:
+        if all(isinstance(each, Mapping) for each in data) and any(data):
+            return _objects(data, rows, cell)
+        return _table(["value"], ([_value(each, cell)] for each in data[:rows]), len(data) - rows)
+    shown = _value(data, cell)
+    return shown if shown.startswith("`") or not shown else f"**{shown}**"
+
+
+def _object(data: Mapping[str, Any], rows: int, cell: int) -> str:
+    """Fields and values; the fields of a field as `field.field`."""
+    fields = list(_fields(data, "", DEPTH))
+    shown = ([table_cell(field, cell), _value(value, cell)] for field, value in fields[:rows])
+    return _table(["field", "value"], shown, len(fields) - rows)
+
+
+def _fields(data: Mapping[str, Any], above: str, depth: int) -> Iterable[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value and depth > 1:
+            yield from _fields(value, f"{above}{key}.", depth - 1)
+        else:
+            yield f"{above}{key}", value
+
+
+def _objects(data: Sequence[Mapping[str, Any]], rows: int, cell: int) -> str:
+    """A row for every object, a column for every field that one of them has."""
+    fields = list(dict.fromkeys(str(key) for each in data for key in each))
+    head = [table_cell(field, cell) for field in fields[:COLUMNS]]
+    body = (
+        [_value(each.get(field, ""), cell) for field in fields[:COLUMNS]] for each in data[:rows]
+    )
+    return _table(head, body, len(data) - rows, len(fields) - COLUMNS)
+
+
+def _table(
+    head: list[str], rows: Iterable[list[str]], more_rows: int, more_columns: int = 0
+) -> str:
+    lines = [_row(head), _row(["---"] * len(head)), *map(_row, rows)]
+    more = [
+        f"{count:,} more {unit}{'s' if count > 1 else ''}"
+        for count, unit in ((more_rows, "row"), (more_columns, "column"))
+        if count > 0
+    ]
+    return "\n".join(lines) + (f"\n\n… and {', '.join(more)}" if more else "")
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _value(value: Any, cell: int) -> str:
+    """A value in a cell: words as they are, an object or a list as JSON."""
+    if isinstance(value, str):
+        return table_cell(value, cell)
+    if value is None:
+        return ""
+    text = json.dumps(value, ensure_ascii=False, default=str, separators=(", ", ": "))
+    if not isinstance(value, Mapping) and not _is_list(value):
+        return table_cell(text, cell)
+    return code_span(text if len(text) <= cell else text[: cell - 1] + "…")
+
+
+def _is_list(data: Any) -> bool:
+    return isinstance(data, list | tuple)
