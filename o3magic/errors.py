@@ -97,9 +97,12 @@ class RequestFailed(O3Error):
     """status: HTTP status or None; code: the provider's own; request_id: to quote to its support.
 
     billed: None where nobody can know, False where the provider charges nothing for it.
+    retry_after_s, should_retry: what the provider itself says about asking again, or None.
     """
 
     billed: bool | None = False
+    retry_after_s: float | None = None
+    should_retry: bool | None = None
 
     def __init__(
         self,

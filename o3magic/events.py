@@ -233,6 +233,11 @@ class Draft:
                 self.model = event.model or self.model
 
     @property
+    def holds(self) -> bool:
+        """Whether any word or call of the answer has come."""
+        return bool(self._text or self._reasoning or self._refusal or self._calls)
+
+    @property
     def text(self) -> str:
         """All the text so far."""
         return "".join(self._text)

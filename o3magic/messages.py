@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Role = Literal["developer", "user", "assistant", "tool"]
+Role = Literal["developer", "system", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Api = Literal["responses", "chat"]
 
@@ -66,11 +66,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class AnswerSchema:
-    """The JSON Schema an answer must follow; already in the strict subset where `strict`."""
+    """The JSON Schema an answer must follow; already in the strict subset where `strict`.
+
+    by_instruction: the provider has no schemas, so it is asked for JSON and told the schema.
+    """
 
     name: str
     schema: Mapping[str, Any]
     strict: bool = True
+    by_instruction: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Request:
     """One question, before a dialect puts it into its own words.
 
     None means: not said, so the model's own default holds and nothing is sent.
+    max_tokens_word: what the Chat API of this provider calls the limit.
     """
 
     model: str
@@ -99,3 +104,5 @@ class Request:
     tools: tuple[Tool, ...] = ()
     stream: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
+    stream_usage: bool = True
+    max_tokens_word: str = "max_completion_tokens"

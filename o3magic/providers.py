@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from importlib.resources import files
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
@@ -25,22 +25,45 @@ class Provider:
     auth: `bearer` (Authorization header), `api-key` (Azure's header) or `none`.
     endpoints: which APIs it has. list_prices: bills by the model cards' prices.
     local: runs on the user's machine. embedded: the built-in simulator, started when asked for.
+    path, query: behind the base URL; `{model}` in a path is the model's name (Azure's deployments).
+    lacks: what it is known not to have: responses, schema, summary, usage (in streams).
+    system_role: takes a system message, not a developer's. max_tokens: calls the limit so.
+    insecure: its key may go over http to another machine. cards: {its model name: ours}.
     """
 
     name: str
     base_url: str = ""
     base_url_env: str = ""
     path: str = ""
+    query: str = ""
     key_env: str = ""
     auth: Literal["bearer", "api-key", "none"] = "bearer"
     endpoints: tuple[str, ...] = ("responses", "chat", "models")
     list_prices: bool = False
     local: bool = False
     embedded: bool = False
+    lacks: tuple[str, ...] = ()
+    system_role: bool = False
+    max_tokens: bool = False
+    insecure: bool = False
+    cards: Mapping[str, str] = field(default_factory=dict)
 
-    def url(self, path: str) -> str:
+    def url(self, path: str, model: str = "") -> str:
         """The address of an endpoint such as `/responses`, prefix and query of the base kept."""
-        return join_url(self.base_url, path)
+        whole = f"{self.path.format(model=quote(model, safe=''))}/{path.lstrip('/')}"
+        joined = join_url(self.base_url, whole if self.path else path)
+        if self.query and "?" not in joined:
+            joined += f"?{self.query}"
+        return joined
+
+    @property
+    def in_the_clear(self) -> bool:
+        """Whether a key would go over http to another machine."""
+        return (
+            self.base_url.lower().startswith("http://")
+            and not self.insecure
+            and not is_loopback(self.host)
+        )
 
     @cached_property
     def host(self) -> str:
@@ -68,8 +91,9 @@ class Providers:
     def _read(self, name: str) -> Provider:
         said = dict(self._tables[name])
         if address := self._environment.get(said.get("base_url_env", "")):
-            said["base_url"] = join_url(address, said.get("path", ""))
-        return Provider(name, **{**said, "endpoints": tuple(said.get("endpoints", ("chat",)))})
+            said["base_url"] = join_url(address, "")
+        lists = {key: tuple(said[key]) for key in ("endpoints", "lacks") if key in said}
+        return Provider(name, **{**said, **lists})
 
     @property
     def names(self) -> list[str]:
@@ -134,11 +158,19 @@ def join_url(base: str, path: str) -> str:
     prefix = parts.path.rstrip("/")
     for known in ENDPOINT_PATHS:
         prefix = prefix.removesuffix(known)
-    tail = path.strip("/")
-    first = tail.partition("/")[0]
-    if first and prefix.endswith(f"/{tail}"):
-        tail = ""
-    elif first == "v1" and prefix.endswith("/v1"):
-        tail = tail.partition("/")[2]
+    tail = without_overlap(prefix.split("/"), path.strip("/").split("/"))
     joined = f"{prefix}/{tail}" if tail else prefix
     return urlunsplit((parts.scheme, parts.netloc, joined, parts.query, ""))
+
+
+def without_overlap(prefix: list[str], tail: list[str]) -> str:
+    """The tail without the segments the prefix ends in: no `/v1/v1`, no `/openai/openai`."""
+    for size in range(min(len(prefix), len(tail)), 0, -1):
+        if prefix[-size:] == tail[:size]:
+            return "/".join(tail[size:])
+    return "/".join(tail)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    return host == "localhost" or host == "::1" or host.startswith("127.")

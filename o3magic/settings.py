@@ -103,11 +103,32 @@ class Profile:
         Field(gt=0, le=MOST_SECONDS),
         Flag(("--connect-timeout-s",), "seconds to wait for a connection"),
     ] = 10.0
-    read_timeout_s: Annotated[
+    first_token_timeout_s: Annotated[
         float,
         Field(gt=0, le=MOST_SECONDS),
-        Flag(("--read-timeout-s",), "seconds to wait while nothing at all arrives"),
+        Flag(("--first-token-timeout-s",), "seconds without any sign of life before the answer"),
     ] = 600.0
+    chunk_timeout_s: Annotated[
+        float,
+        Field(gt=0, le=MOST_SECONDS),
+        Flag(("--chunk-timeout-s",), "seconds without any sign of life within the answer"),
+    ] = 120.0
+    max_answer_bytes: Annotated[
+        int, Field(ge=1), Flag(("--max-answer-bytes",), "largest answer that is taken")
+    ] = 67_108_864
+    retries: Annotated[
+        int,
+        Field(ge=0, le=20),
+        Flag(("--retries",), "how often a request is sent again that found nobody or a full house"),
+    ] = 2
+    on_retired: Annotated[
+        Literal["stop", "replace"],
+        Flag(("--on-retired",), "a model that is gone: stop, or ask the provider's replacement"),
+    ] = "stop"
+    certificates: Annotated[
+        Literal["bundled", "system"],
+        Flag(("--certificates",), "which certificates are trusted; read when a session begins"),
+    ] = "bundled"
 
 
 @dataclass(frozen=True)

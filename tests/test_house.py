@@ -45,7 +45,6 @@ DOORS = {
     "platformdirs": {"o3magic.settings"},
     "jinja2": {"o3magic.cli"},
     "markdown_it": {"o3magic.cli"},
-    "markupsafe": {"o3magic.cli"},
     "nbformat": {"o3magic.cli"},
     "nbclient": {"o3magic.cli"},
     "pandas": {"o3magic.events", "o3magic.cost.report"},

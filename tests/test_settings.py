@@ -133,9 +133,9 @@ def test_an_option_knows_the_words_it_takes():
         ({"stream": "perhaps"}, "perhaps", "streaming"),
         ({"model": 3}, "--model 3", "model"),
         ({"connect_timeout_s": 0}, "--connect-timeout-s 0", "seconds"),
-        ({"read_timeout_s": float("inf")}, "--read-timeout-s inf", "seconds"),
-        ({"read_timeout_s": float("nan")}, "--read-timeout-s nan", "seconds"),
-        ({"read_timeout_s": 1e10}, "--read-timeout-s 10000000000.0", "seconds"),
+        ({"first_token_timeout_s": float("inf")}, "--first-token-timeout-s inf", "seconds"),
+        ({"first_token_timeout_s": float("nan")}, "--first-token-timeout-s nan", "seconds"),
+        ({"first_token_timeout_s": 1e10}, "--first-token-timeout-s 10000000000.0", "seconds"),
     ],
 )
 def test_what_cannot_hold_is_refused_where_it_is_said(values, words, hint):
@@ -152,9 +152,9 @@ def test_texts_become_what_the_field_is(load):
         O3MAGIC_MAX_OUTPUT_TOKENS="512",
         O3MAGIC_STREAM="false",
         O3MAGIC_QUIET="1",
-        O3MAGIC_READ_TIMEOUT_S="2.5",
+        O3MAGIC_CHUNK_TIMEOUT_S="2.5",
     ).profile()
-    assert profile == Profile(max_output_tokens=512, stream=False, quiet=True, read_timeout_s=2.5)
+    assert profile == Profile(max_output_tokens=512, stream=False, quiet=True, chunk_timeout_s=2.5)
 
 
 # The environment

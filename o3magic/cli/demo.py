@@ -6,6 +6,7 @@ The door of nbformat and nbclient.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -32,6 +33,7 @@ NOTEBOOK = "01-quickstart.ipynb"
 DELAY_S = 0.01
 TAIL_LINES = 12
 FOOTER = "---\n\n<small>"
+TAG = re.compile(r"</?\w+>")
 
 
 def run(folder: str, *, lab: bool) -> int:
@@ -180,5 +182,5 @@ class Player(NotebookClient):
             self._console.print(text, markup=False, highlight=False)
         else:
             self._console.print(Markdown(words, hyperlinks=False))
-            lines = unescape(footer.removesuffix("</small>").replace("<br>", "\n"))
+            lines = unescape(TAG.sub("", footer.replace("<br>", "\n")))
             self._console.print(lines, style="dim", markup=False, highlight=False)

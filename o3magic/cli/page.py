@@ -23,7 +23,9 @@ def page(notebook: Any, title: str) -> str:
         lstrip_blocks=True,
     )
     template = templates.get_template("page.html")
-    return template.render(title=title, cells=map(cell_of, notebook.cells), rendered=renderer.render)
+    return template.render(
+        title=title, cells=map(cell_of, notebook.cells), rendered=renderer.render
+    )
 
 
 def cell_of(cell: Any) -> dict[str, Any]:

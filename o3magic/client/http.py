@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import ssl
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from socket import SHUT_RDWR, socket
-from threading import Timer
 from typing import Any
 
 import httpx
 from pydantic import SecretStr
 from pydantic_core import PydanticSerializationError, to_json
 
+from o3magic.client.reading import bounded, stream_events, unpacked
+from o3magic.client.retry import retry_after_s, should_retry
+from o3magic.client.watch import Watch
 from o3magic.errors import (
     BadOption,
     BrokenAnswer,
@@ -22,19 +24,18 @@ from o3magic.errors import (
     RequestFailed,
     RequestRefused,
 )
-from o3magic.events import Accepted, Alive, Event
+from o3magic.events import Accepted, Event
 from o3magic.messages import Api, Request
 from o3magic.providers import ADDRESS_HINT, Provider
 from o3magic.version import __version__
-from o3magic.wire import sse
 from o3magic.wire.dialects import DIALECTS, Dialect
 from o3magic.wire.failures import failure, redact, summary_of_page
 from o3magic.wire.shape import load, objects, word
 
-MOST_DRAINED_CHUNKS = 64
 MOST_ERROR_BYTES = 65_536
-MOST_DRAINED_S = 0.5
 PROBE_TIMEOUT_S = 0.3
+LIST_TIMEOUT_S = 10.0
+MOST_LIST_BYTES = 16_777_216
 NOT_AN_ADDRESS = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError, OverflowError)
 
 
@@ -47,17 +48,20 @@ class Call:
     request: Request
     key: SecretStr | None = None
     connect_timeout_s: float = 10.0
-    read_timeout_s: float = 600.0
+    first_token_timeout_s: float = 600.0
+    chunk_timeout_s: float = 120.0
+    max_answer_bytes: int = 67_108_864
 
 
 class Client:
     """Sends calls over kept-alive connections; one for a session. Threads may share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, system_certificates: bool = False) -> None:
         # Redirects are not followed: they would carry the prompt, and with some headers the key,
         # to a host nobody chose. A proxy is for the world outside, never for this machine.
         try:
             self._http = httpx.Client(
+                verify=ssl.create_default_context() if system_certificates else True,
                 follow_redirects=False,
                 mounts=dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]")),
                 headers={"user-agent": f"o3magic/{__version__}"},
@@ -79,32 +83,38 @@ class Client:
         closes the connection, which stops the provider's work.
         """
         dialect = DIALECTS[call.api]
-        with self._answer(call, dialect) as response:
+        with self._answer(call, dialect) as (response, watch):
             request_id = response.headers.get("x-request-id", "")
             yield Accepted(redact(request_id), "x-o3magic-simulated" in response.headers)
-            if is_stream(response):
-                yield from stream_events(response, dialect)
+            chunks = iter_chunks(response, call.max_answer_bytes)
+            if is_stream(response, chunks):
+                yield from stream_events(chunks, dialect, watch, call.chunk_timeout_s)
             else:
-                yield from dialect.decode(read_json(response))
+                yield from dialect.decode(read_json(chunks))
 
     @contextmanager
-    def _answer(self, call: Call, dialect: Dialect) -> Iterator[httpx.Response]:
+    def _answer(self, call: Call, dialect: Dialect) -> Iterator[tuple[httpx.Response, Watch]]:
         """The open response of a call that was accepted; every httpx error as one of ours."""
-        begun = False
+        watch: Watch | None = None
         try:
             with closing(self._send(call, dialect)) as response:
                 check(response)
-                begun = True
-                yield response
+                line = response.extensions["network_stream"]
+                with Watch(line, call.first_token_timeout_s) as watch:
+                    yield response, watch
         except httpx.HTTPError as error:
-            raise broken_line(error, call, begun=begun) from None
+            raise broken_line(error, call, watch) from None
         except RequestFailed as error:
-            raise without_key(error, call.key) from None
+            late = too_late(call, watch)
+            raise late or without_key(error, call.key) from None
 
     def _send(self, call: Call, dialect: Dialect) -> httpx.Response:
         """The response, its body still to come. Raises BadOption for an address that is none."""
-        timeout = httpx.Timeout(call.read_timeout_s, connect=call.connect_timeout_s)
-        url, said = call.provider.url(dialect.path), body(dialect.encode(call.request))
+        # Until the headers are here; from then on the watch looks at the clock.
+        longest_s = max(call.first_token_timeout_s, call.chunk_timeout_s)
+        timeout = httpx.Timeout(longest_s, connect=call.connect_timeout_s)
+        url = call.provider.url(dialect.path, call.request.model)
+        said = body(dialect.encode(call.request))
         try:
             request = self._http.build_request(
                 "POST", url, content=said, headers=headers(call), timeout=timeout
@@ -116,24 +126,31 @@ class Client:
     def served_models(self, provider: Provider, key: SecretStr | None) -> list[str]:
         """The ids that GET /models lists. Raises RequestFailed."""
         try:
-            response = self._http.get(provider.url("/models"), headers=auth(provider, key))
-            check(response)
-        except NOT_AN_ADDRESS as error:
-            raise no_address(provider, error) from None
+            listed = self._list(provider, key, LIST_TIMEOUT_S)
         except httpx.HTTPError as error:
             raise NoConnection(f"{provider.name}: {kind_of(error)}") from None
         except RequestFailed as error:
             raise without_key(error, key) from None
-        listed = (word(each, "id") for each in objects(load(response.content), "data"))
-        return [name for name in listed if name]
+        return [name for each in objects(listed, "data") if (name := word(each, "id"))]
 
     def is_there(self, provider: Provider) -> bool:
         """Whether something that lists models answers at this address, within 0.3 s."""
         try:
-            response = self._http.get(provider.url("/models"), timeout=PROBE_TIMEOUT_S)
-            return response.status_code == httpx.codes.OK and "data" in load(response.content)
-        except (httpx.HTTPError, *NOT_AN_ADDRESS, O3Error):
+            return "data" in self._list(provider, None, PROBE_TIMEOUT_S)
+        except (httpx.HTTPError, O3Error):
             return False
+
+    def _list(
+        self, provider: Provider, key: SecretStr | None, timeout_s: float
+    ) -> Mapping[str, Any]:
+        """The document at /models."""
+        try:
+            url, said = provider.url("/models"), auth(provider, key)
+            with self._http.stream("GET", url, headers=said, timeout=timeout_s) as response:
+                check(response)
+                return load(b"".join(iter_chunks(response, MOST_LIST_BYTES)))
+        except NOT_AN_ADDRESS as error:
+            raise no_address(provider, error) from None
 
 
 def body(said: dict[str, Any]) -> bytes:
@@ -165,7 +182,7 @@ def without_key(error: RequestFailed, key: SecretStr | None) -> RequestFailed:
 def headers(call: Call) -> dict[str, str]:
     """The headers of a call."""
     accept = "text/event-stream" if call.request.stream else "application/json"
-    said = {"content-type": "application/json", "accept": accept}
+    said = {"content-type": "application/json", "accept": accept, "accept-encoding": "gzip"}
     return said | auth(call.provider, call.key)
 
 
@@ -173,6 +190,11 @@ def auth(provider: Provider, key: SecretStr | None) -> dict[str, str]:
     """The header that carries the key, or none."""
     if key is None or provider.auth == "none":
         return {}
+    if provider.in_the_clear:
+        raise BadOption(
+            f"the key would go to {redact(provider.host)} over http, where anybody may read it",
+            hint="use https, or set `insecure = true` for this provider in your own file",
+        )
     secret = key.get_secret_value()
     if not secret.isascii() or not secret.isprintable():
         raise BadOption(
@@ -196,23 +218,29 @@ def check(response: httpx.Response) -> None:
             hint="redirects are not followed; set that address as the base URL if you trust it",
             status=status,
         )
+    error = failure(status, first_bytes(iter_chunks(response, MOST_ERROR_BYTES)), request_id)
+    error.retry_after_s = retry_after_s(response.headers)
+    error.should_retry = should_retry(response.headers)
+    raise error
+
+
+def first_bytes(chunks: Iterator[bytes]) -> bytes:
+    """The beginning of a body that explains something; less of it where the line breaks."""
     said = bytearray()
-    with suppress(httpx.HTTPError):  # the status is there, and it decides
-        for chunk in response.iter_bytes():
+    with suppress(httpx.HTTPError, BrokenAnswer):
+        for chunk in chunks:
             said += chunk
-            if len(said) > MOST_ERROR_BYTES:
-                break
-    raise failure(status, bytes(said), request_id)
+    return bytes(said[:MOST_ERROR_BYTES])
 
 
-def is_stream(response: httpx.Response) -> bool:
+def is_stream(response: httpx.Response, chunks: Iterator[bytes]) -> bool:
     """Whether an accepted answer is a stream. The answer decides, not what was asked for.
 
     Raises BrokenAnswer for a page, which is what a wrong base URL often gives.
     """
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "text/html":
-        words = summary_of_page(response.read().decode("utf-8", "replace"))
+        words = summary_of_page(first_bytes(chunks).decode("utf-8", "replace"))
         raise BrokenAnswer(
             f"the provider sent a web page instead of an answer: {words[:120]}",
             hint="check the base URL: it usually ends in /v1",
@@ -220,74 +248,48 @@ def is_stream(response: httpx.Response) -> bool:
     return kind == "text/event-stream" or (not kind and "content-length" not in response.headers)
 
 
-def stream_events(response: httpx.Response, dialect: Dialect) -> Iterator[Event]:
-    """The events of a stream, each as soon as its last byte is there."""
-    reader, decoder = dialect.reader(), sse.Decoder()
-    read, feed = reader.read, decoder.feed
-    chunks = iter_chunks(response)
-    for chunk in chunks:
-        for data in feed(chunk):
-            yield from read(data)
-            if reader.done:
-                drain(response, chunks)
-                return
-        if decoder.comments:
-            decoder.comments = 0
-            yield Alive()
-    for data in decoder.close():
-        with suppress(BrokenAnswer):  # half a frame: `close` says truer what has happened
-            yield from read(data)
-    yield from reader.close()
+def iter_chunks(response: httpx.Response, most_bytes: int) -> Iterator[bytes]:
+    """The body's bytes as the network gave them, decompressed, and never more than allowed."""
+    packed = bounded(response.iter_raw(), most_bytes)
+    encoding = response.headers.get("content-encoding", "")
+    return bounded(unpacked(packed, encoding), most_bytes) if encoding else packed
 
 
-def drain(response: httpx.Response, chunks: Iterator[bytes]) -> None:
-    """Read to the end of the body, so that the connection can be used again; but not for long.
-
-    The answer is whole: whatever is wrong with the rest does not matter any more.
-    """
-    line = response.extensions["network_stream"].get_extra_info("socket")
-
-    def give_up() -> None:
-        with suppress(OSError, TypeError):
-            socket.shutdown(line, SHUT_RDWR)  # the line itself, below TLS
-
-    waiting = Timer(MOST_DRAINED_S, give_up)
-    waiting.daemon = True
-    waiting.start()
-    try:
-        with suppress(httpx.HTTPError):
-            for _ in zip(range(MOST_DRAINED_CHUNKS), chunks, strict=False):
-                pass
-    finally:
-        waiting.cancel()
-
-
-def iter_chunks(response: httpx.Response) -> Iterator[bytes]:
-    """The body's bytes as the network gave them, decompressed where they are compressed."""
-    if response.headers.get("content-encoding", "identity") == "identity":
-        return response.iter_raw()
-    return response.iter_bytes()
-
-
-def read_json(response: httpx.Response) -> bytes:
+def read_json(chunks: Iterator[bytes]) -> bytes:
     """A whole body. Raises BrokenAnswer where there is none."""
-    body = response.read()
-    if not body.strip():
+    said = b"".join(chunks)
+    if not said.strip():
         raise BrokenAnswer("the provider sent an empty answer")
-    return body
+    return said
 
 
-def broken_line(error: httpx.HTTPError, call: Call, *, begun: bool) -> O3Error:
-    """What a network error means, before (`begun` False) and while an answer arrives."""
+def broken_line(error: httpx.HTTPError, call: Call, watch: Watch | None) -> O3Error:
+    """What a network error means, before (`watch` None) and while an answer arrives."""
     host = call.provider.host
     why = kind_of(error)
-    if begun:
-        return BrokenAnswer(f"the answer broke off: {why}")
+    if watch is not None:
+        return too_late(call, watch) or BrokenAnswer(f"the answer broke off: {why}")
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         failed = NoConnection(f"{host} cannot be reached: {why}")
         failed.billed = False  # nothing was sent
         return failed
+    if isinstance(error, httpx.TimeoutException):
+        # Not NoConnection: it may be thinking still, and asking again may pay twice.
+        return silence(call.first_token_timeout_s, "--first-token-timeout-s")
     return NoConnection(f"no answer from {host}: {why}")
+
+
+def too_late(call: Call, watch: Watch | None) -> BrokenAnswer | None:
+    """What to say where the watch took the line down, or None where it did not."""
+    if watch is None or watch.expired_s is None:
+        return None
+    within = watch.expired_s == call.chunk_timeout_s
+    return silence(watch.expired_s, "--chunk-timeout-s" if within else "--first-token-timeout-s")
+
+
+def silence(limit_s: float, option: str) -> BrokenAnswer:
+    """Nothing came for too long."""
+    return BrokenAnswer(f"nothing came for {limit_s:g} s", hint=f"{option} waits longer")
 
 
 def kind_of(error: httpx.HTTPError) -> str:
@@ -296,9 +298,7 @@ def kind_of(error: httpx.HTTPError) -> str:
         case httpx.ConnectTimeout():
             return "no connection in time (--connect-timeout-s)"
         case httpx.TimeoutException():
-            return "nothing came for too long (--read-timeout-s)"
+            return "nothing came for too long"
         case httpx.RemoteProtocolError():
             return "the connection was closed in the middle"
-        case httpx.DecodingError():
-            return "its compression is damaged"
     return redact(str(error)) or type(error).__name__

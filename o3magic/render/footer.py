@@ -84,5 +84,14 @@ def markdown_footer(answer: Answer) -> str:
 
 
 def entities(text: str) -> str:
-    """Text that is nothing but text, in Markdown, HTML and TeX: all punctuation as entities."""
-    return "".join(c if c.isalnum() or c in SAFE else f"&#{ord(c)};" for c in text)
+    """Text that is nothing but text, in Markdown, HTML and TeX: all punctuation as entities.
+
+    MathJax reads the finished page, where an entity is a dollar again; in an element of its own it
+    finds no partner.
+    """
+    return "".join(c if c.isalnum() or c in SAFE else entity(c) for c in text)
+
+
+def entity(char: str) -> str:
+    """One character as an entity."""
+    return "<span>&#36;</span>" if char == "$" else f"&#{ord(char)};"

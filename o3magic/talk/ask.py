@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from datetime import date
+from functools import reduce
 from typing import Any, Protocol
 
 from o3magic.client.http import Call
+from o3magic.client.retry import Policy
 from o3magic.cost.entries import Attempt, Outcome
-from o3magic.errors import InvalidAnswer, O3Error, RequestFailed
+from o3magic.errors import InvalidAnswer, ModelRetired, O3Error, RequestFailed
 from o3magic.events import (
     Accepted,
     Answer,
-    Draft,
     Event,
-    FinishReason,
     Retrying,
     Source,
     TextDelta,
@@ -26,11 +26,10 @@ from o3magic.events import (
 from o3magic.messages import Message
 from o3magic.money import usd
 from o3magic.talk.explain import explained
+from o3magic.talk.lacks import lack_in, without
 from o3magic.talk.plan import Plan
+from o3magic.talk.round import Round, odd
 from o3magic.talk.schemas import SchemaMismatch
-from o3magic.wire.usage import oddities
-
-NOTHING = Usage(0, 0, 0, 0, 0, 0)
 
 
 class Sender(Protocol):
@@ -50,66 +49,6 @@ class Keeper(Protocol):
         """What became of it."""
 
 
-class Round:
-    """One attempt: its draft, its times and its cost."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self.draft = Draft()
-        self.source: Source = "simulated" if plan.call.provider.embedded else "live"
-        self.request_id = ""
-        self.began_s = time.perf_counter()
-        self.first_token_s: float | None = None
-        self.elapsed_s = 0.0
-        self.reason: FinishReason = "error"
-        self.cost_nano_usd: int | None = None
-        self.refused = False
-
-    @property
-    def usage(self) -> Usage:
-        """What the provider counted, if it came to that."""
-        end = self.draft.finished
-        if end is None:
-            return NOTHING if self.refused else Usage()
-        return end.usage or Usage()
-
-    def cost(self) -> int | None:
-        """Nano-dollars, or None where unknown: by the served model, tier and day."""
-        if self.source == "simulated" or self.refused:
-            return 0
-        end, provider = self.draft.finished, self._plan.call.provider
-        if end is None or end.usage is None or not provider.list_prices:
-            return None
-        # By the model that answered: a card we do not have is a cost we do not know.
-        card = self._plan.catalog.card(self.draft.model or self._plan.call.request.model)
-        return card.nano_usd(end.usage, date.today(), end.service_tier)
-
-    def outcome(self, failed: O3Error | None, *, interrupted: bool) -> Outcome:
-        """What the ledger keeps of it."""
-        self.elapsed_s = time.perf_counter() - self.began_s
-        end = self.draft.finished
-        self.reason = end.reason if end else "interrupted" if interrupted else "error"
-        self.refused = refused_unbilled(failed) and not self.draft.id
-        self.cost_nano_usd = self.cost()
-        card = self._plan.catalog.find(self.draft.model)
-        price = card.price(date.today(), end.service_tier) if card and end else None
-        return Outcome(
-            status="ok" if self.reason == "stop" else self.reason,
-            usage=self.usage,
-            cost_nano_usd=self.cost_nano_usd,
-            model_served=self.draft.model,
-            service_tier=end.service_tier if end else "",
-            request_id=self.request_id,
-            response_id=self.draft.id,
-            first_token_s=self.first_token_s,
-            elapsed_s=self.elapsed_s,
-            price_since=str(price.since or "") if price else "",
-            price_source=price.source if price else "",
-            source=self.source,
-            error=type(failed).__name__ if failed else "",
-        )
-
-
 class Asking:
     """A question being answered. Iterate over it for the events; `answer` is what there is so far.
 
@@ -117,13 +56,23 @@ class Asking:
     """
 
     def __init__(
-        self, plan: Plan, client: Sender, ledger: Keeper, session: str, notebook: str = ""
+        self,
+        plan: Plan,
+        client: Sender,
+        ledger: Keeper,
+        session: str,
+        notebook: str = "",
+        *,
+        lacks: set[str] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.plan = plan
         self._client = client
         self._ledger = ledger
         self._session = session
         self._notebook = notebook
+        self._lacks = set() if lacks is None else lacks
+        self._sleep = sleep
         self._rounds: list[Round] = []
         self._notes: list[str] = list(plan.notes)
         self._parsed: Any = None
@@ -136,14 +85,7 @@ class Asking:
         """
         call, kind = self.plan.call, "ask"
         for left in range(self.plan.profile.repairs, -1, -1):
-            try:
-                yield from self._attempt(call, kind)
-            except RequestFailed as error:
-                plan = self.plan
-                names, asked = plan.catalog.names, plan.call.provider.name
-                closer = explained(error, plan.card, names, asked, date.today())
-                closer.answer = self.answer
-                raise closer from None
+            call = yield from self._persist(call, kind)
             problems = self._validate()
             if not problems:
                 return
@@ -152,6 +94,76 @@ class Asking:
             yield Retrying(f"the answer does not fit {self.plan.profile.schema}: {problems[0]}", 0)
             self._notes.append(f"asked again: {problems[0]}")
             call, kind = repaired(call, self._rounds[-1].draft.text, problems), "repair"
+
+    def _persist(self, call: Call, kind: str) -> Generator[Event, None, Call]:
+        """One answer: again after a wait, or asked in another way, while nothing has come of it.
+
+        Gives the call that was answered. Raises RequestFailed.
+        """
+        waits = Policy(self.plan.profile.retries).waits()
+        next(waits)
+        while True:
+            try:
+                yield from self._attempt(call, kind)
+            except RequestFailed as error:
+                closer = self._explained(error, call)
+                again = self._changed(closer, call) or self._waited(closer, call, waits)
+                if again is None:
+                    closer.answer = self.answer
+                    raise closer from None
+                call, retrying = again
+                yield retrying
+                self._sleep(retrying.wait_s)
+                kind = "retry"
+            else:
+                return call
+
+    def _explained(self, error: RequestFailed, call: Call) -> RequestFailed:
+        """The error with what we know besides."""
+        catalog = self.plan.catalog
+        card = catalog.card(call.provider.cards.get(call.request.model, call.request.model))
+        return explained(error, card, catalog.names, call.provider, date.today())
+
+    def _changed(self, error: RequestFailed, call: Call) -> tuple[Call, Retrying] | None:
+        """The call without what the provider turns out not to have; None where that is not it."""
+        if self._rounds[-1].draft.holds:
+            return None
+        card = self.plan.card
+        if isinstance(error, ModelRetired):
+            return self._replaced(error, call)
+        lack = lack_in(error, call, api_free=self.plan.profile.api == "auto")
+        changed, note = without(call, lack, card)
+        if not note:
+            return None
+        self._lacks.add(lack)
+        self._notes.append(note)
+        return changed, Retrying(note, 0)
+
+    def _replaced(self, error: ModelRetired, call: Call) -> tuple[Call, Retrying] | None:
+        """The call to the replacement of a model that is gone, where the user asked for that."""
+        card = self.plan.catalog.card(call.request.model)
+        if self.plan.profile.on_retired != "replace" or not card.replacement:
+            return None
+        new = self.plan.catalog.card(card.replacement)
+        effort = call.request.effort
+        if new.efforts is not None and effort not in new.efforts:
+            effort = None
+        request = replace(call.request, model=new.id, effort=effort)
+        note = f"{card.id} is gone: {new.id} was asked instead (on_retired)"
+        self._notes.append(note)
+        return replace(call, request=request), Retrying(note, 0)
+
+    def _waited(
+        self, error: RequestFailed, call: Call, waits: Generator[float, RequestFailed, None]
+    ) -> tuple[Call, Retrying] | None:
+        """The same call after a wait, or None where that is hopeless or something came already."""
+        if self._rounds[-1].draft.holds:
+            return None
+        try:
+            wait_s = waits.send(error)
+        except StopIteration:
+            return None
+        return call, Retrying(str(error), wait_s)
 
     def _attempt(self, call: Call, kind: str) -> Iterator[Event]:
         """One call, in the ledger before it leaves and settled however it ends."""
@@ -232,10 +244,12 @@ class Asking:
         last = self._rounds[-1]
         answer = last.draft.answer(last.reason)
         costs = [each.cost_nano_usd for each in self._rounds]
-        usage = self._rounds[0].usage
-        for each in self._rounds[1:]:
-            usage = usage.plus(each.usage)
         known = None if None in costs else sum(cost or 0 for cost in costs)
+        counted = [each.usage for each in self._rounds if each.usage != Usage()]
+        usage = reduce(Usage.plus, counted) if counted else Usage()
+        notes = (*self._notes, *answer.notes, *odd(last, self.plan))
+        if None in costs[:-1]:
+            notes += ("an attempt before this one may have been billed: its cost is unknown",)
         return replace(
             answer,
             parsed=self._parsed,
@@ -249,22 +263,9 @@ class Asking:
             provider=self.plan.call.provider.name,
             request_id=last.request_id,
             source=last.source,
-            notes=(*self._notes, *answer.notes, *odd(last, self.plan)),
+            notes=notes,
             schema_name=self.plan.profile.schema,
         )
-
-
-def refused_unbilled(failed: O3Error | None) -> bool:
-    """Whether the provider refused before it did any work that it charges for."""
-    return isinstance(failed, RequestFailed) and failed.billed is False
-
-
-def odd(last: Round, plan: Plan) -> tuple[str, ...]:
-    """What cannot be right in the usage of an attempt."""
-    draft = last.draft.answer()
-    said = [draft.text, draft.refusal, *(c.name + c.arguments for c in draft.tool_calls)]
-    visible_bytes = sum(len(each.encode("utf-8", "replace")) for each in said)
-    return oddities(last.usage, visible_bytes, plan.call.request.max_output_tokens)
 
 
 def repaired(call: Call, text: str, problems: list[str]) -> Call:

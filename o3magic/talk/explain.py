@@ -7,20 +7,22 @@ from datetime import date
 from typing import TypeVar
 
 from o3magic.catalog import Card
-from o3magic.errors import ModelNotFound, ModelRetired, NoKey, RequestFailed, did_you_mean
+from o3magic.errors import ModelNotFound, ModelRetired, NoKey, RequestFailed, WrongKey, did_you_mean
 from o3magic.providers import Provider
 
 E = TypeVar("E", bound=RequestFailed)
 
 
 def explained(
-    error: RequestFailed, card: Card, known: Iterable[str], provider: str, today: date
+    error: RequestFailed, card: Card, known: Iterable[str], provider: Provider, today: date
 ) -> RequestFailed:
     """The same error, or a closer one where the catalogue knows why."""
+    if isinstance(error, WrongKey) and provider.key_env:
+        error.hint = f"check {provider.key_env}: is it a key of {provider.name}, and still valid?"
     if not isinstance(error, ModelNotFound):
         return error
     if isinstance(error, ModelRetired) or card.retired(today):
-        return retired(error, card, provider)
+        return retired(error, card, provider.name)
     names = list(known)
     if card.id in names:
         hint = (

@@ -5,7 +5,7 @@ Everything that can be refused without asking the provider is refused here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,12 +16,14 @@ from o3magic.catalog import Card, Catalog
 from o3magic.client.http import Call
 from o3magic.cost.tokens import estimate_tokens
 from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
-from o3magic.messages import Api, Message, Request
+from o3magic.messages import AnswerSchema, Api, Message, Request
 from o3magic.providers import Provider, Providers
 from o3magic.settings import Profile
+from o3magic.talk.lacks import without
 from o3magic.talk.schemas import AnswerType
 from o3magic.wire import responses
 from o3magic.wire.dialects import DIALECTS
+from o3magic.wire.strict import AZURE, OPENAI
 
 FORMATTING = "Formatting re-enabled"
 CUSTOM_KEY = "O3MAGIC_API_KEY"
@@ -39,8 +41,9 @@ class Plan:
 
     @property
     def card(self) -> Card:
-        """The card of the model that is asked."""
-        return self.catalog.card(self.call.request.model)
+        """The card of the model that is asked; a deployment may be called otherwise."""
+        asked = self.call.request.model
+        return self.catalog.card(self.call.provider.cards.get(asked, asked))
 
     @property
     def effort(self) -> str | None:
@@ -55,15 +58,21 @@ def plan(
     provider: Provider,
     key: SecretStr | None,
     answer_type: AnswerType | None,
+    lacks: Collection[str] = (),
 ) -> Plan:
-    """The plan of one question. Raises BadOption, EmptyPrompt, PromptTooLong, NotStrict, NoKey."""
+    """The plan of one question; `lacks` is what was found out of the provider.
+
+    Raises BadOption, EmptyPrompt, PromptTooLong, NotStrict, NoKey.
+    """
     if not prompt.strip():
         raise EmptyPrompt("there is no prompt")
-    card = catalog.card(profile.model)
+    card = catalog.card(provider.cards.get(profile.model, profile.model))
     api = api_for(profile, card, provider)
     check_effort(profile, card)
     check_limit(profile, card, api)
     messages, notes = messages_for(prompt, profile, card, structured=answer_type is not None)
+    if provider.system_role:
+        messages = tuple(as_system(message) for message in messages)
     summary = None if profile.summary == "none" else profile.summary
     if summary and api == "chat":
         summary = None
@@ -76,8 +85,9 @@ def plan(
         effort=profile.effort,
         summary=summary,
         max_output_tokens=profile.max_output_tokens,
-        answer_schema=answer_type.request_schema() if answer_type else None,
+        answer_schema=schema_for(answer_type, provider) if answer_type else None,
         stream=profile.stream and "stream" in card.abilities,
+        max_tokens_word="max_tokens" if provider.max_tokens else "max_completion_tokens",
     )
     check_window(request, card)
     call = Call(
@@ -86,8 +96,13 @@ def plan(
         request,
         key,
         profile.connect_timeout_s,
-        profile.read_timeout_s,
+        profile.first_token_timeout_s,
+        profile.chunk_timeout_s,
+        profile.max_answer_bytes,
     )
+    for lack in sorted(lacks):
+        call, note = without(call, lack, card)
+        notes = (*notes, *([note] if note else []))
     return Plan(call, profile, catalog, answer_type, notes)
 
 
@@ -190,6 +205,16 @@ def messages_for(
     return (Message.of("user", f"{developer}\n\n{prompt}"),), (note,)
 
 
+def as_system(message: Message) -> Message:
+    """The same message in the word older servers know."""
+    return replace(message, role="system") if message.role == "developer" else message
+
+
+def schema_for(answer_type: AnswerType, provider: Provider) -> AnswerSchema:
+    """The schema of an answer within this provider's limits. Raises NotStrict."""
+    return answer_type.request_schema(AZURE if provider.auth == "api-key" else OPENAI)
+
+
 def check_window(request: Request, card: Card) -> None:
     """Raise PromptTooLong where even the lowest estimate is over what the model takes."""
     most = card.max_input_tokens or card.window_tokens
@@ -205,6 +230,6 @@ def check_window(request: Request, card: Card) -> None:
 def shown_request(plan: Plan) -> dict[str, Any]:
     """What would be sent, for --dry-run: the address and the body, never a header or a key."""
     dialect = DIALECTS[plan.call.api]
-    url = plan.call.provider.url(dialect.path)
+    url = plan.call.provider.url(dialect.path, plan.call.request.model)
     body: Mapping[str, Any] = dialect.encode(plan.call.request)
     return {"POST": url, "body": body}

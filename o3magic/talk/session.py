@@ -42,6 +42,7 @@ class Session:
         self.environment = environment
         self.notebook = notebook or environment.get("JPY_SESSION_NAME", "")
         self.schemas: dict[str, Any] = {}
+        self._lacks: dict[tuple[str, str], set[str]] = {}
         self._simulator: Simulator | None = None
 
     @classmethod
@@ -64,7 +65,7 @@ class Session:
         """The one client, its connections kept alive."""
         from o3magic.client.http import Client
 
-        return Client()
+        return Client(system_certificates=self.layers.profile().certificates == "system")
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -97,11 +98,17 @@ class Session:
         else:
             provider = self._provider(profile)
             key = key_for(provider, self.providers)
-        return plan(prompt, profile, self.catalog, provider, key, wanted)
+        lacks = self._lacks_of(provider) | set(provider.lacks)
+        return plan(prompt, profile, self.catalog, provider, key, wanted, lacks)
+
+    def _lacks_of(self, provider: Provider) -> set[str]:
+        """What this session found a provider not to have."""
+        return self._lacks.setdefault((provider.name, provider.base_url), set())
 
     def begin(self, planned: Plan) -> Asking:
         """Ask it, when it is iterated over."""
-        return Asking(planned, self.client, self.ledger, self.id, self.notebook)
+        lacks = self._lacks_of(planned.call.provider)
+        return Asking(planned, self.client, self.ledger, self.id, self.notebook, lacks=lacks)
 
     def ask(self, prompt: str, *, schema: Any = None, **options: Any) -> Answer:
         """Ask and wait for the answer. `schema` is a type or the name of a registered one.

@@ -31,7 +31,17 @@ from o3magic.events import (
     ToolCallDelta,
     Usage,
 )
-from o3magic.messages import Image, Message, Part, Request, Text, Tool, ToolCall, ToolResult
+from o3magic.messages import (
+    AnswerSchema,
+    Image,
+    Message,
+    Part,
+    Request,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
 from o3magic.wire.failures import failure
 from o3magic.wire.shape import count, load, objects, section, word
 from o3magic.wire.usage import usage_of
@@ -79,19 +89,26 @@ def encode(request: Request) -> dict[str, Any]:
         "messages": [each for message in request.messages for each in turns(message)],
         "stream": request.stream,
     }
-    if request.stream:
+    if request.stream and request.stream_usage:
         body["stream_options"] = {"include_usage": True}
     if request.effort is not None:
         body["reasoning_effort"] = request.effort
     if request.max_output_tokens is not None:
-        # `max_tokens` is refused by reasoning models.
-        body["max_completion_tokens"] = request.max_output_tokens
-    if (wanted := request.answer_schema) is not None:
-        inner = {"name": wanted.name, "schema": dict(wanted.schema), "strict": wanted.strict}
-        body["response_format"] = {"type": "json_schema", "json_schema": inner}
+        # OpenAI's reasoning models refuse `max_tokens`; some gateways know nothing else.
+        body[request.max_tokens_word] = request.max_output_tokens
+    if request.answer_schema is not None:
+        body["response_format"] = response_format(request.answer_schema)
     if request.tools:
         body["tools"] = [tool(each) for each in request.tools]
     return body | dict(request.options)
+
+
+def response_format(wanted: AnswerSchema) -> dict[str, Any]:
+    """The format of a schema: nested here, flat in Responses."""
+    if wanted.by_instruction:
+        return {"type": "json_object"}
+    inner = {"name": wanted.name, "schema": dict(wanted.schema), "strict": wanted.strict}
+    return {"type": "json_schema", "json_schema": inner}
 
 
 def turns(message: Message) -> Iterator[dict[str, Any]]:

@@ -103,6 +103,8 @@ def simplest(content: list[dict[str, Any]]) -> Any:
 
 def text_format(wanted: AnswerSchema) -> dict[str, Any]:
     """The `text.format` of a schema: flat here, nested in Chat."""
+    if wanted.by_instruction:
+        return {"type": "json_object"}
     return {
         "type": "json_schema",
         "name": wanted.name,

@@ -18,9 +18,9 @@ import pytest
 
 from o3magic.cost.entries import LOST, PENDING
 from o3magic.cost.ledger import Attempt, Entry, Ledger, Outcome, Sums, Total
-from o3magic.money import usd
 from o3magic.errors import BadOption, LedgerUnavailable
 from o3magic.events import Usage
+from o3magic.money import usd
 
 ASK = Attempt("s1", "openai", "o3-mini", "high")
 OK = Outcome("ok", Usage(1000, 200, 500, 320, 0, 1500), 3_190_000)

@@ -295,7 +295,7 @@ def test_a_call_that_costs_is_in_the_books_to_the_nano_dollar(kernel: Kernel, si
     usage |= {"completion_tokens": 87, "completion_tokens_details": {"reasoning_tokens": 64}}
     simulator.script(Reply(body=chat_stream(["four"], usage)))
     ran = kernel.run("%%o3 --api chat\nWhat is 2+2?")
-    assert "&#36;0.000391" in ran.texts("text/markdown")[0]
+    assert "&#36;</span>0.000391" in ran.texts("text/markdown")[0]
     assert kernel.value("str(_.cost_usd)") == "0.000390500"
     assert "$0.000391" in kernel.run("%o3_cost").texts()[0]
 

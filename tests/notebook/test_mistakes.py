@@ -77,7 +77,7 @@ REFUSALS = [
 def test_a_refusal_is_one_clear_line_and_is_in_the_books(kernel, simulator, reply, name, told):
     simulator.script(reply)
     before = kernel.run("%o3_cost").texts()[0]
-    ran = kernel.run("%%o3\nhi")
+    ran = kernel.run("%%o3 --retries 0\nhi")
     assert ran.error["ename"] == name, ran.error
     assert told in "\n".join(ran.error["traceback"])
     assert len(ran.error["traceback"]) <= 3

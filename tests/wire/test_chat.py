@@ -90,7 +90,9 @@ def test_every_combination_of_choices_is_a_valid_request(faults):
         (True, False),
         ({}, {"store": False, "metadata": {"a": "b"}}),
     ):
-        request = Request("m", messages, effort, None, limit, wanted, tools, stream, options)
+        request = Request(
+            "m", messages, effort, None, limit, wanted, tools, stream, options=options
+        )
         body = encode(request)
         assert faults("chat_request.strict", body) == [], body
         assert ("stream_options" in body) == stream

@@ -1,0 +1,75 @@
+"""What a provider turns out not to have, and what is asked instead.
+
+A lack is a word: responses, schema, summary, usage. It is known from the provider's table, or found
+out once from a refusal, remembered for the session, and told below the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from o3magic.catalog import Card
+from o3magic.client.http import Call
+from o3magic.errors import ModelNotFound, ProviderDown, RequestFailed
+from o3magic.messages import AnswerSchema, Message, Request
+
+NO_SUCH_PLACE = frozenset({404, 405, 501})
+NOT_UNDERSTOOD = frozenset({400, 404, 422, 501})
+
+
+def lack_in(error: RequestFailed, call: Call, *, api_free: bool) -> str:
+    """What a refusal shows to be missing, or "". api_free: the user left the choice of API to us.
+
+    By status, code and parameter; a wrong schema of the user's own is no lack of the provider.
+    """
+    param, request = error.param or "", call.request
+    if param == "reasoning.summary" and request.summary:
+        return "summary"
+    if isinstance(error, ModelNotFound):
+        return ""
+    if call.api == "responses" and api_free and error.status in NO_SUCH_PLACE:
+        return "responses"
+    if error.status not in NOT_UNDERSTOOD and not isinstance(error, ProviderDown):
+        return ""
+    if param.startswith("stream_options") and request.stream_usage:
+        return "usage"
+    wanted = request.answer_schema
+    about_format = param.startswith(("response_format", "text.format", "text"))
+    if wanted and not wanted.by_instruction and about_format and "schema" not in (error.code or ""):
+        return "schema"
+    return ""
+
+
+def without(call: Call, lack: str, card: Card) -> tuple[Call, str]:
+    """The call without it, and what the reader is told; unchanged and "" where it was not in it."""
+    request, name = call.request, call.provider.name
+    match lack:
+        case "responses" if call.api == "responses" and "chat" in card.endpoints:
+            changed = replace(call, api="chat", request=replace(request, summary=None))
+            return changed, f"asked by the Chat API: {name} has no Responses"
+        case "summary" if request.summary:
+            changed = replace(call, request=replace(request, summary=None))
+            return changed, f"no reasoning summary: {name} gives none to this organization"
+        case "usage" if request.stream_usage and call.api == "chat" and request.stream:
+            changed = replace(call, request=replace(request, stream_usage=False))
+            return changed, f"{name} does not count the tokens of a stream"
+        case "schema" if request.answer_schema and not request.answer_schema.by_instruction:
+            changed = replace(call, request=by_instruction(request, request.answer_schema))
+            return changed, f"{name} has no strict schemas: asked for JSON in words, validated here"
+    return call, ""
+
+
+def by_instruction(request: Request, wanted: AnswerSchema) -> Request:
+    """The request that tells its schema in words, for a provider that takes none."""
+    told = (
+        "Answer with one JSON value and nothing else: no prose, no code fence. "
+        f"It must follow this JSON Schema:\n{json.dumps(wanted.schema, ensure_ascii=False)}"
+    )
+    role = "system" if any(m.role == "system" for m in request.messages) else "developer"
+    first, *others = request.messages
+    if first.role == role:
+        messages = (Message.of(first.role, f"{first.text}\n\n{told}"), *others)
+    else:
+        messages = (Message.of("developer", told), first, *others)
+    return replace(request, messages=messages, answer_schema=replace(wanted, by_instruction=True))
