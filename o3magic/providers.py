@@ -22,7 +22,8 @@ ENDPOINT_PATHS = ("/responses", "/chat/completions", "/models")
 class Provider:
     """One place that answers.
 
-    auth: `bearer` (Authorization header), `api-key` (Azure's header) or `none`.
+    auth: `bearer` (Authorization header), `api-key` (Azure's header), `entra` (a token of that
+    `scope`, in the Authorization header) or `none`.
     endpoints: which APIs it has. list_prices: bills by the model cards' prices.
     local: runs on the user's machine. embedded: the built-in simulator, started when asked for.
     path, query: behind the base URL; `{model}` in a path is the model's name (Azure's deployments).
@@ -37,7 +38,8 @@ class Provider:
     path: str = ""
     query: str = ""
     key_env: str = ""
-    auth: Literal["bearer", "api-key", "none"] = "bearer"
+    auth: Literal["bearer", "api-key", "entra", "none"] = "bearer"
+    scope: str = ""
     endpoints: tuple[str, ...] = ("responses", "chat", "models")
     list_prices: bool = False
     local: bool = False

@@ -175,10 +175,10 @@ class Player(NotebookClient):
             return
         data = output.get("data", {})
         text, markdown = plain_text(data.get("text/plain", "")), data.get("text/markdown", "")
-        words, _, footer = markdown.rpartition(FOOTER)
+        words, found, footer = markdown.rpartition(FOOTER)
         if "application/json" in data:
             self._console.print_json(text)
-        elif not footer:
+        elif not found:
             self._console.print(text, markup=False, highlight=False)
         else:
             self._console.print(Markdown(words, hyperlinks=False))

@@ -47,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser("models", help="prices, windows, efforts, shutdown dates")
     models.set_defaults(run=run_models)
+
+    doctor = commands.add_parser("doctor", help="what is set up, and what is wrong with it")
+    doctor.set_defaults(run=run_doctor)
     return top
 
 
@@ -96,3 +99,10 @@ def run_models(_: argparse.Namespace) -> int:
     layers = load_layers(os.environ, Path.cwd())
     print(models(Catalog.built_in(layers.models)).data["text/plain"])
     return 0
+
+
+def run_doctor(_: argparse.Namespace) -> int:
+    """`o3magic doctor`."""
+    from o3magic.cli import doctor
+
+    return doctor.run()

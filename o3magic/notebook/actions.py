@@ -7,7 +7,7 @@ from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from o3magic.errors import BadOption, Interrupted, O3Error
+from o3magic.errors import BadOption, Interrupted, NoKey, O3Error, RequestFailed
 from o3magic.events import Answer
 from o3magic.notebook import listings
 from o3magic.notebook.completion import matcher_for
@@ -116,9 +116,16 @@ class Actions:
         self.front.show(listings.costs(self.session.ledger, self.session.id))
 
     def models(self, line: str) -> None:
-        """Show the models we know: prices, windows, efforts, shutdown dates, replacements."""
-        refuse_words(line, "%o3_models")
-        self.front.show(listing.models(self.session.catalog))
+        """Show the models we know beside those the provider lists, if there is one to ask."""
+        chosen, rest = parse(line)
+        refuse_words(rest, "%o3_models")
+        profile = self.session.layers.profile(chosen)
+        served, note = None, ""
+        try:
+            served = self.session.served_models(profile)
+        except (NoKey, RequestFailed) as error:
+            note = f"what a provider serves is not known: {error}"
+        self.front.show(listing.models(self.session.catalog, served, note))
 
     def schemas(self, line: str) -> None:
         """Show the names in this notebook that `--schema` takes."""

@@ -89,7 +89,7 @@ class O3Magics(Magics):
 
     @line_magic
     def o3_models(self, line: str) -> None:
-        """Show the models we know: prices, windows, efforts, shutdown dates, replacements."""
+        """Show the models we know beside those the provider lists: `%o3_models -p ollama`."""
         self.actions.models(line)
 
     @line_magic

@@ -13,15 +13,30 @@ from o3magic.render.bundle import Bundle
 from o3magic.render.safe_markdown import plain_text, table_cell
 from o3magic.settings import Layers, Profile
 
+NEAR_DAYS = 90
+MOST_OTHERS = 40
+
 
 def line(text: str) -> Bundle:
     """One line of text."""
     return Bundle({"text/plain": text}, {})
 
 
+class Alarm(str):
+    """A cell a reader should not miss."""
+
+    __slots__ = ()
+
+
+def cell(text: str) -> str:
+    """A cell as Markdown; an alarm is red where a front end has colours."""
+    shown = table_cell(text)
+    return f'<span style="color:#b3261e">{shown}</span>' if isinstance(text, Alarm) else shown
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Bundle:
     """A table as Markdown and as aligned text. Cells are text: none is trusted."""
-    lines = [[table_cell(cell) for cell in row] for row in (head, *rows)]
+    lines = [[cell(each) for each in row] for row in (head, *rows)]
     lines.insert(1, ["---"] * len(head))
     markdown = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     plain = aligned([head, *rows])
@@ -55,26 +70,49 @@ def said(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def models(catalog: Catalog, today: date | None = None) -> Bundle:
-    """The cards: prices of today, US dollars per million tokens."""
-    on = today or date.today()
-    head = ("model", "in", "cached", "out", "window", "efforts", "shutdown", "replacement")
-    return table(head, [model_row(card, on) for card in catalog.cards], "USD per million tokens")
+def models(catalog: Catalog, served: Sequence[str] | None = None, note: str = "") -> Bundle:
+    """The cards with the prices of today, US dollars per million tokens.
+
+    served: what a provider lists, None where nobody was asked; `note` is said below.
+    """
+    on = date.today()
+    head = ["model", "in", "cached", "out", "window", "efforts", "shutdown", "replacement"]
+    rows = [model_row(card, on) for card in catalog.cards]
+    if served is not None:
+        have = {card.id for name in served if (card := catalog.find(name))}
+        others = sorted(name for name in served if catalog.find(name) is None)
+        rows = [(*row, "yes" if row[0] in have else "–") for row in rows]
+        rows += [(name, *["–"] * 7, "yes") for name in others[:MOST_OTHERS]]
+        head.append("served")
+        if len(others) > MOST_OTHERS:
+            note = f"{note}; and {len(others) - MOST_OTHERS:,} more that have no card".strip("; ")
+    shown = table(head, rows, "USD per million tokens")
+    if not note:
+        return shown
+    data = {"text/markdown": f"{shown.data['text/markdown']}\n\n{table_cell(note)}"}
+    return Bundle({**data, "text/plain": f"{shown.data['text/plain']}\n{note}"}, {})
 
 
 def model_row(card: Card, on: date) -> tuple[str, ...]:
     """One model's line."""
     price = card.price(on)
     rates = (price.rates.input, price.rates.cached, price.rates.output) if price else (None,) * 3
-    gone = " (gone)" if card.retired(on) else ""
     return (
         card.id,
         *(dollars(rate) for rate in rates),
         f"{card.window_tokens:,}" if card.window_tokens else "unknown",
         " ".join(f"{e}*" if e == card.default_effort else e for e in card.efforts or ()) or "–",
-        f"{card.shutdown:%Y-%m-%d}{gone}" if card.shutdown else "–",
+        shutdown(card, on),
         card.replacement or "–",
     )
+
+
+def shutdown(card: Card, on: date) -> str:
+    """The day a model goes; an alarm where that is past or near."""
+    if card.shutdown is None:
+        return "–"
+    said = f"{card.shutdown:%Y-%m-%d}" + (" (gone)" if card.retired(on) else "")
+    return Alarm(said) if (card.shutdown - on).days < NEAR_DAYS else said
 
 
 def dollars(rate: Decimal | None) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
 
 from o3magic.catalog import Catalog
 from o3magic.cost.ledger import Ledger
@@ -43,6 +45,7 @@ class Session:
         self.notebook = notebook or environment.get("JPY_SESSION_NAME", "")
         self.schemas: dict[str, Any] = {}
         self._lacks: dict[tuple[str, str], set[str]] = {}
+        self._tokens: dict[str, Callable[[], str]] = {}
         self._simulator: Simulator | None = None
 
     @classmethod
@@ -97,9 +100,32 @@ class Session:
             )
         else:
             provider = self._provider(profile)
-            key = key_for(provider, self.providers)
+            key = self._key(provider)
         lacks = self._lacks_of(provider) | set(provider.lacks)
         return plan(prompt, profile, self.catalog, provider, key, wanted, lacks)
+
+    def token_from(self, provider: str, source: Callable[[], str]) -> None:
+        """Call `source` for a provider's token before each question, instead of reading a key.
+
+        Raises BadOption where there is no such provider.
+        """
+        self._tokens[self.providers.get(provider).name] = source
+
+    def _key(self, provider: Provider) -> SecretStr | None:
+        """The key or token of a provider. Raises NoKey where it needs one and has none."""
+        if source := self._tokens.get(provider.name):
+            return SecretStr(source())
+        if provider.auth == "entra" and self.providers.key(provider) is None:
+            from o3magic.client.entra import token
+
+            if found := token(provider.scope):
+                return found
+        return key_for(provider, self.providers)
+
+    def served_models(self, profile: Profile) -> list[str]:
+        """The ids a provider lists now; sends no prompt. Raises NoKey and RequestFailed."""
+        provider = self._provider(profile)
+        return self.client.served_models(provider, self._key(provider))
 
     def _lacks_of(self, provider: Provider) -> set[str]:
         """What this session found a provider not to have."""

@@ -300,6 +300,52 @@ def test_a_call_that_costs_is_in_the_books_to_the_nano_dollar(kernel: Kernel, si
     assert "$0.000391" in kernel.run("%o3_cost").texts()[0]
 
 
+def test_models_are_listed_beside_those_the_provider_serves(kernel: Kernel, simulator):
+    ran = kernel.run("%o3_models")
+    markdown = ran.texts("text/markdown")[0]
+    assert "served" in markdown
+    [row] = [line for line in ran.texts()[0].splitlines() if line.startswith("o3-mini ")]
+    assert row.split()[:4] == ["o3-mini", "1.10", "0.55", "4.40"]
+    assert "2026-10-23 (gone)" in row
+    assert row.endswith("yes")
+    assert '<span style="color:#b3261e">2026' in markdown
+    assert [request.method for request in simulator.requests] == ["GET"]
+
+
+def test_models_are_listed_without_anybody_to_ask(kernel: Kernel):
+    kernel.run("import os; del os.environ['OPENAI_API_KEY']")
+    ran = kernel.run("%o3_models")
+    assert ran.status == "ok"
+    assert "is not known" in ran.texts()[0]
+
+
+def test_a_token_can_come_from_a_function(kernel: Kernel, simulator: Simulator):
+    kernel.run(
+        "import os, o3magic\n"
+        f"os.environ['AZURE_OPENAI_ENDPOINT'] = {simulator.base_url.removesuffix('/v1')!r}\n"
+        "from o3magic.notebook.load import session_of\n"
+        f"session_of(get_ipython()).token_from('azure-entra', lambda: {SECRET!r})"
+    )
+    kernel.run("%%o3 -p azure-entra -q\nhi")
+    kernel.run("del os.environ['AZURE_OPENAI_ENDPOINT']")
+    assert simulator.requests[0].path == "/openai/v1/responses"
+    assert simulator.requests[-1].headers["authorization"] == f"Bearer {SECRET}"
+
+
+def test_a_refused_request_is_sent_again_and_the_cell_says_why(kernel: Kernel, simulator):
+    busy = {"message": "Rate limit reached", "code": "rate_limit_exceeded"}
+    simulator.script(
+        Reply(status=429, error=busy, headers={"retry-after": "1"}), Reply(text="four")
+    )
+    ran = kernel.run("%%o3\nWhat is 2+2?")
+    assert ran.status == "ok"
+    assert ran.texts() == ["four"]
+    assert len(simulator.requests) == 2
+    said = json.dumps(ran.messages, ensure_ascii=False)
+    assert "asked again in 1 s" in said
+    assert "Rate limit reached" in said
+
+
 def test_costs_are_listed_by_model_and_effort(kernel: Kernel, simulator: Simulator):
     kernel.run("%%o3\nhi")
     shown = kernel.run("%o3_cost").texts()[0]
