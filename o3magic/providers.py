@@ -30,6 +30,7 @@ class Provider:
     lacks: what it is known not to have: responses, schema, summary, usage (in streams).
     system_role: takes a system message, not a developer's. max_tokens: calls the limit so.
     insecure: its key may go over http to another machine. cards: {its model name: ours}.
+    small_schemas: takes only Azure's 100 properties and 5 levels.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Provider:
     system_role: bool = False
     max_tokens: bool = False
     insecure: bool = False
+    small_schemas: bool = False
     cards: Mapping[str, str] = field(default_factory=dict)
 
     def url(self, path: str, model: str = "") -> str:

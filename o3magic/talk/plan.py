@@ -212,7 +212,7 @@ def as_system(message: Message) -> Message:
 
 def schema_for(answer_type: AnswerType, provider: Provider) -> AnswerSchema:
     """The schema of an answer within this provider's limits. Raises NotStrict."""
-    return answer_type.request_schema(AZURE if provider.auth == "api-key" else OPENAI)
+    return answer_type.request_schema(AZURE if provider.small_schemas else OPENAI)
 
 
 def check_window(request: Request, card: Card) -> None:
