@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.interactiveshell import InteractiveShell
 
 from o3magic.notebook.magics import O3Magics
+from o3magic.notebook.questions import as_calls
 
 if TYPE_CHECKING:
     from o3magic.talk.session import Session
@@ -26,6 +27,7 @@ def load(shell: InteractiveShell) -> None:
     shell.events.register("pre_run_cell", magics.on_cell)
     own_displays(shell).for_type_by_name(*ANSWER, magics.show)
     shell.Completer.custom_matchers.append(magics.complete)
+    shell.input_transformers_cleanup.append(as_calls)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -39,6 +41,7 @@ def unload(shell: InteractiveShell) -> None:
     shell.events.unregister("pre_run_cell", magics.on_cell)
     own_displays(shell).pop(".".join(ANSWER), None)
     shell.Completer.custom_matchers.remove(magics.complete)
+    shell.input_transformers_cleanup.remove(as_calls)
     if magics.opened:
         magics.opened.session.close()
 

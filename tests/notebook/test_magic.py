@@ -58,6 +58,22 @@ def test_the_line_magic_gives_the_answer_to_a_name(kernel: Kernel, simulator: Si
     assert simulator.requests[-1].body["reasoning"] == {"effort": "low"}
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["%o3 Why is the sky blue?", "  %o3 Why is the sky blue? ", "a = %o3 Why is the sky blue?"],
+)
+def test_a_question_may_end_in_a_question_mark(kernel: Kernel, simulator: Simulator, line: str):
+    ran = kernel.run(f"if True:\n    {line}" if line.startswith(" ") else line)
+    assert ran.status == "ok", ran.error
+    assert simulator.requests[-1].body["input"][-1]["content"] == "Why is the sky blue?"
+
+
+def test_help_is_still_help(kernel: Kernel, simulator: Simulator):
+    assert kernel.run("%o3?").status == "ok"
+    assert kernel.run("%%o3?").status == "ok"
+    assert simulator.requests == []
+
+
 def test_an_answer_shown_again_looks_as_before(kernel: Kernel, simulator: Simulator):
     simulator.script(Reply(text="It is **four**."))
     first = kernel.run("%%o3 -o given\nWhat is 2+2?")
