@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from o3magic.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -23,18 +23,31 @@ if TYPE_CHECKING:
     from o3magic.events import Answer as Answer
     from o3magic.events import Event
     from o3magic.events import Usage as Usage
+    from o3magic.talk.compare import Comparison as Comparison
     from o3magic.talk.session import Session as Session
 
 T = TypeVar("T")
 
 HOMES = {
     "Answer": "o3magic.events",
+    "Comparison": "o3magic.talk.compare",
     "O3Error": "o3magic.errors",
     "Session": "o3magic.talk.session",
     "Usage": "o3magic.events",
 }
 
-__all__ = ["Answer", "O3Error", "Session", "Usage", "__version__", "ask", "schema", "stream"]
+__all__ = [
+    "Answer",
+    "Comparison",
+    "O3Error",
+    "Session",
+    "Usage",
+    "__version__",
+    "ask",
+    "compare",
+    "schema",
+    "stream",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -57,6 +70,27 @@ def ask(prompt: str, *, schema: Any = None, **options: Any) -> Answer:
     session, ours = _session()
     try:
         return session.ask(prompt, schema=schema, **options)
+    finally:
+        if ours:
+            session.close()
+
+
+def compare(
+    prompt: str,
+    *,
+    efforts: Sequence[str] = (),
+    models: Sequence[str] = (),
+    schema: Any = None,
+    **options: Any,
+) -> Comparison:
+    """Ask at several efforts or models at once, and wait for the `Comparison`.
+
+    Every effort of the model where neither is said. `.answers` are in the order asked,
+    `.to_frame()` has a row for each. The other arguments and the errors are those of `ask`.
+    """
+    session, ours = _session()
+    try:
+        return session.compare(prompt, efforts=efforts, models=models, schema=schema, **options)
     finally:
         if ours:
             session.close()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
+from o3magic.frames import frame
 from o3magic.messages import ToolCall
 from o3magic.money import show_usd
 
@@ -177,11 +178,9 @@ class Answer:
 
         Raises ImportError where pandas is not installed.
         """
-        import pandas as pd  # an optional package: only those who ask for frames need it
-
         data = self.text if self.data is None else self.data
         rows = data if isinstance(data, list) else [data]
-        return pd.DataFrame([row if isinstance(row, dict) else {"value": row} for row in rows])
+        return frame([row if isinstance(row, dict) else {"value": row} for row in rows])
 
 
 def why_cut(answer: Answer) -> str:

@@ -79,6 +79,15 @@ class Profile:
         Field(ge=0, le=10),
         Flag(("--repairs",), "how often an answer that does not fit its schema is asked again"),
     ] = 1
+    compare: Annotated[
+        bool, Flag(("--compare",), "ask at every effort of the model at once, side by side", True)
+    ] = False
+    efforts: Annotated[
+        str, Flag(("--efforts",), "with --compare: these efforts only, such as low,high")
+    ] = ""
+    models: Annotated[
+        str, Flag(("--models",), "with --compare: these models, such as o3,o4-mini")
+    ] = ""
     view: Annotated[
         Literal["auto", "tree", "table"],
         Flag(("--view",), "a structured answer as a tree or a table; auto: rows as a table"),

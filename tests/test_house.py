@@ -17,7 +17,8 @@ MODULES = {
 MODULES = {name.removesuffix(".__init__"): path for name, path in MODULES.items()}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
 
-GROUND = {"errors", "messages", "events", "catalog", "settings", "providers", "money", "version"}
+GROUND = {"errors", "messages", "events", "catalog", "settings", "providers", "money", "frames"}
+GROUND |= {"version"}
 # What each room may import, besides itself. The face and __main__ stand above all of them.
 FLOORS = {
     "ground": set(),
@@ -47,10 +48,11 @@ DOORS = {
     "markdown_it": {"o3magic.cli"},
     "nbformat": {"o3magic.cli"},
     "nbclient": {"o3magic.cli"},
-    "pandas": {"o3magic.events", "o3magic.cost.report"},
+    "pandas": {"o3magic.frames"},
+    "azure": {"o3magic.client.entra"},
     "pydantic": {
         "o3magic.catalog",
-        "o3magic.client.http",
+        "o3magic.client",
         "o3magic.providers",
         "o3magic.settings",
         "o3magic.talk",

@@ -15,7 +15,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from o3magic.client.reading import bounded, stream_events, unpacked
 from o3magic.client.retry import retry_after_s, should_retry
-from o3magic.client.watch import Watch
+from o3magic.client.watch import Stop, Watch
 from o3magic.errors import (
     BadOption,
     BrokenAnswer,
@@ -41,7 +41,7 @@ NOT_AN_ADDRESS = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError, Ove
 
 @dataclass(frozen=True)
 class Call:
-    """Everything one attempt needs. Its repr shows no key: `SecretStr` hides it."""
+    """Everything one attempt needs. Its repr shows no key, and no copy or pickle of it has one."""
 
     provider: Provider
     api: Api
@@ -51,6 +51,10 @@ class Call:
     first_token_timeout_s: float = 600.0
     chunk_timeout_s: float = 120.0
     max_answer_bytes: int = 67_108_864
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds: everything but the key."""
+        return vars(self) | {"key": None}
 
 
 class Client:
@@ -76,14 +80,18 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def events(self, call: Call) -> Iterator[Event]:
+    def events(self, call: Call, stop: Stop | None = None) -> Iterator[Event]:
         """Send a call and yield what arrives, as it arrives; the first event is `Accepted`.
+
+        stop: with it another thread ends the answer; what arrives then is a BrokenAnswer.
 
         Raises RequestFailed for a refusal, a broken line or a broken answer. Closing the iterator
         closes the connection, which stops the provider's work.
         """
         dialect = DIALECTS[call.api]
         with self._answer(call, dialect) as (response, watch):
+            if stop is not None:
+                stop.watch(response.extensions["network_stream"])
             request_id = response.headers.get("x-request-id", "")
             yield Accepted(redact(request_id), "x-o3magic-simulated" in response.headers)
             chunks = iter_chunks(response, call.max_answer_bytes)
@@ -195,15 +203,19 @@ def auth(provider: Provider, key: SecretStr | None) -> dict[str, str]:
             f"the key would go to {redact(provider.host)} over http, where anybody may read it",
             hint="use https, or set `insecure = true` for this provider in your own file",
         )
-    secret = key.get_secret_value()
-    if not secret.isascii() or not secret.isprintable():
+    if not can_be_sent(key):
         raise BadOption(
             f"the key in {provider.key_env} holds characters no key has",
             hint=f"set {provider.key_env} again, without quotes or line ends",
         )
     if provider.auth == "api-key":
-        return {"api-key": secret}
-    return {"authorization": f"Bearer {secret}"}
+        return {"api-key": key.get_secret_value()}
+    return {"authorization": f"Bearer {key.get_secret_value()}"}
+
+
+def can_be_sent(key: SecretStr) -> bool:
+    """Whether a header can hold it."""
+    return key.get_secret_value().isascii() and key.get_secret_value().isprintable()
 
 
 def check(response: httpx.Response) -> None:

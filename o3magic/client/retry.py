@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 
 from o3magic.errors import NoConnection, ProviderDown, RateLimited, RequestFailed
 
-STATUSES = frozenset({408, 409, 429})
+CONFLICT = 409
 HOPEFUL = (RateLimited, ProviderDown, NoConnection)
 FIRST_WAIT_S = 0.5
 MOST_WAIT_S = 8.0
@@ -52,11 +52,8 @@ def hopeful(error: RequestFailed) -> bool:
     """Whether the same request may succeed later."""
     if error.should_retry is not None:
         return error.should_retry
-    if isinstance(error, HOPEFUL):
-        return True
-    # Another class has a reason of its own (no credit, too large), unless nothing but the status
-    # is known.
-    return type(error) is RequestFailed and error.status in STATUSES
+    # Every other class has a reason of its own that stays: no credit, too large, a wrong request.
+    return isinstance(error, HOPEFUL) or error.status == CONFLICT
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

@@ -1,7 +1,7 @@
-"""Time limits that change while an answer arrives: long until its first word, short between words.
+"""Who may take the line down while an answer arrives: the clock, and another thread.
 
-httpx keeps one read timeout for a whole body, and a reasoning model may think for minutes. So a
-thread of its own looks at the clock, and takes the line down when nothing has come for too long.
+httpx keeps one read timeout for a whole body, and a reasoning model may think for minutes before
+its first word, but not between two. So a thread of its own looks at the clock.
 """
 
 from __future__ import annotations
@@ -57,8 +57,40 @@ class Watch:
         return self.last_s + self.limit_s - time.monotonic()
 
     def _shut_down(self) -> None:
-        """Wake the thread that reads. TLS is passed by: only the line itself is taken down."""
-        line = self._stream.get_extra_info("socket") if self._stream is not None else None
-        if isinstance(line, socket.socket):
-            with suppress(OSError):
-                socket.socket.shutdown(line, socket.SHUT_RDWR)
+        shut_down(self._stream)
+
+
+class Stop:
+    """Ends an answer from another thread, also while nothing arrives."""
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+        self._said = threading.Event()
+
+    @property
+    def said(self) -> bool:
+        """Whether it was said."""
+        return self._said.is_set()
+
+    def say(self) -> None:
+        """Take the line down; every later one at once."""
+        self._said.set()
+        shut_down(self._stream)
+
+    def watch(self, network_stream: Any) -> None:
+        """This is the line from now on."""
+        self._stream = network_stream
+        if self.said:
+            shut_down(network_stream)
+
+    def wait(self, seconds: float) -> None:
+        """Wait, but no longer than until it is said."""
+        self._said.wait(seconds)
+
+
+def shut_down(network_stream: Any) -> None:
+    """Wake the thread that reads. TLS is passed by: only the line itself is taken down."""
+    line = network_stream.get_extra_info("socket") if network_stream is not None else None
+    if isinstance(line, socket.socket):
+        with suppress(OSError):
+            socket.socket.shutdown(line, socket.SHUT_RDWR)

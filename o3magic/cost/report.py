@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from o3magic.cost.entries import Sums, Total
 from o3magic.events import Source
+from o3magic.frames import frame
 from o3magic.money import show_usd, usd
 
 HEADINGS = ("model", "effort", "calls", "input", "cached", "output", "reasoning", "cost")
@@ -141,13 +141,7 @@ class CostReport:
 
         Raises ImportError where pandas is not installed.
         """
-        try:
-            pandas = import_module("pandas")
-        except ImportError as error:
-            raise ImportError(
-                "to_frame() needs pandas: %pip install pandas, or use to_csv(path)"
-            ) from error
-        return pandas.DataFrame(self.records(), columns=[*COLUMNS])
+        return frame(self.records(), COLUMNS)
 
     def to_csv(self, path: Path | str) -> None:
         """Write `records` as UTF-8 CSV; an unknown cost is an empty cell."""

@@ -15,7 +15,9 @@ from o3magic.notebook.fronts import front_of
 from o3magic.notebook.options import help_text, parse, words
 from o3magic.render import listing
 from o3magic.render.bundle import request_bundle
+from o3magic.render.comparison import final
 from o3magic.settings import Profile
+from o3magic.talk.compare import Comparison
 from o3magic.talk.plan import Plan, shown_request
 from o3magic.talk.session import Session
 
@@ -29,14 +31,14 @@ class Actions:
         self.front = front_of(shell, session.id)
         self.matcher = matcher_for(session, shell.user_ns)
         self._cell = ""
-        self._shown: Answer | None = None
+        self._shown: Answer | Comparison | None = None
 
     def begin_cell(self, text: str) -> None:
         """A cell begins: nothing is shown in it yet."""
         self._cell = text
         self._shown = None
 
-    def ask(self, line: str, cell: str | None = None) -> Answer | None:
+    def ask(self, line: str, cell: str | None = None) -> Answer | Comparison | None:
         """Ask a reasoning model; the answer appears as it is written."""
         chosen, rest = parse(line)
         if cell is not None and rest:
@@ -47,6 +49,8 @@ class Actions:
         profile = self.session.layers.profile(chosen)
         check_name(profile.out)
         prompt = rest if cell is None else cell.strip("\r\n")
+        if profile.compare:
+            return self._compare(prompt, profile)
         planned = self.session.plan(prompt, profile, self._ip.user_ns)
         if profile.dry_run:
             self.front.show(request_bundle(shown_request(planned)))
@@ -73,11 +77,31 @@ class Actions:
             raise failed
         return answer
 
+    def _compare(self, prompt: str, profile: Profile) -> Comparison:
+        """Ask in several ways at once, show them side by side, and keep the comparison."""
+        asked = self.session.comparing(prompt, profile, self._ip.user_ns)
+        showing = self.front.comparison(asked.labels)
+        showing.begin()
+        failed: O3Error | None = None
+        events = iter(asked)
+        try:
+            for place, event in events:
+                showing.add(place, event)
+        except KeyboardInterrupt:
+            events.close()  # type: ignore[attr-defined]
+            failed = Interrupted("stopped by you")
+        found = asked.comparison
+        showing.finish(final(found.labels, found.answers, found.errors))
+        self._keep(found, profile)
+        if failed is not None:
+            raise failed
+        return found
+
     def _owns_cell(self) -> bool:
         """Whether the running cell is one `%%o3`: nothing else writes into its output."""
         return self._cell.lstrip().startswith("%%o3")
 
-    def _keep(self, answer: Answer, profile: Profile) -> None:
+    def _keep(self, answer: Answer | Comparison, profile: Profile) -> None:
         """Bind the answer to `_` and to the name the user gave; to no other."""
         self._shown = answer
         if profile.out:
@@ -86,13 +110,17 @@ class Actions:
         # the display hook is told.
         self._ip.displayhook.update_user_ns(answer)  # type: ignore[no-untyped-call]
 
-    def show(self, answer: Answer) -> None:
-        """Show an Answer that ends a cell, unless this cell showed it already."""
+    def show(self, answer: Answer | Comparison) -> None:
+        """Show what ends a cell, an Answer or several, unless this cell showed it already."""
         if answer is self._shown:
             if not self.front.returns:
                 self.front.show(listing.line(repr(answer)))
             return
-        self.front.show_answer(answer, self.session.layers.profile())
+        if isinstance(answer, Answer):
+            self.front.show_answer(answer, self.session.layers.profile())
+            return
+        for bundle in final(answer.labels, answer.answers, answer.errors):
+            self.front.show(bundle)
 
     def config(self, line: str) -> None:
         """Show the settings, or set some: `%o3_config effort=high model=o4-mini`.

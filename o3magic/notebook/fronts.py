@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from o3magic.events import Answer, Event
 from o3magic.render.bundle import Bundle, bundles
+from o3magic.render.comparison import LiveComparison
 from o3magic.render.live import Live
 from o3magic.settings import Profile
 
@@ -26,6 +28,19 @@ class Showing(Protocol):
         """Nothing came: leave nothing."""
 
 
+class Comparing(Protocol):
+    """Several answers being shown."""
+
+    def begin(self) -> None:
+        """Show that they are asked."""
+
+    def add(self, place: int, event: Event | None) -> None:
+        """Take one event of one of them; None ends it."""
+
+    def finish(self, shown: Sequence[Bundle]) -> None:
+        """Show them as they stay."""
+
+
 class Front(Protocol):
     """Where a shell shows things."""
 
@@ -33,6 +48,9 @@ class Front(Protocol):
 
     def live(self, profile: Profile, *, owns_cell: bool) -> AbstractContextManager[Showing]:
         """What shows one answer while it arrives."""
+
+    def comparison(self, labels: Sequence[str]) -> Comparing:
+        """What shows several answers while they arrive."""
 
     def show(self, bundle: Bundle) -> None:
         """Show something that is no answer."""
@@ -62,6 +80,10 @@ class KernelFront:
             raw=profile.raw,
             owns_cell=owns_cell,
         )
+
+    def comparison(self, labels: Sequence[str]) -> LiveComparison:
+        """A column for each, in one display."""
+        return LiveComparison(Screen(self._publisher), self._ids.__next__, labels)
 
     def show(self, bundle: Bundle) -> None:
         """One display."""
@@ -111,6 +133,10 @@ class TerminalFront:
             console, model=profile.model, schema=profile.schema, raw=profile.raw
         )
 
+    def comparison(self, labels: Sequence[str]) -> Comparing:
+        """Only the end of it: a terminal has no room for columns that grow."""
+        return AtTheEnd(self)
+
     def show(self, bundle: Bundle) -> None:
         """Its text."""
         from o3magic.render import terminal
@@ -122,6 +148,24 @@ class TerminalFront:
         from o3magic.render import terminal
 
         terminal.show_answer(answer, terminal.console(), raw=profile.raw)
+
+
+class AtTheEnd:
+    """Shows several answers when all are there."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    def begin(self) -> None:
+        """Nothing yet."""
+
+    def add(self, place: int, event: Event | None) -> None:
+        """Nothing yet."""
+
+    def finish(self, shown: Sequence[Bundle]) -> None:
+        """All of it."""
+        for bundle in shown:
+            self._front.show(bundle)
 
 
 def front_of(shell: Any, name: str) -> Front:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from o3magic.talk.session import Session
 
 NAME = O3Magics.__name__
-ANSWER = ("o3magic.events", "Answer")  # by name: its module is loaded with the first answer
+# By name: their modules are loaded with the first answer.
+SHOWN = (("o3magic.events", "Answer"), ("o3magic.talk.compare", "Comparison"))
 
 
 def load(shell: InteractiveShell) -> None:
@@ -25,7 +26,8 @@ def load(shell: InteractiveShell) -> None:
     magics = O3Magics(shell, os.environ, Path.cwd())
     shell.register_magics(magics)
     shell.events.register("pre_run_cell", magics.on_cell)
-    own_displays(shell).for_type_by_name(*ANSWER, magics.show)
+    for place, name in SHOWN:
+        own_displays(shell).for_type_by_name(place, name, magics.show)
     shell.Completer.custom_matchers.append(magics.complete)
     shell.input_transformers_cleanup.append(as_calls)
 
@@ -39,7 +41,8 @@ def unload(shell: InteractiveShell) -> None:
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
     shell.events.unregister("pre_run_cell", magics.on_cell)
-    own_displays(shell).pop(".".join(ANSWER), None)
+    for place, name in SHOWN:
+        own_displays(shell).pop(f"{place}.{name}", None)
     shell.Completer.custom_matchers.remove(magics.complete)
     shell.input_transformers_cleanup.remove(as_calls)
     if magics.opened:

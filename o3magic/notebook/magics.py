@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from o3magic.events import Answer
     from o3magic.notebook.actions import Actions
+    from o3magic.talk.compare import Comparison
 
 
 @magics_class
@@ -63,13 +64,13 @@ class O3Magics(Magics):
         found: SimpleMatcherResult = self.actions.matcher(context)
         return found
 
-    def show(self, answer: Answer) -> None:
-        """Show an Answer that ends a cell."""
+    def show(self, answer: Answer | Comparison) -> None:
+        """Show what ends a cell: an Answer, or several."""
         self.actions.show(answer)
 
     @no_var_expand
     @line_cell_magic
-    def o3(self, line: str, cell: str | None = None) -> Answer | None:
+    def o3(self, line: str, cell: str | None = None) -> Answer | Comparison | None:
         """Ask a reasoning model; the answer appears as it is written."""
         return self.actions.ask(line, cell)
 

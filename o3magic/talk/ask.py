@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 from o3magic.client.http import Call
 from o3magic.client.retry import Policy
+from o3magic.client.watch import Stop
 from o3magic.cost.entries import Attempt, Outcome
-from o3magic.errors import InvalidAnswer, ModelRetired, O3Error, RequestFailed
+from o3magic.errors import Interrupted, InvalidAnswer, ModelRetired, O3Error, RequestFailed
 from o3magic.events import (
     Accepted,
     Answer,
@@ -35,8 +36,8 @@ from o3magic.talk.schemas import SchemaMismatch
 class Sender(Protocol):
     """Who sends a call and yields what arrives."""
 
-    def events(self, call: Call) -> Iterator[Event]:
-        """The events of one call."""
+    def events(self, call: Call, stop: Stop | None = None) -> Iterator[Event]:
+        """The events of one call, until `stop` is said."""
 
 
 class Keeper(Protocol):
@@ -64,7 +65,7 @@ class Asking:
         notebook: str = "",
         *,
         lacks: set[str] | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         self.plan = plan
         self._client = client
@@ -72,7 +73,8 @@ class Asking:
         self._session = session
         self._notebook = notebook
         self._lacks = set() if lacks is None else lacks
-        self._sleep = sleep
+        self._stop = Stop()
+        self._sleep = sleep or self._stop.wait
         self._rounds: list[Round] = []
         self._notes: list[str] = list(plan.notes)
         self._parsed: Any = None
@@ -81,7 +83,7 @@ class Asking:
     def __iter__(self) -> Iterator[Event]:
         """Ask, and ask again where the answer does not fit its schema.
 
-        Raises RequestFailed and InvalidAnswer, both with `.answer` set.
+        Raises RequestFailed, InvalidAnswer and Interrupted, all with `.answer` set.
         """
         call, kind = self.plan.call, "ask"
         for left in range(self.plan.profile.repairs, -1, -1):
@@ -106,12 +108,15 @@ class Asking:
             try:
                 yield from self._attempt(call, kind)
             except RequestFailed as error:
+                if self._stop.said:
+                    raise Interrupted("stopped by you", answer=self.answer) from None
                 closer = self._explained(error, call)
                 again = self._changed(closer, call) or self._waited(closer, call, waits)
                 if again is None:
                     closer.answer = self.answer
                     raise closer from None
                 call, retrying = again
+                self.plan = replace(self.plan, call=call)  # what is asked now, and its price
                 yield retrying
                 self._sleep(retrying.wait_s)
                 kind = "retry"
@@ -150,6 +155,8 @@ class Asking:
             effort = None
         request = replace(call.request, model=new.id, effort=effort)
         note = f"{card.id} is gone: {new.id} was asked instead (on_retired)"
+        if note in self._notes:
+            return None  # the user's own cards replace each other
         self._notes.append(note)
         return replace(call, request=request), Retrying(note, 0)
 
@@ -165,6 +172,10 @@ class Asking:
             return None
         return call, Retrying(str(error), wait_s)
 
+    def stop(self) -> None:
+        """End it from another thread: the iterator raises Interrupted, what had arrived is kept."""
+        self._stop.say()
+
     def _attempt(self, call: Call, kind: str) -> Iterator[Event]:
         """One call, in the ledger before it leaves and settled however it ends."""
         current = Round(self.plan)
@@ -174,7 +185,7 @@ class Asking:
         failed: O3Error | None = None
         interrupted = True
         try:
-            for event in self._client.events(call):
+            for event in self._client.events(call, self._stop):
                 if type(event) is TextDelta:
                     if current.first_token_s is None:
                         current.first_token_s = time.perf_counter() - current.began_s
@@ -188,7 +199,8 @@ class Asking:
                 yield event
             interrupted = False
         except O3Error as error:
-            failed, interrupted = error, False
+            interrupted = self._stop.said
+            failed = None if interrupted else error
             raise
         finally:
             self._ledger.settle(entry, current.outcome(failed, interrupted=interrupted))
@@ -256,16 +268,25 @@ class Asking:
             data=self._data,
             usage=usage,
             cost_usd=usd(known),
-            model=answer.model or self.plan.profile.model,
+            model=answer.model or self.plan.call.request.model,
             effort=self.plan.effort,
             elapsed_s=sum(each.elapsed_s for each in self._rounds),
-            first_token_s=self._rounds[0].first_token_s,
+            first_token_s=self._first_token_s(),
             provider=self.plan.call.provider.name,
             request_id=last.request_id,
             source=last.source,
             notes=notes,
             schema_name=self.plan.profile.schema,
         )
+
+    def _first_token_s(self) -> float | None:
+        """Seconds to the first token of all, those of attempts before it that had none included."""
+        before_s = 0.0
+        for each in self._rounds:
+            if each.first_token_s is not None:
+                return before_s + each.first_token_s
+            before_s += each.elapsed_s
+        return None
 
 
 def repaired(call: Call, text: str, problems: list[str]) -> Call:

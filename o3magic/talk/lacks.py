@@ -12,7 +12,7 @@ from dataclasses import replace
 from o3magic.catalog import Card
 from o3magic.client.http import Call
 from o3magic.errors import ModelNotFound, ProviderDown, RequestFailed
-from o3magic.messages import AnswerSchema, Message, Request
+from o3magic.messages import AnswerSchema, Message, Request, Role
 
 NO_SUCH_PLACE = frozenset({404, 405, 501})
 NOT_UNDERSTOOD = frozenset({400, 404, 422, 501})
@@ -36,9 +36,14 @@ def lack_in(error: RequestFailed, call: Call, *, api_free: bool) -> str:
         return "usage"
     wanted = request.answer_schema
     about_format = param.startswith(("response_format", "text.format", "text"))
-    if wanted and not wanted.by_instruction and about_format and "schema" not in (error.code or ""):
+    if wanted and not wanted.by_instruction and about_format and not wrong_schema(error):
         return "schema"
     return ""
+
+
+def wrong_schema(error: RequestFailed) -> bool:
+    """Whether schemas are known there, and this one is wrong. Chat says so in words alone."""
+    return "schema" in (error.code or "") or "Invalid schema" in str(error)
 
 
 def without(call: Call, lack: str, card: Card) -> tuple[Call, str]:
@@ -55,21 +60,21 @@ def without(call: Call, lack: str, card: Card) -> tuple[Call, str]:
             changed = replace(call, request=replace(request, stream_usage=False))
             return changed, f"{name} does not count the tokens of a stream"
         case "schema" if request.answer_schema and not request.answer_schema.by_instruction:
-            changed = replace(call, request=by_instruction(request, request.answer_schema))
+            role: Role = "system" if call.provider.system_role else "developer"
+            changed = replace(call, request=by_instruction(request, request.answer_schema, role))
             return changed, f"{name} has no strict schemas: asked for JSON in words, validated here"
     return call, ""
 
 
-def by_instruction(request: Request, wanted: AnswerSchema) -> Request:
+def by_instruction(request: Request, wanted: AnswerSchema, role: Role) -> Request:
     """The request that tells its schema in words, for a provider that takes none."""
     told = (
         "Answer with one JSON value and nothing else: no prose, no code fence. "
         f"It must follow this JSON Schema:\n{json.dumps(wanted.schema, ensure_ascii=False)}"
     )
-    role = "system" if any(m.role == "system" for m in request.messages) else "developer"
     first, *others = request.messages
     if first.role == role:
-        messages = (Message.of(first.role, f"{first.text}\n\n{told}"), *others)
+        messages = (Message.of(role, f"{first.text}\n\n{told}"), *others)
     else:
-        messages = (Message.of("developer", told), first, *others)
+        messages = (Message.of(role, told), first, *others)
     return replace(request, messages=messages, answer_schema=replace(wanted, by_instruction=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import date
 
+from o3magic.catalog import Card
 from o3magic.cost.entries import Outcome
 from o3magic.errors import O3Error, RequestFailed
 from o3magic.events import Draft, FinishReason, Source, Usage
@@ -45,10 +46,13 @@ class Round:
         if end is None or end.usage is None or not provider.list_prices:
             return None
         # By the model that answered: a card we do not have is a cost we do not know.
-        card = self._plan.catalog.find(self.draft.model) if self.draft.model else self._plan.card
-        if card is None:
-            return None
-        return card.nano_usd(end.usage, date.today(), end.service_tier)
+        card = self._served()
+        return card.nano_usd(end.usage, date.today(), end.service_tier) if card else None
+
+    def _served(self) -> Card | None:
+        """The card of the model that answered, or None; a deployment may say its own name."""
+        name, cards = self.draft.model, self._plan.call.provider.cards
+        return self._plan.catalog.find(cards.get(name, name)) if name else self._plan.card
 
     def outcome(self, failed: O3Error | None, *, interrupted: bool) -> Outcome:
         """What the ledger keeps of it."""
@@ -57,7 +61,7 @@ class Round:
         self.reason = end.reason if end else "interrupted" if interrupted else "error"
         self.refused = refused_unbilled(failed) and not self.draft.id
         self.cost_nano_usd = self.cost()
-        card = self._plan.catalog.find(self.draft.model)
+        card = self._served()
         price = card.price(date.today(), end.service_tier) if card and end else None
         return Outcome(
             status="ok" if self.reason == "stop" else self.reason,
@@ -78,7 +82,9 @@ class Round:
 
 def refused_unbilled(failed: O3Error | None) -> bool:
     """Whether the provider refused before it did any work that it charges for."""
-    return isinstance(failed, RequestFailed) and failed.billed is False
+    if isinstance(failed, RequestFailed):
+        return failed.billed is False
+    return failed is not None  # an option or a key that could not be sent: nothing left
 
 
 def odd(last: Round, plan: Plan) -> tuple[str, ...]:

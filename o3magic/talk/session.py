@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from o3magic.events import Answer, Event
 from o3magic.providers import Provider, Providers
 from o3magic.settings import Layers, Profile, ledger_file, load_layers
 from o3magic.talk.ask import Asking
+from o3magic.talk.compare import Comparing, Comparison, listed, variants
 from o3magic.talk.explain import nobody_to_ask
 from o3magic.talk.plan import Plan, key_for, plan, provider_for
 from o3magic.talk.schemas import AnswerType, answer_type, resolve
@@ -136,6 +137,41 @@ class Session:
         lacks = self._lacks_of(planned.call.provider)
         return Asking(planned, self.client, self.ledger, self.id, self.notebook, lacks=lacks)
 
+    def comparing(
+        self,
+        prompt: str,
+        profile: Profile,
+        names: Mapping[str, Any] = MappingProxyType({}),
+        wanted: AnswerType | None = None,
+    ) -> Comparing:
+        """The same question in several ways, asked when it is iterated over.
+
+        Raises every error of `plan`, and BadOption where there is nothing to compare.
+        """
+        ways = variants(profile, self.catalog, listed(profile.efforts), listed(profile.models))
+        plans = {way: self.plan(prompt, each, names, wanted) for way, each in ways.items()}
+        return Comparing({way: self.begin(planned) for way, planned in plans.items()})
+
+    def compare(
+        self,
+        prompt: str,
+        *,
+        efforts: Sequence[str] = (),
+        models: Sequence[str] = (),
+        schema: Any = None,
+        **options: Any,
+    ) -> Comparison:
+        """Ask at several efforts or models at once, and wait for all. Raises as `ask` does.
+
+        A question that fails does not stop the others: see `Comparison.errors`.
+        """
+        chosen = {**options, "efforts": ",".join(efforts), "models": ",".join(models)}
+        wanted, chosen = self._wanted(schema, chosen)
+        asked = self.comparing(prompt, self.layers.profile(chosen), wanted=wanted)
+        for _ in asked:
+            pass
+        return asked.comparison
+
     def ask(self, prompt: str, *, schema: Any = None, **options: Any) -> Answer:
         """Ask and wait for the answer. `schema` is a type or the name of a registered one.
 
@@ -152,13 +188,19 @@ class Session:
         return iter(self._asking(prompt, schema, options))
 
     def _asking(self, prompt: str, schema: Any, options: Mapping[str, Any]) -> Asking:
-        wanted = None
+        wanted, chosen = self._wanted(schema, options)
+        return self.begin(self.plan(prompt, self.layers.profile(chosen), wanted=wanted))
+
+    def _wanted(
+        self, schema: Any, options: Mapping[str, Any]
+    ) -> tuple[AnswerType | None, dict[str, Any]]:
+        """The type of a schema that was given as one, and the options that name it."""
+        if schema is None:
+            return None, {**options}
         if isinstance(schema, str):
-            options = {**options, "schema": schema}
-        elif schema is not None:
-            wanted = answer_type(schema)
-            options = {**options, "schema": wanted.name}
-        return self.begin(self.plan(prompt, self.layers.profile(options), wanted=wanted))
+            return None, {**options, "schema": schema}
+        wanted = answer_type(schema)
+        return wanted, {**options, "schema": wanted.name}
 
     def _provider(self, profile: Profile) -> Provider:
         """Who is asked. Raises NoKey where there is nobody."""

@@ -173,8 +173,8 @@ def no_choice(answer: Mapping[str, Any]) -> Exception:
 
 
 def said_in(message: Mapping[str, Any]) -> Iterator[Event]:
-    """What a message or a delta says. Reasoning goes by two names at other providers."""
-    if reasoning := word(message, "reasoning") or word(message, "reasoning_content"):
+    """What a message or a delta says."""
+    if reasoning := reasoning_in(message):
         yield ReasoningDelta(reasoning)
     if text := word(message, "content"):
         yield TextDelta(text)
@@ -189,6 +189,15 @@ def said_in(message: Mapping[str, Any]) -> Iterator[Event]:
             word(function, "name"),
             word(function, "arguments"),
         )
+
+
+def reasoning_in(message: Mapping[str, Any]) -> str:
+    """The reasoning, which goes by several names; who says it twice says the same."""
+    plain = word(message, "reasoning") or word(message, "reasoning_content")
+    if plain or "reasoning_details" not in message:
+        return plain
+    details = objects(message, "reasoning_details")
+    return "".join(word(each, "summary") or word(each, "text") for each in details)
 
 
 def finished(answer: Mapping[str, Any], reason: str, usage: Usage | None) -> Finished:
