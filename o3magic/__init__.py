@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from o3magic.events import Answer as Answer
     from o3magic.events import Event
     from o3magic.events import Usage as Usage
+    from o3magic.notebook.panel import Panel
     from o3magic.talk.compare import Comparison as Comparison
     from o3magic.talk.session import Session as Session
 
@@ -45,6 +46,7 @@ __all__ = [
     "__version__",
     "ask",
     "compare",
+    "panel",
     "schema",
     "stream",
 ]
@@ -104,6 +106,21 @@ def stream(prompt: str, *, schema: Any = None, **options: Any) -> Iterator[Event
     finally:
         if ours:
             session.close()
+
+
+def panel() -> Panel | None:
+    """The settings and a prompt as widgets, as `%o3_panel` shows them; None in a terminal.
+
+    Raises BadOption outside IPython.
+    """
+    shell = _shell()
+    if shell is None:
+        from o3magic.errors import BadOption
+
+        raise BadOption("a panel needs a notebook", hint="o3.ask(prompt) asks from Python")
+    from o3magic.notebook.load import magics_of
+
+    return magics_of(shell).panel()
 
 
 def schema(python_type: T) -> T:

@@ -60,8 +60,6 @@ DOORS = {
     "pydantic_core": {"o3magic.wire", "o3magic.client.http"},
 }
 
-NOT_YET = {"ipywidgets"}  # the panel
-
 
 def imports(tree, *, lazily=True):
     """(module, name or None) of every import that can run; those for type checkers cannot."""
@@ -169,7 +167,7 @@ def test_every_door_is_used():
                 if within(name, {place})
                 and package in {module.partition(".")[0] for module, _ in imports(tree)}
             ]
-            assert users or package in NOT_YET, f"{package} does not enter by {place}"
+            assert users, f"{package} does not enter by {place}"
 
 
 def test_the_simulator_shares_no_code_with_the_client():

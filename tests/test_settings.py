@@ -122,7 +122,7 @@ def test_an_option_knows_the_words_it_takes():
 @pytest.mark.parametrize(
     ("values", "words", "hint"),
     [
-        ({"efort": "low"}, "there is no option 'efort'", "did you mean effort?"),
+        ({"efort": "low"}, "there is no option 'efort'", "did you mean effort or efforts?"),
         ({"qqqqq": 1}, "there is no option 'qqqqq'", "%%o3? lists the options"),
         ({"effort": "hgih"}, "--effort hgih: not one of", "did you mean high"),
         ({"api": "rest"}, "--api rest: not one of auto, responses, chat", "one of|did you mean"),
@@ -211,7 +211,7 @@ def test_a_misspelt_field_in_a_file_is_refused_with_its_file_and_near_name(load,
     with pytest.raises(BadOption) as caught:
         load('efort = "low"')
     assert str(user) in str(caught.value)
-    assert caught.value.hint == "did you mean effort?"
+    assert caught.value.hint == "did you mean effort or efforts?"
 
 
 @pytest.mark.parametrize("text", ["models = 3", 'providers = ["a"]', '[providers]\nopenai = "x"'])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -21,6 +21,9 @@ from o3magic.talk.compare import Comparison
 from o3magic.talk.plan import Plan, shown_request
 from o3magic.talk.session import Session
 
+if TYPE_CHECKING:
+    from o3magic.notebook.panel import Panel
+
 
 class Actions:
     """The magics of one shell at work, with its session and its front."""
@@ -30,6 +33,7 @@ class Actions:
         self.session = session
         self.front = front_of(shell, session.id)
         self.matcher = matcher_for(session, shell.user_ns)
+        self.panels: list[Panel] = []
         self._cell = ""
         self._shown: Answer | Comparison | None = None
 
@@ -135,8 +139,22 @@ class Actions:
             values[name.replace("-", "_")] = value or None
         if values:
             self.session.configure(values)
+            # The newest word counts: what a panel said of these fields is over.
+            self.session.configure(dict.fromkeys(values), layer="widget")
+            self.changed()
         only = tuple(values)
         self.front.show(listing.settings(self.session.layers, only))
+
+    def changed(self) -> None:
+        """The settings or the books are others now: the panels show it."""
+        for panel in tuple(self.panels):
+            panel.refresh()
+
+    def close(self) -> None:
+        """Close the panels and the session."""
+        for panel in tuple(self.panels):
+            panel.close()
+        self.session.close()
 
     def cost(self, line: str) -> None:
         """Show what this session used and cost, by model and effort."""

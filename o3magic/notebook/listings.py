@@ -17,6 +17,7 @@ OTHER_MAGICS = {
     "%o3_cost": "what this session used and cost",
     "%o3_models": "prices, windows, efforts, shutdown dates, replacements",
     "%o3_schemas": "names that `--schema` takes",
+    "%o3_panel": "settings and a prompt as widgets",
     "%o3_help": "this page",
 }
 

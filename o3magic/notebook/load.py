@@ -46,7 +46,7 @@ def unload(shell: InteractiveShell) -> None:
     shell.Completer.custom_matchers.remove(magics.complete)
     shell.input_transformers_cleanup.remove(as_calls)
     if magics.opened:
-        magics.opened.session.close()
+        magics.opened.close()
 
 
 def own_displays(shell: Any) -> Any:
@@ -56,7 +56,12 @@ def own_displays(shell: Any) -> Any:
 
 def session_of(shell: InteractiveShell) -> Session:
     """The session of a shell; the extension is loaded if it is not yet."""
+    return magics_of(shell).actions.session
+
+
+def magics_of(shell: InteractiveShell) -> O3Magics:
+    """The magics of a shell; the extension is loaded if it is not yet."""
     if NAME not in shell.magics_manager.registry:
         load(shell)
     magics: O3Magics = shell.magics_manager.registry[NAME]
-    return magics.actions.session
+    return magics

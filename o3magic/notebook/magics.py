@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from o3magic.events import Answer
     from o3magic.notebook.actions import Actions
+    from o3magic.notebook.panel import Panel
     from o3magic.talk.compare import Comparison
 
 
@@ -97,6 +98,33 @@ class O3Magics(Magics):
     def o3_schemas(self, line: str) -> None:
         """Show the names in this notebook that `--schema` takes."""
         self.actions.schemas(line)
+
+    @line_magic
+    def o3_panel(self, line: str) -> Panel | None:
+        """Show the settings and a prompt as widgets; `%o3_panel cell` writes its `%%o3` cell."""
+        return self.panel(line.strip())
+
+    def panel(self, word: str = "") -> Panel | None:
+        """A panel, or what stands for one in a terminal; `cell` puts its cell below this one.
+
+        Raises BadOption for another word, and where ipywidgets is not installed.
+        """
+        from o3magic.errors import BadOption
+
+        try:
+            from o3magic.notebook.panel import insert_cell, open_panel
+        except ModuleNotFoundError as error:
+            if error.name != "ipywidgets":
+                raise
+            raise BadOption(
+                "the panel needs ipywidgets, which is not installed", hint="pip install ipywidgets"
+            ) from None
+        if word == "cell":
+            insert_cell(self._ip, self.actions)
+            return None
+        if word:
+            raise BadOption(f"%o3_panel takes no {word!r}", hint="%o3_panel or %o3_panel cell")
+        return open_panel(self._ip, self.actions)
 
     @line_magic
     def o3_help(self, line: str) -> None:

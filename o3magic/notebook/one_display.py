@@ -10,6 +10,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from o3magic.render.bundle import Bundle
 
@@ -61,8 +62,11 @@ class OneDisplay:
         """Send nothing any more: the handle belongs to somebody else."""
         with self._lock:
             self._closed = True
+            self._send()
 
     def _send_in_time(self) -> None:
+        if self._closed:
+            return
         wait_s = self._next_s - self._clock()
         if wait_s <= 0:
             self._send()
@@ -87,14 +91,15 @@ class OneDisplay:
 
 def joined(bundles: Iterable[Bundle]) -> Bundle:
     """Several bundles as one. JSON has nothing to be joined to: the last one stands."""
-    data, metadata = {}, {}
+    data: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     every = list(bundles)
     for bundle in every:
         data |= bundle.data
         metadata |= bundle.metadata
     for mime in ("text/markdown", "text/plain"):
-        texts = [bundle.data[mime] for bundle in every if mime in bundle.data]
-        data[mime] = "\n\n".join(texts)
-        if len(texts) < len(every):
-            del data[mime]  # part of an answer must not stand for the whole
+        data.pop(mime, None)
+        # Part of an answer must not stand for the whole.
+        if all(mime in bundle.data for bundle in every if any(bundle.data.values())):
+            data[mime] = "\n\n".join(said for b in every if (said := b.data.get(mime)))
     return Bundle(data, metadata)

@@ -58,8 +58,11 @@ def is_flag(word: Word) -> bool:
     )
 
 
-def next_word(line: str, at: int) -> Word | None:
-    """The word at or behind a place, or None at the end. Raises BadOption for an open quote."""
+def next_word(line: str, at: int, *, settings: bool = False) -> Word | None:
+    """The word at or behind a place, or None at the end. Raises BadOption for an open quote.
+
+    settings: a quote opens behind the `=` of any word, not only of an option.
+    """
     while at < len(line) and line[at].isspace():
         at += 1
     if at == len(line):
@@ -67,7 +70,8 @@ def next_word(line: str, at: int) -> Word | None:
     end = at
     while end < len(line) and not line[end].isspace():
         # A quote opens at the beginning of a word or of a value: --developer="..."
-        if line[end] in QUOTES and (end == at or (line[at] == "-" and line[end - 1] == "=")):
+        valued = line[end - 1] == "=" and (settings or line[at] == "-")
+        if line[end] in QUOTES and (end == at or valued):
             close = line.find(line[end], end + 1)
             if close < 0:
                 raise BadOption(f"the quote at {line[end:][:20]!r} is not closed")
@@ -77,9 +81,9 @@ def next_word(line: str, at: int) -> Word | None:
 
 
 def words(line: str) -> Iterator[str]:
-    """All words of a line."""
+    """All words of a line of settings."""
     at = 0
-    while (word := next_word(line, at)) is not None:
+    while (word := next_word(line, at, settings=True)) is not None:
         yield word.text
         at = word.end
 

@@ -13,6 +13,7 @@ _LEADING = re.compile(r"(?:[ \t>]|[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t]))*+")
 _RULE = re.compile(r" *+([-*_])(?: *+\1){2,}+ *$")
 _STARTS = re.compile(r"#{1,6}(?:[ \t]|$)|`{3,}+[^`]*$|~{3}")
 _WHITE = re.compile(r"[ \t]*+")
+_MARK = re.compile("[^ >]")
 
 
 class Line(NamedTuple):
@@ -50,7 +51,7 @@ class Lists:
 
     def read(self, raw: str, *, lazy: bool) -> Line:
         """The next line; `lazy` if a paragraph is open, which it may continue."""
-        rest = _spaced(self._moved(raw))
+        rest = _spaced(self._moved(raw) if self._shift else raw)
         start, column, depth, marked = "", 0, 0, False
         for _ in range(MARKERS):
             match = _MARKER.match(rest)
@@ -73,17 +74,25 @@ class Lists:
             self._close_beyond(column + len(rest) - len(text), depth)
         if not marked:
             start, column = start + rest[: -len(text) or None], column + len(rest) - len(text)
-        base = max(self._levels[depth], default=0)
-        return Line(start, re.sub("[^ >]", " ", start), text, column, base, marked)
+        margin = _MARK.sub(" ", start) if marked else start
+        return Line(start, margin, text, column, self._base(depth), marked)
+
+    def words(self, *, lazy: bool) -> None:
+        """The next line begins with a letter at the margin: it is in no list, unless `lazy`."""
+        self._shift = 0
+        if not lazy:
+            self._levels = [[]]
 
     def settled(self, line: Line) -> Line:
         """`line`, which continues no paragraph after all, where it then stands."""
         self._close_beyond(line.indent, line.quotes)
-        line = line._replace(base=max(self._levels[line.quotes], default=0))
+        line = line._replace(base=self._base(line.quotes))
         return line._replace(start=line.edge, margin=line.edge) if line.indented else line
 
     def inside(self, raw: str, margin: str) -> str | None:
         """What `raw` holds within the block that has this margin; None where the block ends."""
+        if not margin and not self._shift:
+            return raw
         quotes = margin.count(">")
         width = len(margin) + self._shift
         if quotes:
@@ -105,9 +114,9 @@ class Lists:
         self._levels = [[]]
 
     def _moved(self, raw: str) -> str:
-        white = _WHITE.match(raw)
-        if not self._shift or not raw.strip():
+        if not raw.strip():
             return raw
+        white = _WHITE.match(raw)
         lead = white[0].expandtabs(4) if white else ""
         if len(lead) < self._shift:
             self._shift = 0
@@ -117,11 +126,19 @@ class Lists:
     def _is_text(self, match: re.Match[str], column: int, depth: int, *, lazy: bool) -> bool:
         """Whether what looks like a marker is a rule, an underline, code, or words."""
         items = self._levels[depth]
-        empty = not match.string[match.end() :].strip(" ")
-        if match["bullet"] and ((lazy and empty and not items) or _RULE.match(match.string)):
-            return True
+        if match["bullet"]:
+            empty = lazy and not items and not match.string[match.end() :].strip(" ")
+            if empty or _RULE.match(match.string):
+                return True
         column += len(match["indent"])
+        if column < 4:
+            return False
         return column - max((item for item in items if item <= column), default=0) >= 4
+
+    def _base(self, depth: int) -> int:
+        """Where the text of the innermost item begins, within so many quotations."""
+        items = self._levels[depth]  # in rising order
+        return items[-1] if items else 0
 
     def _close_beyond(self, column: int, depth: int) -> None:
         """Close what a line at `column` within so many quotations is not in."""
@@ -133,6 +150,8 @@ class Lists:
 
 def _spaced(raw: str) -> str:
     """`raw` without tabs before its words."""
+    if "\t" not in raw:
+        return raw
     leading = _LEADING.match(raw)
     end = leading.end() if leading else 0
     return raw[:end].expandtabs(4) + raw[end:]

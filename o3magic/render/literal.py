@@ -25,7 +25,12 @@ _BIDI = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 _CONTROLS = [code for code in [*range(0x20), *range(0x7F, 0xA0)] if chr(code) not in "\n\t"]
 _DROPPED = dict.fromkeys([*_CONTROLS, *_BIDI])
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# What a plain or a page's text has none of; most texts have none to begin with.
+_ODD = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 _LINE_END = str.maketrans({"\u2028": "\n", "\u2029": "\n"})
+_ONE_LINE = str.maketrans("\n\t", "  ")
 # What MathJax would take for a delimiter, an environment or an escape after a backslash.
 _TEX_AFTER_BACKSLASH = re.compile(r"[\\(\[$]|begin\{|ref\{|eqref\{")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|([A-Za-z][A-Za-z0-9]{1,31}));")
@@ -34,13 +39,15 @@ _NAMED = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 def plain_text(text: str) -> str:
     """`text` fit for a terminal: no escape sequences, no control or direction characters."""
+    if not _ODD.search(text):
+        return text
     text = _NEWLINE.sub("\n", _SEQUENCE.sub("", text))
     return _SURROGATE.sub("\ufffd", text.translate(_DROPPED))
 
 
 def page_text(text: str) -> str:
     """`plain_text` whose only line end is a newline, in JavaScript's opinion too."""
-    return plain_text(text).translate(_LINE_END)
+    return plain_text(text).translate(_LINE_END) if _ODD.search(text) else text
 
 
 def unescaped(text: str) -> str:
@@ -50,7 +57,7 @@ def unescaped(text: str) -> str:
         name = match[1]
         return html5.get(f"{name};", match[0]) if name else html.unescape(match[0])
 
-    return _ENTITY.sub(char, text)
+    return _ENTITY.sub(char, text) if "&" in text else text
 
 
 def as_entity(char: str, following: str = "") -> str:
@@ -71,13 +78,13 @@ def literal(text: str) -> str:
     def shown(match: re.Match[str]) -> str:
         return as_entity(match[0][-1], text[match.end() : match.end() + 6])
 
-    text = re.sub(r"[\n\t]", " ", page_text(text))
+    text = page_text(text).translate(_ONE_LINE)
     return _MARKUP.sub(shown, text)
 
 
 def character(text: str, following: str) -> str:
     """The decoded entity or escape `text`, as an entity again so that it stays no markup."""
-    text = re.sub(r"[\n\t]", " ", page_text(text))
+    text = page_text(text).translate(_ONE_LINE)
     return as_entity(text, following) if len(text) == 1 and "!" <= text <= "~" else text
 
 

@@ -2,8 +2,8 @@
 
 Jupyter's server drops messages, the last one included, where too many are sent, and JupyterLab
 renders a whole Markdown output anew at each update. So the text goes out at most eight times a
-second, and in segments: what is finished stays as it is, only the open end is sent again. A timer
-sends what is there when no chunk comes.
+second, less often where sending takes long, and in segments: what is finished stays as it is, only
+the open end is sent again. A timer sends what is there when no chunk comes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta
@@ -21,6 +21,7 @@ from o3magic.render.safe_markdown import plain_text, safe_markdown
 from o3magic.render.segments import Segments
 
 INTERVAL_S = 0.125
+PAUSE = 4  # times what the last update took: so a fifth of the time, at most, goes into them
 SILENCE_S = 15.0
 MOST_MERGED_CHARS = 65_536
 SPINNER = "◐◓◑◒"
@@ -109,17 +110,18 @@ class Live:
     def finish(self, answer: Answer) -> None:
         """Show the answer as it is saved: one display wherever that can be."""
         self._stop.set()
-        final = bundles(answer, view=self._view, raw=self._raw)
         with self._lock:
-            self._new.clear()
-            if len(self._displays) > 1:
-                if not self._owns_cell or len(answer.text) > MOST_MERGED_CHARS:
-                    self._finish_segments(answer)
-                    return
+            if self._stays_in_segments(answer):
+                self._publish(may_open=True)
+                self._screen.show(footer_bundle(answer), self._ids())
+                return
+            final = bundles(answer, view=self._view, raw=self._raw)
+            if len(self._displays) > 1 and self._owns_cell:
                 self._screen.clear()
                 self._screen.show(final[0], self._displays[0])
             else:
                 self._screen.update(final[0], self._displays[0])
+                self._empty(range(1, len(self._displays)))
             for more in final[1:]:
                 self._screen.show(more, self._ids())
 
@@ -132,46 +134,79 @@ class Live:
             else:
                 self._screen.update(Bundle({"text/plain": ""}, {}), self._displays[0])
 
-    def _finish_segments(self, answer: Answer) -> None:
-        """Leave a long answer in its segments, and put the footer behind them."""
-        self._publish(may_open=True)
-        self._screen.show(footer_bundle(answer), self._ids())
+    def _stays_in_segments(self, answer: Answer) -> bool:
+        """Whether the text is too long for one display, or may not be merged into one.
+
+        The text alone decides, not how it arrived: what is saved must not depend on that.
+        """
+        text = "".join(self._new)
+        self._new.clear()
+        if self._schema or not answer.text:
+            return False
+        if self._owns_cell and len(answer.text) <= MOST_MERGED_CHARS:
+            return False
+        self._take(text)
+        if self._chars != len(answer.text):
+            self._segments = Segments()
+            self._segments.feed(answer.text)
+        return bool(self._reasoning) or len(self._segments.rendered()) > 1
 
     def _restart(self, event: Retrying) -> None:
         """Another attempt: what the last one said goes, and the line says why and when."""
         with self._lock:
             self._new.clear()
+            self._reasoning.clear()
             self._chars = 0
             self._segments = Segments()
             when = f" in {event.wait_s:.0f} s" if event.wait_s >= 1 else ""
             self._status = f"is asked again{when} ({event.why})"
             self._send(0, self._waiting())
+            self._empty(range(1, len(self._displays)))
+
+    def _empty(self, places: Iterable[int]) -> None:
+        """Take what these displays say away: only all of a cell's displays can be removed."""
+        for place in places:
+            self._send_part(place, "")
 
     def _tick(self) -> None:
         """Send what is there, eight times a second, and the clock once a second."""
         beats = 0
-        while not self._stop.wait(INTERVAL_S):
+        while not self._stop.wait(self._pause_s()):
             beats += 1
             if self._new:
-                self._flush(may_open=False)
+                if self._clock() >= self._next_s:
+                    self._flush(may_open=False)
             elif beats % 8 == 0 and (self._schema or not self._chars):
                 with self._lock:
                     if not self._stop.is_set():
                         self._send(0, self._waiting())
 
+    def _pause_s(self) -> float:
+        """How long the timer waits: not past the time when what is there may go out."""
+        left_s = self._next_s - self._clock() if self._new else INTERVAL_S
+        return min(max(left_s, INTERVAL_S / 25), INTERVAL_S)
+
     def _flush(self, *, may_open: bool) -> None:
         """Send the new text. A new display can only be opened by the cell's own thread."""
         with self._lock:
+            if self._stop.is_set() and not may_open:
+                return  # finished while the timer waited for the lock
             count = len(self._new)
             text = "".join(self._new[:count])
             del self._new[:count]
-            self._chars += len(text)
-            self._next_s = self._clock() + INTERVAL_S
+            began_s = self._clock()
+            self._take(text)
             if self._schema:
                 self._send(0, self._waiting())
             else:
-                self._segments.feed(text)
                 self._publish(may_open=may_open)
+            now = self._clock()
+            self._next_s = max(began_s + INTERVAL_S, now + PAUSE * (now - began_s))
+
+    def _take(self, text: str) -> None:
+        self._chars += len(text)
+        if not self._schema:
+            self._segments.feed(text)
 
     def _publish(self, *, may_open: bool) -> None:
         """Bring the displays up to the segments."""
@@ -179,14 +214,15 @@ class Live:
         parts = self._segments.rendered()
         if first:
             self._send(0, self._words(reasoning("".join(self._reasoning)), ""))
-        while may_open and len(self._displays) < first + len(parts):
-            place = len(self._displays) - first
-            if place > 0:
-                self._send_part(place - 1 + first, parts[place - 1])
-            self._open(self._segment(parts[place]), parts[place])
-        last = len(self._displays) - 1
-        if last >= first:
-            self._send_part(last, "\n\n".join(parts[last - first :]))
+        there = len(self._displays) - first
+        if not may_open and 0 < there < len(parts):
+            parts[there - 1 :] = ["\n\n".join(parts[there - 1 :])]
+        for place, part in enumerate(parts[:there]):
+            self._send_part(first + place, part)
+        self._empty(range(first + len(parts), len(self._displays)))  # of the attempt before
+        if may_open:
+            for part in parts[there:]:
+                self._open(self._segment(part), part)
 
     def _open(self, bundle: Bundle, sent: str) -> None:
         """A new display below the others."""

@@ -23,6 +23,7 @@ _FENCE = re.compile(r"(?P<run>`{3,}|~{3,})(?P<info>.*)")
 _HEADING = re.compile(r"#{1,6}(?=[ \t]|$)")
 _RULE = re.compile(r"([-*_])(?:[ \t]*+\1){2,}+[ \t]*$")
 _UNDERLINE = re.compile(r"(=+|-+)[ \t]*$")
+_FENCES = re.compile(r"`{3,}")
 _TASK = re.compile(r"\[[ xX]\] (?=\S)")
 _LANGUAGE = re.compile(r"[\s{.]*([A-Za-z0-9_+#-]{1,30})")
 _DRAWN = re.compile(r"mermaid|vega|plantuml|dot$|graphviz|geojson|topojson|stl$|math$|svg|html-")
@@ -66,31 +67,38 @@ class _Document:
     def rendered(self) -> str:
         """The whole text."""
         while self._at < len(self._lines):
-            line = self._lists.read(self._lines[self._at], lazy=bool(self._paragraph))
-            if not line.rest and not line.marked:
-                self._blank(line)
-            elif not self._block(line):
-                self._text(line)
+            raw = self._lines[self._at]
+            if not raw:
+                self._blank("")
+            elif raw[:1].isalpha() and "|" not in raw:
+                self._plain(raw)
+            else:
+                line = self._lists.read(raw, lazy=bool(self._paragraph))
+                if not line.rest and not line.marked:
+                    self._blank(line.margin)
+                elif not self._block(line):
+                    self._text(line)
             self._at += 1
         self._end_paragraph()
         return "\n".join(self._out).strip("\n")
 
     def _block(self, line: Line) -> bool:
         """Write the block that begins with `line`, unless it is a paragraph's."""
-        fence = _FENCE.match(line.rest)
-        if fence and not (fence["run"][0] == "`" and "`" in fence["info"]):
+        first = line.rest[:1]
+        fence = _FENCE.match(line.rest) if first in "`~" else None
+        if fence and not (first == "`" and "`" in fence["info"]):
             self._fenced(line, fence)
         elif line.indented:
             if self._paragraph:
                 return False
             self._indented(line)
-        elif not line.marked and _UNDERLINE.match(line.rest) and self._words():
+        elif first in "=-" and not line.marked and _UNDERLINE.match(line.rest) and self._words():
             self._end_paragraph()
             self._out.append(line.start + line.rest.strip())
-        elif _RULE.match(line.rest):
+        elif first in "-*_" and _RULE.match(line.rest):
             self._end_paragraph()
             self._write(line.start + line.rest.strip())
-        elif heading := _HEADING.match(line.rest):
+        elif first == "#" and (heading := _HEADING.match(line.rest)):
             title = _unclosed(line.rest[heading.end() :])
             self._end_paragraph()
             self._write(f"{line.start}{heading[0]} {inline(title)}")
@@ -98,9 +106,9 @@ class _Document:
             return self._table(line)
         return True
 
-    def _blank(self, line: Line) -> None:
+    def _blank(self, margin: str) -> None:
         self._end_paragraph()
-        self._out.append("" if self._apart else line.margin.rstrip())
+        self._out.append("" if self._apart else margin.rstrip())
         self._apart = False
 
     def _write(self, text: str) -> None:
@@ -109,6 +117,14 @@ class _Document:
             self._out.append("")
         self._apart = False
         self._out += text.rstrip(" ").split("\n")
+
+    def _plain(self, line: str) -> None:
+        """Take a line that begins with a letter at the margin: a paragraph's, and no other's."""
+        self._lists.words(lazy=bool(self._paragraph))
+        if not self._paragraph:
+            self._first = ""
+        self._paragraph.append(line)
+        self._margins.append("")
 
     def _text(self, line: Line) -> None:
         """Take a line of a paragraph, and the lines of a formula which it begins."""
@@ -186,7 +202,7 @@ class _Document:
                 break
             self._at += 1
             code.append(inner)
-        while not code[-1].strip():
+        while len(code) > 1 and not code[-1].strip():
             code.pop()
             self._at -= 1
         self._write_code(line, "", code)
@@ -197,7 +213,7 @@ class _Document:
         if margin and (len(margin) > DEEPEST or _TEX_IN_NESTED_CODE.search(body)):
             start = margin = ""
             self._lists.leave()
-        longest = max((len(run) for run in re.findall(r"`{3,}", body)), default=2)
+        longest = max(map(len, _FENCES.findall(body))) if "```" in body else 2
         fence = "`" * (longest + 1)
         self._end_paragraph()
         self._apart = True

@@ -14,6 +14,7 @@ _BARS = [
     re.compile(r"\\.|(`+)[^`]+\1(?!`)|\|"),
     re.compile(r"\\.|\|"),
 ]
+_SIGNS = re.compile(r"[\\`$]")
 _OTHER_BLOCK = re.compile(r"[ \t]*(?:```|~~~|#{1,6}\s|>|[-+*]\s|\d{1,9}[.)]\s)")
 
 
@@ -47,12 +48,23 @@ def begun(head: str, below: str) -> Table | None:
 
 def cells(line: str, columns: int) -> list[str]:
     """The cells of a row, `columns` of them if it can be read so; escaped bars in them as bars."""
+    line = line.strip(" \t")
+    if not _SIGNS.search(line):
+        return _parted(line)
     found: list[str] = []
     for bars in _BARS:
-        found = _split(line.strip(" \t"), bars)
+        found = _split(line, bars)
         if len(found) == columns:
             break
     return [_ESCAPE.sub(lambda m: "|" if m[0] == r"\|" else m[0], each) for each in found]
+
+
+def _parted(line: str) -> list[str]:
+    """The cells of a row in which every bar is the table's."""
+    found = [cell.strip(" \t") for cell in line.split("|")]
+    if line.endswith("|") or not line:
+        found.pop()
+    return found[1:] if line.startswith("|") else found
 
 
 def _split(line: str, bars: re.Pattern[str]) -> list[str]:

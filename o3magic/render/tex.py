@@ -31,10 +31,12 @@ _DOUBLE = re.compile(rf"\$\${_BODY}\$\$")
 _SINGLE = re.compile(rf"\$(?=[^\s$]){_BODY}(?<!\s)\$(?!\d)")
 _ROUND = re.compile(rf"\\\({_BRACKETED}\\\)")
 _SQUARE = re.compile(rf"\\\[{_BRACKETED}\\\]")
+_OPENERS = ("$$", r"\[", r"\begin{")
 _BEGIN = re.compile(r"\\begin\{([a-z]+\*?)\}")
 
 _TOKEN = re.compile(r"\\(?:begin|end)\{([^{}]*)\}|\\([A-Za-z]+)|\\.|[{}]", re.DOTALL)
 _COMMENT = re.compile(r"(\\.)|%[^\n]*\n|%", re.DOTALL)
+_LINE_END = re.compile(r"\s*\n\s*")
 _LENGTH = r"\*?\[\s*-?[\d.]+\s*[a-z]{2}\s*\]"
 _LINE_BREAK = re.compile(rf"(\\\\)(?:{_LENGTH} *|(?=[{{}}()\[\]$]))|\\.", re.DOTALL)
 _BAR = re.compile(r"\\.|\|", re.DOTALL)
@@ -112,6 +114,8 @@ class Formulas:
 def opens_block(line: str) -> str:
     """What ends the display mathematics which begins with `line` and goes on below; else empty."""
     line = line.lstrip(" ")
+    if not line.startswith(_OPENERS):
+        return ""
     begin = _BEGIN.match(line)
     closer = ""
     if line.startswith("$$"):
@@ -125,9 +129,13 @@ def opens_block(line: str) -> str:
 
 def one_line(body: str, *, cell: bool) -> str:
     """`body` on one line, without what HTML, Markdown or a table would take for theirs."""
-    body = _COMMENT.sub(lambda m: m[1] or ("\n" if m[0].endswith("\n") else r"\%"), body)
-    body = re.sub(r"\s*\n\s*", " ", body).strip(" \t\n").replace("\t", " ")
-    body = _LINE_BREAK.sub(lambda m: m[1] + " " if m[1] else m[0], body).rstrip(" ")
+    if "%" in body:
+        body = _COMMENT.sub(lambda m: m[1] or ("\n" if m[0].endswith("\n") else r"\%"), body)
+    if "\n" in body:
+        body = _LINE_END.sub(" ", body)
+    body = body.strip(" \t\n").replace("\t", " ")
+    if r"\\" in body:
+        body = _LINE_BREAK.sub(lambda m: m[1] + " " if m[1] else m[0], body).rstrip(" ")
     body = _MARKUP.sub(lambda m: m[0] + " ", body).replace('"', "\u201d")
     if cell:
         body = _BAR.sub(lambda m: _IN_CELL.get(m[0], m[0]), body).rstrip(" ")

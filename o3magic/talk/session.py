@@ -54,6 +54,12 @@ class Session:
         """A session with the settings found for `folder`. Raises BadOption for a bad file."""
         return cls(load_layers(environment, folder or Path.cwd()), environment)
 
+    def __reduce__(self) -> Any:
+        """Refuse to be pickled: the environment in it may hold keys. Raises TypeError."""
+        raise TypeError(
+            "a Session cannot be pickled: it belongs to one process, and knows its keys"
+        )
+
     @cached_property
     def catalog(self) -> Catalog:
         """The model cards, with the user's own."""

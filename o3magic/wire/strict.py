@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from o3magic.errors import NotStrict
-from o3magic.wire import subset
+from o3magic.wire import subset, wellformed
 from o3magic.wire.fillers import nullable, resolved, target
 from o3magic.wire.subset import AZURE, OPENAI, Limits, Node
 
 __all__ = ["AZURE", "OPENAI", "Limits", "strict_schema"]
 
 Schema = Mapping[str, Any]
+SAY_WHAT = "say what it is: str, a model, list[str], a union of them"
 _KINDS = {"object", "array", "string", "number", "integer", "boolean", "null"}
 
 
@@ -26,9 +27,18 @@ def strict_schema(schema: Schema, limits: Limits = OPENAI) -> dict[str, Any]:
 
     Raises NotStrict where the subset has no words for it or it is larger than `limits`.
     """
-    maker = _Maker(schema)
-    strict = maker.root()
-    subset.check(strict, limits, maker.refuse)
+    what, path = wellformed.fault(schema)
+    if what:
+        place = f"the schema at {path}" if path else "the schema"
+        raise NotStrict(f"{place} {what}", path=path, hint="write it as a JSON Schema")
+    try:
+        maker = _Maker(schema)
+        strict = maker.root()
+        subset.check(strict, limits, maker.refuse)
+    except RecursionError:
+        raise NotStrict(
+            "the schema is nested too deeply", hint="split the model and ask in several steps"
+        ) from None
     return strict
 
 
@@ -82,8 +92,7 @@ class _Maker:
     def _node(self, schema: Any, path: str) -> Node:
         """The strict node for any schema."""
         if not isinstance(schema, Mapping) or not schema.keys() & {"$ref", *subset.MEANING}:
-            hint = "say what it is: str, a model, list[str], a union of them"
-            self.refuse("can be anything (Any)", path, hint)
+            self.refuse("can be anything (Any)", path, SAY_WHAT)
         for keyword in sorted(subset.REFUSED & schema.keys()):
             hint = "check it in a validator of the model and leave it out of the schema"
             self.refuse(f"has `{keyword}`, which a strict schema lacks", path, hint)
@@ -142,6 +151,8 @@ class _Maker:
 
     def _flat(self, schema: Schema, path: str) -> Node:
         """`schema` with no `$ref` and no `allOf` of its own."""
+        if not isinstance(schema, Mapping):
+            self.refuse("can be anything (Any)", path, SAY_WHAT)
         parts = [*schema.get("allOf", ())]
         if "$ref" in schema:
             name = self._known(schema["$ref"], path)

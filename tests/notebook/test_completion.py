@@ -16,7 +16,7 @@ def complete(kernel: Kernel, code: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
-        ("%%o3 --eff", ["--effort"]),
+        ("%%o3 --eff", ["--effort", "--efforts"]),
         ("%%o3 --effort h", ["high"]),
         ("%%o3 --effort=m", ["max", "medium", "minimal"]),
         ("%%o3 -q -m o3-m", ["o3-mini"]),

@@ -280,6 +280,12 @@ def test_settings_hold_until_they_are_given_back(kernel: Kernel, simulator: Simu
     assert "reasoning" not in simulator.requests[-1].body
 
 
+def test_a_setting_of_several_words_goes_in_quotes(kernel: Kernel, simulator: Simulator):
+    kernel.run("%o3_config developer='Be terse, please.'")
+    kernel.run("%%o3\nhi")
+    assert simulator.requests[-1].body["input"][0]["content"].endswith("\nBe terse, please.")
+
+
 def test_unloading_puts_everything_back(kernel: Kernel):
     kernel.run("%unload_ext o3magic")
     ran = kernel.run("%%o3\nhi")

@@ -248,10 +248,38 @@ def test_what_is_empty_stays_empty() -> None:
     assert [safe_markdown(text) for text in ("", "\n\n", " \t\n", "\x1b[0m")] == [""] * 4
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("one\n  two\t\nthree", "one\n  two\nthree"),
+        ("one  \ntwo \nthree  ", "one  \ntwo\nthree"),
+        ("one\\\ntwo  \\\nthree\\", "one  \ntwo  \nthree&#92;"),
+        ("one\n \\\ntwo", "one\ntwo"),
+        ("`one`  \ntwo", "`one`  \ntwo"),
+        ("one\n: two\n| three", "one\n&#58; two\n&#124; three"),
+        ("one\n2. two", "one\n2. two"),
+        ("> one\ntwo\n> three", "> one\ntwo\n> three"),
+        ("- one\ntwo\n\nthree", "- one\ntwo\n\nthree"),
+        ("-\n  one", "- one"),
+        ("one: two. www three @ four", "one: two. www three @ four"),
+        ("a://b, WWW.c, d@@e, ~f, ~~g~~", "a&#58;//b, WWW&#46;c, d&#64;@e, &#126;f, ~~g~~"),
+        ("xhttps://a.b https://a.b", "xhttps&#58;//a.b [https&#58;//a.b](https://a.b)"),
+        ("[one  \ntwo](https://a.b)", "[one two](https://a.b)"),
+    ],
+)
+def test_words_stay_as_they_are_line_by_line(written: str, shown: str) -> None:
+    assert safe_markdown(written) == shown
+
+
+def test_a_line_of_odd_white_space_is_code_like_any_other() -> None:
+    assert safe_markdown("a\n\n    \u00a0\n\nb") == "a\n\n```\n\u00a0\n```\n\nb"
+
+
 UNITS = [
     *("[", "`", "$", "<", "(", "](", "[](", "![", "\\(", "\\[", "\\begin{align}", "<a ", "&", "&#"),
     *("*", "~", ">", "-", "|", "\\", "{", "#", "@@", "https://a)", "[a](<", "[a]((", "$x{", "[a]("),
     *("``` ", "`` ` ", "$`", "  ", " \n", "\t", "\n", "- ", "-\n", "$a\n", "> ```\n", "```\n"),
+    *("\\\n", " \\\n", "~ ", "www.", "://", "a\n", " ``", "https://", "a  \n", "\t\n"),
     *("\n|-|\n", "\x1b]", "\x9d", "a `b", "[a\n", "`\n"),
 ]
 

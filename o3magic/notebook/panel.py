@@ -1,0 +1,276 @@
+"""The panel: widgets that are the profile, and a question asked in a thread of its own.
+
+What is chosen here is the layer "widget", above %o3_config, so the next `%%o3` uses it. A field
+set by %o3_config is taken out of that layer: the newest word counts. An emptied field goes back
+to the layers below. The answer is no widget but a display beside them, and is saved as one.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from datetime import date
+from functools import partial
+from typing import Any, get_args
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from o3magic.catalog import Card
+from o3magic.errors import BadOption, O3Error
+from o3magic.events import Answer
+from o3magic.messages import Effort
+from o3magic.notebook.actions import Actions, check_name
+from o3magic.notebook.asker import Asker
+from o3magic.notebook.cell_text import cell_text
+from o3magic.notebook.controls import Controls, set_options
+from o3magic.notebook.fronts import KernelFront
+from o3magic.notebook.panel_words import (
+    effort_columns,
+    efforts_html,
+    error_html,
+    meter_html,
+    model_html,
+    schema_html,
+    spent,
+    status,
+)
+from o3magic.render import listing
+from o3magic.render.bundle import request_bundle
+from o3magic.settings import Profile
+from o3magic.talk.plan import check_effort, provider_for, shown_request
+from o3magic.talk.schemas import known_types
+
+FIELDS = ("model", "effort", "schema", "developer", "out")
+NO_WIDGETS = "a panel needs a notebook; here `%o3_config effort=high` sets what it would"
+
+
+class Panel:
+    """Controls for the settings and a prompt. Show it as the last word of a cell."""
+
+    def __init__(self, shell: InteractiveShell, actions: Actions, cell_id: str = "") -> None:
+        self._ip, self._actions, self.cell_id = shell, actions, cell_id
+        self._session = actions.session
+        self.closed = False
+        self._asker = Asker(shell, self._over)
+        self._lock = threading.RLock()  # widgets change from the kernel's thread and from ours
+        self._refreshing = False
+        self._said = ""
+        self.controls = Controls()
+        for field in FIELDS:
+            getattr(self.controls, field).observe(partial(self._changed, field), "value")
+        self.controls.run.on_click(lambda _: self.run())
+        self.controls.stop.on_click(lambda _: self.stop())
+        self.controls.write.on_click(lambda _: self.write())
+        actions.panels.append(self)
+        shell.events.register("post_run_cell", self._after_cell)
+        self.refresh()
+
+    def __repr__(self) -> str:
+        """One line, for where there are no widgets: a saved notebook, a page, a terminal."""
+        profile = self._session.layers.profile()
+        effort = f", effort {profile.effort}" if profile.effort else ""
+        schema = f", schema {profile.schema}" if profile.schema else ""
+        return f"o3magic panel: {profile.model}{effort}{schema} (%o3_panel shows a live one)"
+
+    def _ipython_display_(self) -> None:
+        """The widgets, and below them the display that takes the answers."""
+        data = dict(self.controls.box._repr_mimebundle_())
+        self._ip.display_pub.publish(data | {"text/plain": repr(self)})
+        self._asker.place()
+
+    @property
+    def prompt(self) -> str:
+        """What stands in the prompt."""
+        return str(self.controls.prompt.value).strip("\r\n")
+
+    @property
+    def cell(self) -> str:
+        """The `%%o3` cell that asks the same."""
+        return cell_text(self._session.layers, self.prompt)
+
+    @property
+    def running(self) -> bool:
+        """Whether an answer is on its way."""
+        return self._asker.running
+
+    @property
+    def answer(self) -> Answer | None:
+        """The last answer, or as much of it as arrived; None before the first."""
+        return self._asker.answer
+
+    def refresh(self) -> None:
+        """Bring all widgets up to the settings, to the notebook and to the books."""
+        with self._lock:
+            if self.closed or self._refreshing:
+                return
+            self._refreshing = True
+            try:
+                self._refresh(self._session.layers.profile())
+            finally:
+                self._refreshing = False
+
+    def _refresh(self, profile: Profile) -> None:
+        show, session = self.controls, self._session
+        card = self._card(profile)
+        efforts = get_args(Effort) if card.efforts is None else card.efforts
+        show.model.options = tuple(session.catalog.names)
+        for field in ("model", "developer", "out"):
+            getattr(show, field).value = getattr(profile, field)
+        effort = profile.effort or ""
+        set_options(
+            show.effort,
+            [("default", ""), *((each, each) for each in efforts)],
+            effort if effort in ("", *efforts) else None,
+        )
+        types = known_types(self._ip.user_ns, session.schemas)
+        if profile.schema and profile.schema not in types:
+            types.append(profile.schema)
+        set_options(show.schema, [("none", ""), *((each, each) for each in types)], profile.schema)
+        show.model_line.value = model_html(card, session.catalog, date.today())
+        show.schema_line.value = schema_html(profile.schema, self._ip.user_ns, session.schemas)
+        self._show_books(card, efforts)
+        show.status.value = self._problem(profile, card) or self._said
+        show.run.disabled = self.running
+        show.stop.disabled = not self.running
+        if show.cell.layout.display != "none":
+            show.cell.value = self.cell
+
+    def _show_books(self, card: Card, efforts: tuple[str, ...]) -> None:
+        """What each effort cost and took, and what was spent in all."""
+        session = self._session
+
+        def same_model(name: str) -> bool:
+            return session.catalog.card(name).id == card.id
+
+        try:
+            history = spent(session.ledger.entries(session=session.id), same_model)
+            self.controls.meter.value = meter_html(session)
+        except O3Error as error:
+            history = {}
+            self.controls.meter.value = error_html(error)
+        names = ("default", *efforts)
+        columns = effort_columns(efforts, history, card.default_effort)
+        self.controls.effort_line.value = efforts_html(names, columns)
+        said = zip(names, columns, strict=True)
+        self.controls.effort.tooltips = [f"effort {n}: {', '.join(c)}" for n, c in said]
+
+    def _card(self, profile: Profile) -> Card:
+        """The card of the model that would be asked; a deployment may be called otherwise."""
+        model = profile.model
+        with suppress(O3Error):
+            if provider := provider_for(profile, self._session.providers):
+                model = provider.cards.get(model, model)
+        return self._session.catalog.card(model)
+
+    def _problem(self, profile: Profile, card: Card) -> str:
+        """Why this profile cannot be asked, if that can be seen."""
+        try:
+            check_effort(profile, card)
+        except O3Error as error:
+            return error_html(error)
+        return ""
+
+    def _after_cell(self, result: Any) -> None:
+        self.refresh()
+
+    def _changed(self, field: str, change: Any) -> None:
+        """A widget got another value: from the page, or from `refresh`, which is not news."""
+        with self._lock:
+            if not self._refreshing:
+                self._choose(field, str(change["new"] or "").strip() or None)
+
+    def _choose(self, field: str, value: str | None) -> None:
+        """Set a field in the widgets' layer, or give it back, in all panels."""
+        layers = self._session.layers
+        self._said = ""
+        try:
+            if field == "out":
+                check_name(value or "")
+            profile = self._session.configure({field: value}, layer="widget")
+            below = getattr(profile, field)
+            if value is None and below and self._session.layers.origin(field) != "default":
+                origin = self._session.layers.origin(field)
+                self._said = status(f"{field} {below} is what {origin} says")
+        except O3Error as error:
+            self._session.layers = layers
+            self._said = error_html(error)
+        self._actions.changed()
+
+    def write(self) -> None:
+        """Show the cell that asks the same, to copy; it follows what is chosen."""
+        self.controls.cell.layout.display = "flex"
+        self.controls.cell.value = self.cell
+
+    def run(self) -> None:
+        """Ask. Comes back at once: a thread takes the answer, so that Stop can be pressed."""
+        if self.running or self.closed:
+            return
+        try:
+            profile = self._session.layers.profile()
+            check_name(profile.out)
+            planned = self._session.plan(self.prompt, profile, self._ip.user_ns)
+        except O3Error as error:
+            self._tell(error_html(error))
+            return
+        if profile.dry_run:
+            self._asker.publish(request_bundle(shown_request(planned)))
+            self._tell(status("nothing was sent: dry_run is set"))
+            return
+        self._tell(status(f"asking {profile.model} …"))
+        self._asker.start(self._session.begin(planned))
+        self.refresh()
+
+    def stop(self) -> None:
+        """Stop the answer, if one is on its way. What has arrived is kept."""
+        if self._asker.stop():
+            self._tell(status("stopped by you"))
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until the answer is here."""
+        self._asker.wait(timeout_s)
+
+    def _over(self, said: str | None) -> None:
+        """An answer ended, in its thread."""
+        if said is not None:
+            self._said = said
+        self._actions.changed()
+
+    def _tell(self, said: str) -> None:
+        self._said = said
+        self.refresh()
+
+    def close(self) -> None:
+        """Stop what runs and take the widgets off the page; the last answer stays."""
+        self.stop()
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+        self._ip.events.unregister("post_run_cell", self._after_cell)
+        self._actions.panels.remove(self)
+        self.controls.close()
+
+
+def open_panel(shell: InteractiveShell, actions: Actions) -> Panel | None:
+    """A new panel; the one that the same cell made before is closed. A line in a terminal."""
+    if not isinstance(actions.front, KernelFront):
+        actions.front.show(listing.line(NO_WIDGETS))
+        return None
+    cell_id = cell_of(shell)
+    for panel in [each for each in actions.panels if cell_id and each.cell_id == cell_id]:
+        panel.close()
+    return Panel(shell, actions, cell_id)
+
+
+def insert_cell(shell: InteractiveShell, actions: Actions) -> None:
+    """Put the cell that the newest panel writes below the one that runs. Raises BadOption."""
+    if not actions.panels:
+        raise BadOption("there is no panel to write the cell of", hint="%o3_panel opens one")
+    shell.set_next_input(actions.panels[-1].cell)
+
+
+def cell_of(shell: Any) -> str:
+    """The id of the running cell, where the front end says it."""
+    get_parent = getattr(shell, "get_parent", None)
+    parent = get_parent() if get_parent else {}
+    return str(parent.get("metadata", {}).get("cellId", ""))
