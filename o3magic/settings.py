@@ -79,6 +79,9 @@ class Profile:
         Field(ge=0, le=10),
         Flag(("--repairs",), "how often an answer that does not fit its schema is asked again"),
     ] = 1
+    background: Annotated[
+        bool, Flag(("--background",), "go on at once; the answer comes while other cells run", True)
+    ] = False
     compare: Annotated[
         bool, Flag(("--compare",), "ask at every effort of the model at once, side by side", True)
     ] = False

@@ -191,6 +191,9 @@ def headers(call: Call) -> dict[str, str]:
     """The headers of a call."""
     accept = "text/event-stream" if call.request.stream else "application/json"
     said = {"content-type": "application/json", "accept": accept, "accept-encoding": "gzip"}
+    if call.provider.local:
+        # llama-server closes behind a stream without saying so, and a new line costs nothing here.
+        said["connection"] = "close"
     return said | auth(call.provider, call.key)
 
 

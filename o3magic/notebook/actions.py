@@ -10,9 +10,11 @@ from IPython.core.interactiveshell import InteractiveShell
 from o3magic.errors import BadOption, Interrupted, NoKey, O3Error, RequestFailed
 from o3magic.events import Answer
 from o3magic.notebook import listings
+from o3magic.notebook.background import Background, Later
 from o3magic.notebook.completion import matcher_for
-from o3magic.notebook.fronts import front_of
+from o3magic.notebook.fronts import KernelFront, front_of
 from o3magic.notebook.options import help_text, parse, words
+from o3magic.notebook.taking import drain, holds
 from o3magic.render import listing
 from o3magic.render.bundle import request_bundle
 from o3magic.render.comparison import final
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from o3magic.notebook.panel import Panel
 
 
+Shown = Answer | Comparison | Later
+
+
 class Actions:
     """The magics of one shell at work, with its session and its front."""
 
@@ -35,14 +40,15 @@ class Actions:
         self.matcher = matcher_for(session, shell.user_ns)
         self.panels: list[Panel] = []
         self._cell = ""
-        self._shown: Answer | Comparison | None = None
+        self._shown: Shown | None = None
+        self._background: Background | None = None
 
     def begin_cell(self, text: str) -> None:
         """A cell begins: nothing is shown in it yet."""
         self._cell = text
         self._shown = None
 
-    def ask(self, line: str, cell: str | None = None) -> Answer | Comparison | None:
+    def ask(self, line: str, cell: str | None = None) -> Shown | None:
         """Ask a reasoning model; the answer appears as it is written."""
         chosen, rest = parse(line)
         if cell is not None and rest:
@@ -59,6 +65,8 @@ class Actions:
         if profile.dry_run:
             self.front.show(request_bundle(shown_request(planned)))
             return None
+        if profile.background and isinstance(self.front, KernelFront):
+            return self._later(planned)
         answer = self._ask(planned)
         return answer if self.front.returns or cell is None else None
 
@@ -70,7 +78,7 @@ class Actions:
         if profile.quiet:
             answer, failed = drain(asking, None)
         else:
-            with self.front.live(profile, owns_cell=self._owns_cell()) as showing:
+            with self.front.live(planned, owns_cell=self._owns_cell()) as showing:
                 answer, failed = drain(asking, showing)
                 if failed and not isinstance(failed, Interrupted) and not holds(answer):
                     showing.dismiss()
@@ -80,6 +88,14 @@ class Actions:
         if failed is not None:
             raise failed
         return answer
+
+    def _later(self, planned: Plan) -> Later:
+        """Ask in a thread, and give what becomes the answer."""
+        if self._background is None:
+            self._background = Background(self._ip.display_pub)
+        later = self._background.start(self.session.begin(planned))
+        self._keep(later, planned.profile)
+        return later
 
     def _compare(self, prompt: str, profile: Profile) -> Comparison:
         """Ask in several ways at once, show them side by side, and keep the comparison."""
@@ -105,7 +121,7 @@ class Actions:
         """Whether the running cell is one `%%o3`: nothing else writes into its output."""
         return self._cell.lstrip().startswith("%%o3")
 
-    def _keep(self, answer: Answer | Comparison, profile: Profile) -> None:
+    def _keep(self, answer: Shown, profile: Profile) -> None:
         """Bind the answer to `_` and to the name the user gave; to no other."""
         self._shown = answer
         if profile.out:
@@ -114,12 +130,17 @@ class Actions:
         # the display hook is told.
         self._ip.displayhook.update_user_ns(answer)  # type: ignore[no-untyped-call]
 
-    def show(self, answer: Answer | Comparison) -> None:
+    def show(self, answer: Shown) -> None:
         """Show what ends a cell, an Answer or several, unless this cell showed it already."""
         if answer is self._shown:
             if not self.front.returns:
                 self.front.show(listing.line(repr(answer)))
             return
+        if isinstance(answer, Later):
+            if not answer.done:
+                self.front.show(listing.line(repr(answer)))
+                return
+            answer = answer.now
         if isinstance(answer, Answer):
             self.front.show_answer(answer, self.session.layers.profile())
             return
@@ -151,7 +172,9 @@ class Actions:
             panel.refresh()
 
     def close(self) -> None:
-        """Close the panels and the session."""
+        """Stop what is on its way, close the panels and the session."""
+        if self._background is not None:
+            self._background.close()
         for panel in tuple(self.panels):
             panel.close()
         self.session.close()
@@ -181,30 +204,6 @@ class Actions:
     def help(self, line: str) -> None:
         """Show the options and the other magics."""
         self.front.show(listings.help_page(help_text()))
-
-
-def drain(asking: Any, showing: Any) -> tuple[Answer, O3Error | None]:
-    """Take all events, show them, and give the answer with what went wrong, if something did."""
-    failed: O3Error | None = None
-    events = iter(asking)
-    try:
-        for event in events:
-            if showing is not None:
-                showing.add(event)
-    except KeyboardInterrupt:
-        events.close()
-        failed = Interrupted("stopped by you")
-    except O3Error as error:
-        failed = error
-    answer = asking.answer
-    if failed is not None:
-        failed.answer = answer
-    return answer, failed
-
-
-def holds(answer: Answer) -> bool:
-    """Whether anything worth showing arrived."""
-    return bool(answer.text or answer.refusal or answer.reasoning_summary or answer.tool_calls)
 
 
 def check_name(name: str) -> None:

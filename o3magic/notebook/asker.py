@@ -13,15 +13,15 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from o3magic.errors import Interrupted, O3Error
 from o3magic.events import Answer
-from o3magic.notebook.actions import drain, holds
 from o3magic.notebook.one_display import OneDisplay
 from o3magic.notebook.panel_words import alarm, error_html, status
+from o3magic.notebook.taking import drain, holds
 from o3magic.render import listing
 from o3magic.render.bundle import Bundle
 from o3magic.render.footer import cost
 from o3magic.render.live import Live
-from o3magic.settings import Profile
 from o3magic.talk.ask import Asking
+from o3magic.talk.plan import Plan
 
 NOTHING_YET = "The answer to Run appears here."
 
@@ -109,7 +109,7 @@ class Asker:
         if profile.quiet:
             answer, failed = drain(asking, None)
         else:
-            with live(screen, profile) as showing:
+            with live(screen, asking.plan) as showing:
                 answer, failed = drain(asking, showing)
                 if failed is None or holds(answer):
                     showing.finish(answer)
@@ -124,8 +124,9 @@ class Asker:
         return ending(answer, failed)
 
 
-def live(screen: OneDisplay, profile: Profile) -> Live:
+def live(screen: OneDisplay, planned: Plan) -> Live:
     """What shows one answer in the one display."""
+    profile = planned.profile
     ids = (str(n) for n in itertools.count())
     # A tree has no room for its footer in there: "auto" is a table.
     view: Any = "table" if profile.view == "auto" else profile.view
@@ -136,6 +137,7 @@ def live(screen: OneDisplay, profile: Profile) -> Live:
         schema=profile.schema,
         view=view,
         raw=profile.raw,
+        partial=planned.partial,
     )
 
 

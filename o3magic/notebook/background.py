@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import secrets
 import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
 from o3magic.errors import O3Error
 from o3magic.events import Answer
+from o3magic.notebook.asker import live as one_live
 from o3magic.notebook.one_display import OneDisplay
+from o3magic.notebook.taking import drain, holds
 from o3magic.render.bundle import Bundle
-from o3magic.render.live import Live
-from o3magic.settings import Profile
 from o3magic.talk.ask import Asking
 
 
@@ -47,6 +48,11 @@ class Later:
         return asyncio.to_thread(self.wait).__await__()
 
     @property
+    def now(self) -> Answer:
+        """The answer as far as it came."""
+        return self._asking.answer
+
+    @property
     def done(self) -> bool:
         """Whether it has ended, well or not."""
         return self._over.is_set()
@@ -72,14 +78,16 @@ class Later:
 class Background:
     """The answers of one shell that are on their way."""
 
-    def __init__(self, publisher: Any, ids: Callable[[], str]) -> None:
-        self._publish, self._ids = publisher.publish, ids
+    def __init__(self, publisher: Any) -> None:
+        self._publish = publisher.publish
         self._running: dict[Later, threading.Thread] = {}
 
-    def start(self, asking: Asking, profile: Profile, drain: Callable[..., Any]) -> Later:
+    def start(self, asking: Asking) -> Later:
         """Ask in a thread; the display is made here, in the cell, and filled from there."""
-        later, display_id = Later(asking), self._ids()
-        first = Bundle({"text/plain": f"{profile.model} is asked in the background"}, {})
+        later, display_id = Later(asking), f"o3magic-later-{secrets.token_hex(4)}"
+        first = Bundle(
+            {"text/plain": f"{asking.plan.profile.model} is asked in the background"}, {}
+        )
         self._send(first, display_id, update=False)
 
         def publish(bundle: Bundle) -> None:
@@ -88,7 +96,7 @@ class Background:
         def run() -> None:
             failed = None
             try:
-                failed = show_all(asking, profile, publish, drain)
+                failed = show_all(asking, publish)
             finally:
                 later.end(failed)
                 self._running.pop(later, None)
@@ -113,24 +121,17 @@ class Background:
         self._publish(bundle.data, bundle.metadata, transient=transient, update=update)
 
 
-def show_all(
-    asking: Asking, profile: Profile, publish: Callable[[Bundle], None], drain: Callable[..., Any]
-) -> O3Error | None:
+def show_all(asking: Asking, publish: Callable[[Bundle], None]) -> O3Error | None:
     """Take the whole answer and show it; what went wrong is shown too, and given back."""
-    screen, numbers = OneDisplay(publish), iter(range(1_000_000))
-    live = Live(
-        screen,
-        lambda: str(next(numbers)),
-        model=profile.model,
-        schema=profile.schema,
-        view=profile.view,
-        raw=profile.raw,
-        owns_cell=True,
-    )
+    screen = OneDisplay(publish)
+    live = one_live(screen, asking.plan)
     with live:
         answer, failed = drain(asking, live)
-        live.finish(answer)
+        if failed is None or holds(answer):
+            live.finish(answer)
+        else:
+            live.dismiss()
     if failed is not None:
         screen.show(Bundle({"text/plain": "\n".join(failed.lines())}, {}), "error")
     screen.flush()
-    return failed if isinstance(failed, O3Error) else None
+    return failed

@@ -13,6 +13,7 @@ from o3magic.render.bundle import Bundle, bundles
 from o3magic.render.comparison import LiveComparison
 from o3magic.render.live import Live
 from o3magic.settings import Profile
+from o3magic.talk.plan import Plan
 
 
 class Showing(Protocol):
@@ -46,7 +47,7 @@ class Front(Protocol):
 
     returns: bool
 
-    def live(self, profile: Profile, *, owns_cell: bool) -> AbstractContextManager[Showing]:
+    def live(self, planned: Plan, *, owns_cell: bool) -> AbstractContextManager[Showing]:
         """What shows one answer while it arrives."""
 
     def comparison(self, labels: Sequence[str]) -> Comparing:
@@ -69,8 +70,9 @@ class KernelFront:
         self._publisher = publisher
         self._ids = (f"o3magic-{name}-{n}" for n in itertools.count(1))
 
-    def live(self, profile: Profile, *, owns_cell: bool) -> Live:
+    def live(self, planned: Plan, *, owns_cell: bool) -> Live:
         """Throttled segments of Markdown."""
+        profile = planned.profile
         return Live(
             Screen(self._publisher),
             self._ids.__next__,
@@ -78,6 +80,7 @@ class KernelFront:
             schema=profile.schema,
             view=profile.view,
             raw=profile.raw,
+            partial=planned.partial,
             owns_cell=owns_cell,
         )
 
@@ -122,11 +125,11 @@ class TerminalFront:
 
     returns = False
 
-    def live(self, profile: Profile, *, owns_cell: bool) -> AbstractContextManager[Showing]:
+    def live(self, planned: Plan, *, owns_cell: bool) -> AbstractContextManager[Showing]:
         """Redrawn by rich in a terminal, written as it comes elsewhere."""
         from o3magic.render import terminal
 
-        console = terminal.console()
+        profile, console = planned.profile, terminal.console()
         if not console.is_terminal:
             return terminal.PlainLive(sys.stdout, schema=profile.schema)
         return terminal.TerminalLive(

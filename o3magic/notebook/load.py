@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 NAME = O3Magics.__name__
 # By name: their modules are loaded with the first answer.
-SHOWN = (("o3magic.events", "Answer"), ("o3magic.talk.compare", "Comparison"))
+SHOWN = (
+    ("o3magic.events", "Answer"),
+    ("o3magic.talk.compare", "Comparison"),
+    ("o3magic.notebook.background", "Later"),
+)
 
 
 def load(shell: InteractiveShell) -> None:

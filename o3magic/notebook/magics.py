@@ -16,10 +16,8 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from o3magic.events import Answer
-    from o3magic.notebook.actions import Actions
+    from o3magic.notebook.actions import Actions, Shown
     from o3magic.notebook.panel import Panel
-    from o3magic.talk.compare import Comparison
 
 
 @magics_class
@@ -65,13 +63,13 @@ class O3Magics(Magics):
         found: SimpleMatcherResult = self.actions.matcher(context)
         return found
 
-    def show(self, answer: Answer | Comparison) -> None:
+    def show(self, answer: Shown) -> None:
         """Show what ends a cell: an Answer, or several."""
         self.actions.show(answer)
 
     @no_var_expand
     @line_cell_magic
-    def o3(self, line: str, cell: str | None = None) -> Answer | Comparison | None:
+    def o3(self, line: str, cell: str | None = None) -> Shown | None:
         """Ask a reasoning model; the answer appears as it is written."""
         return self.actions.ask(line, cell)
 

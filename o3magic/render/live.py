@@ -12,11 +12,12 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta
 from o3magic.render.bundle import Bundle, View, bundles, footer_bundle, reasoning
 from o3magic.render.footer import entities
+from o3magic.render.growing import Growing
 from o3magic.render.safe_markdown import plain_text, safe_markdown
 from o3magic.render.segments import Segments
 
@@ -44,6 +45,7 @@ class Live:
     """Shows one answer as it arrives. Enter it, `add` each event, then `finish` or `fail`.
 
     owns_cell: nothing else is in the cell's output, so the segments may be merged into one.
+    partial: gives what the beginning of a structured answer says, or None for nothing yet.
     """
 
     def __init__(
@@ -55,12 +57,15 @@ class Live:
         schema: str = "",
         view: View = "auto",
         raw: bool = False,
+        partial: Callable[[str], Any] | None = None,
         owns_cell: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._screen, self._ids, self._clock = screen, ids, clock
         self._model, self._schema, self._view, self._raw = model, schema, view, raw
         self._owns_cell = owns_cell
+        self._partial = partial
+        self._growing = self._grow()
         self._new: list[str] = []
         self._chars = 0
         self._reasoning: list[str] = []
@@ -158,6 +163,7 @@ class Live:
             self._reasoning.clear()
             self._chars = 0
             self._segments = Segments()
+            self._growing = self._grow()
             when = f" in {event.wait_s:.0f} s" if event.wait_s >= 1 else ""
             self._status = f"is asked again{when} ({event.why})"
             self._send(0, self._waiting())
@@ -207,6 +213,12 @@ class Live:
         self._chars += len(text)
         if not self._schema:
             self._segments.feed(text)
+        elif self._growing is not None:
+            self._growing.feed(text)
+
+    def _grow(self) -> Growing | None:
+        """What reads a structured answer while it comes, from its beginning."""
+        return Growing(self._partial, self._schema) if self._partial and self._schema else None
 
     def _publish(self, *, may_open: bool) -> None:
         """Bring the displays up to the segments."""
@@ -265,7 +277,9 @@ class Live:
             line += f" · nothing arrived for {silent_s} s"
         thought = plain_text("".join(self._reasoning)).strip()
         shown = f"*{entities(line)}*"
-        if thought:
+        if self._growing is not None and (table := self._growing.shown()):
+            shown = f"{table}\n\n{shown}"
+        elif thought:
             quoted = thought.rpartition("\n\n")[2][-600:]
             shown += f"\n\n> {entities(' '.join(quoted.split()))}"
         return self._words(shown, line)

@@ -18,6 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 from o3magic.errors import NotASchema
 from o3magic.messages import AnswerSchema
 from o3magic.wire.fillers import resolved, without_fillers
+from o3magic.wire.shape import load_partial
 from o3magic.wire.strict import OPENAI, Limits, strict_schema
 
 _TYPE_MAKERS: Final = ("typing", "typing_extensions", "types")
@@ -95,6 +96,13 @@ class AnswerType:
             raise SchemaMismatch(_problems(error, inside)) from None
         except RecursionError:
             raise SchemaMismatch(["the answer is nested too deeply"]) from None
+
+    def partial(self, text: str) -> Any:
+        """What the beginning of an answer says so far, not validated; None for nothing yet."""
+        data = load_partial(text)
+        if self._wrapper and isinstance(data, dict):
+            return data.get(self._wrapper)
+        return data
 
     def dump(self, parsed: Any) -> Any:
         """A validated object as JSON data, in the order and by the names of its fields."""

@@ -5,7 +5,7 @@ Everything that can be refused without asking the provider is refused here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,6 +44,11 @@ class Plan:
         """The card of the model that is asked; a deployment may be called otherwise."""
         asked = self.call.request.model
         return self.catalog.card(self.call.provider.cards.get(asked, asked))
+
+    @property
+    def partial(self) -> Callable[[str], Any] | None:
+        """What reads a structured answer while it comes."""
+        return self.answer_type.partial if self.answer_type else None
 
     @property
     def effort(self) -> str | None:

@@ -27,10 +27,13 @@ SECRETS = re.compile(
     re.IGNORECASE,
 )
 TAGS = re.compile(r"<(script|style)\b[^>]*>.*?(?:</\1>|$)|<[^>]*>", re.DOTALL | re.IGNORECASE)
+PAGE = re.compile(r"<(?:!doctype|html|head|body|script)\b", re.IGNORECASE)
+FIRST_EVENT = re.compile(rb"\s*data:([^\r\n]*)")
 MOST_CHARS = 500
 
 BY_CODE: dict[str, type[errors.RequestFailed]] = {
     "invalid_api_key": errors.WrongKey,
+    "no_db_connection": errors.WrongKey,  # LiteLLM without a database cannot look a key up
     "model_not_found": errors.ModelNotFound,
     "DeploymentNotFound": errors.ModelNotFound,
     "insufficient_quota": errors.QuotaExhausted,
@@ -93,7 +96,9 @@ def failure(
     code_text = str(code) if isinstance(code, str | int) and not isinstance(code, bool) else ""
     param = found.get("param")
     if not words:
-        words = redact(str(found.get("message") or found.get("type") or ""))
+        said = str(found.get("message") or found.get("type") or "")
+        # LiteLLM pastes the page of the server behind it into its message.
+        words = summary_of_page(said) if PAGE.search(said) else redact(said)
     kind = classify(status, code_text, str(found.get("type") or ""), words)
     where = f" (HTTP {status})" if status and status != 200 else ""
     return kind(
@@ -110,8 +115,9 @@ def read(body: bytes | Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """The error object of a body, and its words where it is no JSON."""
     if not isinstance(body, bytes):
         return error_of(body), ""
+    event = FIRST_EVENT.match(body)  # a stream that failed before it began (LiteLLM)
     try:
-        found = error_of(from_json(body))
+        found = error_of(from_json(event[1] if event else body))
     except ValueError:
         return {}, summary_of_page(body.decode("utf-8", "replace")) or "an empty answer"
     return found, "" if found else redact(body.decode("utf-8", "replace")) or "an empty answer"

@@ -205,6 +205,7 @@ class Reader:
         self._thought = False
         self._places: dict[str, int] = {}  # of calls, by their ids
         self._arguments_came: set[int] = set()
+        self._items: dict[str, int] = {}  # places of items, where the server does not number them
 
     def read(self, data: bytes) -> Sequence[Event]:
         """The events of one frame. Raises RequestFailed for an error in the stream."""
@@ -234,13 +235,14 @@ class Reader:
                 self._refusal_came = True
                 return (RefusalDelta(word(frame, "delta")),)
             case "response.output_item.added" if is_call(frame):
-                begun = call_started(count(frame, "output_index") or 0, section(frame, "item"))
+                item = section(frame, "item")
+                begun = call_started(self._place(frame, word(item, "id")), item)
                 self._places[begun.id] = begun.place
                 if begun.arguments:
                     self._arguments_came.add(begun.place)
                 return (begun,)
             case "response.function_call_arguments.delta":
-                index = count(frame, "output_index") or 0
+                index = self._place(frame, word(frame, "item_id"))
                 self._arguments_came.add(index)
                 return (ToolCallDelta(index, "", "", word(frame, "delta")),)
             case "response.completed" | "response.incomplete":
@@ -250,6 +252,11 @@ class Reader:
         if kind == "error" or (kind is None and frame.get("error")):
             raise failure(None, frame)
         return (Alive(),)
+
+    def _place(self, frame: Mapping[str, Any], item_id: str) -> int:
+        """Where an item stands: llama.cpp says no `output_index`, only the item's id."""
+        index = count(frame, "output_index")
+        return self._items.setdefault(item_id, len(self._items)) if index is None else index
 
     def _end(self, answer: Mapping[str, Any]) -> Sequence[Event]:
         """The last events, and before them what a server sent no deltas of."""

@@ -44,3 +44,11 @@ def count(value: Mapping[str, Any], name: str) -> int | None:
     """A whole number that is not negative, or None."""
     found = value.get(name)
     return found if type(found) is int and found >= 0 else None
+
+
+def load_partial(text: str) -> Any:
+    """What the beginning of some JSON says so far, or None where it says nothing yet."""
+    try:
+        return from_json(text, allow_partial="trailing-strings")
+    except ValueError:
+        return None

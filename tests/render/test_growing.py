@@ -1,0 +1,37 @@
+"""A structured answer while it grows."""
+
+import json
+
+from o3magic.render.growing import Growing
+from o3magic.wire.shape import load_partial
+
+
+def test_what_is_there_so_far_is_shown():
+    growing = Growing(load_partial, "Invoice")
+    assert growing.shown() == ""
+    growing.feed('{"number": "2026-114", "lines": [{"item": "cof')
+    assert "2026" in growing.shown()
+    growing.feed('fee", "price": 8.5}, {"item": "grinder", "price": 64.9')
+    assert "grinder" in growing.shown()
+
+
+def test_what_is_no_json_shows_nothing_and_breaks_nothing():
+    growing = Growing(load_partial, "Invoice")
+    growing.feed("I would rather write a poem about invoices than one.")
+    assert growing.shown() == ""
+
+
+def test_a_long_answer_is_read_a_number_of_times_that_hardly_grows():
+    reads = []
+
+    def read(text: str) -> object:
+        reads.append(len(text))
+        return None
+
+    growing = Growing(read, "rows")
+    text = json.dumps([{"item": n, "price": n / 7} for n in range(20_000)])
+    for at in range(0, len(text), 16):
+        growing.feed(text[at : at + 16])
+        growing.shown()
+    assert len(reads) < 120
+    assert sum(reads) < 12 * len(text)
