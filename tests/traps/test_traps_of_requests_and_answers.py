@@ -1,15 +1,17 @@
 """The traps of a home-made client, 17 to 30: what is said, and what comes back."""
 
+import json
+
 import pytest
 
 from o3magic import errors
 from o3magic.cost.tokens import estimate_tokens
-from o3magic.errors import RequestRefused
+from o3magic.errors import BadOption, RequestRefused
 from o3magic.messages import AnswerSchema, Message, Request, Tool
 from o3magic.providers import join_url
 from o3magic.simulator import Call as Asked
 from o3magic.simulator import Reply
-from o3magic.wire import chat, responses
+from o3magic.wire import batch, chat, responses
 from tests.sessions import KEY, chat_stream, chunk, entries, frames, response
 
 PARAMETERS = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -175,9 +177,40 @@ def test_trap_26_an_error_comes_in_any_shape_and_shows_no_key(say, status, body,
     assert not [each for each in (KEY, "CRET", "sk-te", "<", "script") if each in shown]
 
 
-@pytest.mark.skip(reason="Batch comes with the rows")
 def test_trap_27_the_lines_of_a_batch_come_in_any_order():
-    """Unordered lines, only an error file, null times, a BOM, doubled ids."""
+    asked = batch.lines([("b", {"model": "m", "stream": True}), ("a", {"model": "m"})], "/v1/x")
+    assert asked.startswith(b"{")  # and not with a byte order mark
+    assert [json.loads(line)["custom_id"] for line in asked.splitlines()] == ["b", "a"]
+    assert b"stream" not in asked
+    with pytest.raises(BadOption, match="'a'"):
+        batch.lines([("a", {}), ("a", {})], "/v1/x")
+
+    good = {"custom_id": "a", "response": {"status_code": 200, "body": {"id": "r"}}, "error": None}
+    late = {"code": "batch_expired", "message": "This request could not be executed in time."}
+    gone = {"custom_id": "b", "response": None, "error": late}
+    bad = {"error": {"message": "Slow down", "code": "rate_limit_exceeded"}}
+    slow = {"custom_id": "c", "response": {"status_code": 429, "body": bad}, "error": None}
+    output = b"\xef\xbb\xbf" + json.dumps(good).encode() + b"\r\n"
+    errors_file = b"\n".join(json.dumps(line).encode() for line in (slow, gone))
+    found = list(batch.results(["b", "a", "c", "d"], output, errors_file))
+    assert [line.id for line in found] == ["b", "a", "c", "d"]
+    assert found[1].body == {"id": "r"}
+    assert [type(line.failed).__name__ for line in found] == [
+        "ProviderDown",
+        "NoneType",
+        "RateLimited",
+        "BrokenAnswer",
+    ]
+    assert "in time" in str(found[0].failed)
+
+    every = {"id": "batch_1", "status": "completed", "output_file_id": None, "errors": None}
+    only_errors = batch.state({**every, "error_file_id": "file-2", "completed_at": None})
+    assert only_errors.over
+    assert (only_errors.output_file, only_errors.error_file) == ("", "file-2")
+    told = {"data": [{"code": "token_limit_exceeded", "message": "Enqueued token limit"}]}
+    assert batch.state({**every, "status": "failed", "errors": told}).errors == (
+        "Enqueued token limit",
+    )
 
 
 def test_trap_28_newer_models_are_asked_by_responses_where_tools_and_effort_go_together(
