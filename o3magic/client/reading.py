@@ -28,10 +28,10 @@ def stream_events(
     From the first word on, silence may last only `chunk_timeout_s`. Raises BrokenAnswer.
     """
     reader, decoder = dialect.reader(), sse.Decoder()
-    read, feed, seen = reader.read, decoder.feed, watch.seen
+    read, feed = reader.read, decoder.feed
     waiting = True
     for chunk in chunks:
-        seen()
+        watch.seen += 1
         for data in feed(chunk):
             events = read(data)
             yield from events

@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Watch:
-    """Shuts a connection down when nothing has come for `limit_s`. Enter it; call `seen`.
+    """Shuts a connection down when nothing has come for `limit_s`. Enter it; count `seen` up.
 
     `expired_s` is the limit that was passed, or None.
     """
@@ -22,7 +22,10 @@ class Watch:
     def __init__(self, network_stream: Any, limit_s: float) -> None:
         self._stream = network_stream
         self.limit_s = limit_s
-        self.last_s = time.monotonic()
+        # Counted up for each chunk: a look at the clock would cost the stream more.
+        self.seen = 0
+        self._counted = 0
+        self._last_s = time.monotonic()
         self.expired_s: float | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="o3magic-watch", daemon=True)
@@ -36,25 +39,23 @@ class Watch:
         """Stop looking."""
         self._over.set()
 
-    def seen(self) -> None:
-        """Something came."""
-        self.last_s = time.monotonic()
-
     def expect(self, limit_s: float) -> None:
-        """From here on, this long. A shorter limit counts from now."""
-        self.limit_s, self.last_s = limit_s, time.monotonic()
+        """From here on, this long."""
+        self.limit_s, self._last_s = limit_s, time.monotonic()
 
     def _run(self) -> None:
         # Looks at least every half second, for the limit may have become shorter meanwhile.
-        while not self._over.wait(min(0.5, max(self.left_s(), 0.01))):
-            if self.left_s() <= 0:
+        while not self._over.wait(min(0.5, max(self._left_s() / 4, 0.01))):
+            if self._left_s() <= 0:
                 self.expired_s = self.limit_s
                 self._shut_down()
                 return
 
-    def left_s(self) -> float:
-        """Seconds until the limit."""
-        return self.last_s + self.limit_s - time.monotonic()
+    def _left_s(self) -> float:
+        """Seconds until the limit; from now on where something came since the last look."""
+        if self.seen != self._counted:
+            self._counted, self._last_s = self.seen, time.monotonic()
+        return self._last_s + self.limit_s - time.monotonic()
 
     def _shut_down(self) -> None:
         shut_down(self._stream)

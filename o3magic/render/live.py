@@ -1,7 +1,7 @@
 """An answer in a notebook while it arrives: one place that decides when what is sent.
 
 Jupyter's server drops messages, the last one included, where too many are sent, and JupyterLab
-renders a whole Markdown output anew at each update. So the text goes out at most eight times a
+renders a whole Markdown output anew at each update. So the text goes out at most ten times a
 second, less often where sending takes long, and in segments: what is finished stays as it is, only
 the open end is sent again. A timer sends what is there when no chunk comes.
 """
@@ -21,7 +21,7 @@ from o3magic.render.growing import Growing
 from o3magic.render.safe_markdown import plain_text, safe_markdown
 from o3magic.render.segments import Segments
 
-INTERVAL_S = 0.125
+INTERVAL_S = 0.1
 PAUSE = 4  # times what the last update took: so a fifth of the time, at most, goes into them
 SILENCE_S = 15.0
 MOST_MERGED_CHARS = 65_536
@@ -72,7 +72,7 @@ class Live:
         self._status = "is thinking"
         self._segments = Segments()
         self._displays: list[str] = []
-        self._sent: list[str] = []
+        self._sent: list[object] = []
         self._began_s = self._last_s = self._next_s = clock()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -117,7 +117,7 @@ class Live:
         self._stop.set()
         with self._lock:
             if self._stays_in_segments(answer):
-                self._publish(may_open=True)
+                self._publish(may_open=True, last=True)
                 self._screen.show(footer_bundle(answer), self._ids())
                 return
             final = bundles(answer, view=self._view, raw=self._raw)
@@ -175,14 +175,14 @@ class Live:
             self._send_part(place, "")
 
     def _tick(self) -> None:
-        """Send what is there, eight times a second, and the clock once a second."""
+        """Send what is there, ten times a second, and the clock once a second."""
         beats = 0
         while not self._stop.wait(self._pause_s()):
             beats += 1
             if self._new:
                 if self._clock() >= self._next_s:
                     self._flush(may_open=False)
-            elif beats % 8 == 0 and (self._schema or not self._chars):
+            elif beats % 10 == 0 and (self._schema or not self._chars):
                 with self._lock:
                     if not self._stop.is_set():
                         self._send(0, self._waiting())
@@ -220,8 +220,8 @@ class Live:
         """What reads a structured answer while it comes, from its beginning."""
         return Growing(self._partial, self._schema) if self._partial and self._schema else None
 
-    def _publish(self, *, may_open: bool) -> None:
-        """Bring the displays up to the segments."""
+    def _publish(self, *, may_open: bool, last: bool = False) -> None:
+        """Bring the displays up to the segments; `last`: nothing more comes."""
         first = 1 if self._reasoning else 0
         parts = self._segments.rendered()
         if first:
@@ -229,14 +229,16 @@ class Live:
         there = len(self._displays) - first
         if not may_open and 0 < there < len(parts):
             parts[there - 1 :] = ["\n\n".join(parts[there - 1 :])]
+        closed = len(parts) - (not last)
         for place, part in enumerate(parts[:there]):
-            self._send_part(first + place, part)
+            self._send_part(first + place, part, closed=place < closed)
         self._empty(range(first + len(parts), len(self._displays)))  # of the attempt before
         if may_open:
-            for part in parts[there:]:
-                self._open(self._segment(part), part)
+            for place, part in enumerate(parts[there:], there):
+                is_closed = place < closed
+                self._open(self._segment(part, closed=is_closed), (part, is_closed))
 
-    def _open(self, bundle: Bundle, sent: str) -> None:
+    def _open(self, bundle: Bundle, sent: object) -> None:
         """A new display below the others."""
         display_id = self._ids()
         self._displays.append(display_id)
@@ -250,16 +252,18 @@ class Live:
             self._sent[place] = now
             self._screen.update(bundle, self._displays[place])
 
-    def _send_part(self, place: int, text: str) -> None:
+    def _send_part(self, place: int, text: str, *, closed: bool = True) -> None:
         """The same with a piece of the answer, which is rendered only where it is new."""
-        if self._sent[place] != text:
-            self._sent[place] = text
-            self._screen.update(self._segment(text), self._displays[place])
+        if self._sent[place] != (text, closed):
+            self._sent[place] = (text, closed)
+            self._screen.update(self._segment(text, closed=closed), self._displays[place])
 
-    def _segment(self, text: str) -> Bundle:
-        """A piece of the answer."""
+    def _segment(self, text: str, *, closed: bool) -> Bundle:
+        """A piece of the answer. The open end is sent often, so it goes without its text twice."""
         if self._raw:
             return Bundle({"text/plain": plain_text(text)}, {})
+        if not closed:
+            return Bundle({"text/markdown": safe_markdown(text)}, {})
         return self._words(safe_markdown(text), plain_text(text))
 
     def _words(self, markdown: str, plain: str) -> Bundle:

@@ -21,7 +21,8 @@ import httpx
 from answers import chat_stream, heavy_markdown, pieces, responses_stream
 from side_by_side import in_turns, seconds, show
 
-from o3magic.client.http import stream_events
+from o3magic.client.reading import bounded, stream_events
+from o3magic.client.watch import Watch
 from o3magic.events import TextDelta
 from o3magic.messages import Api
 from o3magic.wire.dialects import DIALECTS
@@ -76,8 +77,9 @@ def opened(http: httpx.Client) -> Iterator[httpx.Response]:
 
 def ours(http: httpx.Client, api: Api) -> int:
     """What `Client.events` does with an accepted answer."""
-    with opened(http) as response:
-        events = stream_events(response, DIALECTS[api])
+    with opened(http) as response, Watch(None, 60.0) as watch:
+        chunks = bounded(response.iter_raw(), 1 << 26)
+        events = stream_events(chunks, DIALECTS[api], watch, 60.0)
         return sum(len(event.text) for event in events if type(event) is TextDelta)
 
 
