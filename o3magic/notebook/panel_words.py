@@ -125,7 +125,7 @@ def model_html(card: Card, catalog: Catalog, on: date) -> str:
     if card.shutdown is None:
         return muted(said)
     days = (card.shutdown - on).days
-    word = "shut down on" if days <= 0 else "shuts down on"
+    word = "shutdown was announced for" if days <= 0 else "shutdown is announced for"
     there = [name for name in card.replacements if not catalog.card(name).retired(on)]
     instead = f"; use {' or '.join(there)}" if there else ""
     goes = f"{word} {card.shutdown:%Y-%m-%d}{instead}"

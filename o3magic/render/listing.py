@@ -111,7 +111,7 @@ def shutdown(card: Card, on: date) -> str:
     """The day a model goes; an alarm where that is past or near."""
     if card.shutdown is None:
         return "–"
-    said = f"{card.shutdown:%Y-%m-%d}" + (" (gone)" if card.retired(on) else "")
+    said = f"{card.shutdown:%Y-%m-%d}" + (" (past)" if card.retired(on) else "")
     return Alarm(said) if (card.shutdown - on).days < NEAR_DAYS else said
 
 

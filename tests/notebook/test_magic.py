@@ -328,7 +328,7 @@ def test_models_are_listed_beside_those_the_provider_serves(kernel: Kernel, simu
     assert "served" in markdown
     [row] = [line for line in ran.texts()[0].splitlines() if line.startswith("o3-mini ")]
     assert row.split()[:4] == ["o3-mini", "1.10", "0.55", "4.40"]
-    assert "2026-10-23 (gone)" in row
+    assert "2026-10-23 (past)" in row
     assert row.endswith("yes")
     assert '<span style="color:#b3261e">2026' in markdown
     assert [request.method for request in simulator.requests] == ["GET"]

@@ -179,7 +179,7 @@ def test_the_schemas_of_the_notebook_appear_as_they_are_made(shell, panel, simul
 def test_a_model_shows_its_price_and_the_day_it_goes(panel):
     assert "$1.10 in (cached $0.55) · $4.40 out" in panel.controls.model_line.value
     panel.controls.model.value = "o1-mini"
-    assert "shut down on 2025-10-27" in panel.controls.model_line.value
+    assert "shutdown was announced for 2025-10-27" in panel.controls.model_line.value
     assert 'role="alert"' in panel.controls.model_line.value
     panel.controls.model.value = "o3-minni"
     assert "did you mean o3-mini" in panel.controls.model_line.value
