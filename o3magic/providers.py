@@ -77,6 +77,11 @@ class Provider:
         except ValueError:
             return ""
 
+    @property
+    def origin(self) -> tuple[str, str, int | None]:
+        """Scheme, host and port: who it is that a key was made for."""
+        return origin(self.base_url)
+
 
 class Providers:
     """The providers by name, with the user's own laid over the built-in ones."""
@@ -165,6 +170,16 @@ def join_url(base: str, path: str) -> str:
     tail = without_overlap(prefix.split("/"), path.strip("/").split("/"))
     joined = f"{prefix}/{tail}" if tail else prefix
     return urlunsplit((parts.scheme, parts.netloc, joined, parts.query, ""))
+
+
+def origin(address: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of an address, the usual ports filled in; blanks for none."""
+    try:
+        parts = urlsplit(address.strip())
+        usual = {"http": 80, "https": 443}.get(parts.scheme)
+        return parts.scheme, parts.hostname or "", parts.port or usual
+    except ValueError:
+        return "", "", None
 
 
 def without_overlap(prefix: list[str], tail: list[str]) -> str:

@@ -59,16 +59,26 @@ class Actions:
         profile = self.session.layers.profile(chosen)
         check_name(profile.out)
         prompt = rest if cell is None else cell.strip("\r\n")
+        if profile.dry_run:
+            self._show_requests(prompt, profile)
+            return None
         if profile.compare:
             return self._compare(prompt, profile)
         planned = self.session.plan(prompt, profile, self._ip.user_ns)
-        if profile.dry_run:
-            self.front.show(request_bundle(shown_request(planned)))
-            return None
         if profile.background and isinstance(self.front, KernelFront):
             return self._later(planned)
         answer = self._ask(planned)
         return answer if self.front.returns or cell is None else None
+
+    def _show_requests(self, prompt: str, profile: Profile) -> None:
+        """Show what would be sent, and send nothing."""
+        names = self._ip.user_ns
+        if profile.compare:
+            plans = list(self.session.ways(prompt, profile, names).values())
+        else:
+            plans = [self.session.plan(prompt, profile, names)]
+        for planned in plans:
+            self.front.show(request_bundle(shown_request(planned)))
 
     def _ask(self, planned: Plan) -> Answer:
         """Ask, show and keep. Raises what went wrong, with what had arrived shown and kept."""
@@ -100,18 +110,21 @@ class Actions:
     def _compare(self, prompt: str, profile: Profile) -> Comparison:
         """Ask in several ways at once, show them side by side, and keep the comparison."""
         asked = self.session.comparing(prompt, profile, self._ip.user_ns)
-        showing = self.front.comparison(asked.labels)
-        showing.begin()
+        showing = None if profile.quiet else self.front.comparison(asked.labels)
+        if showing is not None:
+            showing.begin()
         failed: O3Error | None = None
         events = iter(asked)
         try:
             for place, event in events:
-                showing.add(place, event)
+                if showing is not None:
+                    showing.add(place, event)
         except KeyboardInterrupt:
             events.close()  # type: ignore[attr-defined]
             failed = Interrupted("stopped by you")
         found = asked.comparison
-        showing.finish(final(found.labels, found.answers, found.errors))
+        if showing is not None:
+            showing.finish(final(found.labels, found.answers, found.errors))
         self._keep(found, profile)
         if failed is not None:
             raise failed

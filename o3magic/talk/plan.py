@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -17,7 +16,7 @@ from o3magic.client.http import Call
 from o3magic.cost.tokens import estimate_tokens
 from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
 from o3magic.messages import AnswerSchema, Api, Message, Request
-from o3magic.providers import Provider, Providers
+from o3magic.providers import Provider, Providers, origin
 from o3magic.settings import Profile
 from o3magic.talk.lacks import without
 from o3magic.talk.schemas import AnswerType
@@ -117,13 +116,13 @@ def provider_for(profile: Profile, providers: Providers) -> Provider | None:
     """The provider a profile means, or None where none is named and no key is set.
 
     An address on the line or in the settings is a provider of its own, with a key of its own:
-    a key goes to no other host than the one it was made for.
+    a key goes to no other origin than the one it was made for.
     """
     named = providers.get(profile.provider) if profile.provider else providers.default()
     if not profile.base_url:
         return named
-    host = urlsplit(profile.base_url).hostname or ""
-    if named and named.host == host:
+    host = origin(profile.base_url)[1]
+    if named and host and named.origin == origin(profile.base_url):
         return replace(named, base_url=profile.base_url)
     endpoints = named.endpoints if profile.provider and named else ("responses", "chat", "models")
     return Provider(

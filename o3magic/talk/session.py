@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from o3magic.catalog import Catalog
 from o3magic.cost.ledger import Ledger
-from o3magic.errors import NoKey
+from o3magic.errors import BadOption, NoKey
 from o3magic.events import Answer, Event
 from o3magic.providers import Provider, Providers
 from o3magic.settings import Layers, Profile, ledger_file, load_layers
@@ -139,7 +139,12 @@ class Session:
         return self._lacks.setdefault((provider.name, provider.base_url), set())
 
     def begin(self, planned: Plan) -> Asking:
-        """Ask it, when it is iterated over."""
+        """Ask it, when it is iterated over. Raises BadOption for a dry run, which sends nothing."""
+        if planned.profile.dry_run:
+            raise BadOption(
+                "a dry run sends nothing, so there is no answer",
+                hint="%%o3 --dry-run shows the request; dry_run=False asks",
+            )
         lacks = self._lacks_of(planned.call.provider)
         return Asking(planned, self.client, self.ledger, self.id, self.notebook, lacks=lacks)
 
@@ -154,9 +159,19 @@ class Session:
 
         Raises every error of `plan`, and BadOption where there is nothing to compare.
         """
-        ways = variants(profile, self.catalog, listed(profile.efforts), listed(profile.models))
-        plans = {way: self.plan(prompt, each, names, wanted) for way, each in ways.items()}
-        return Comparing({way: self.begin(planned) for way, planned in plans.items()})
+        ways = self.ways(prompt, profile, names, wanted)
+        return Comparing({way: self.begin(planned) for way, planned in ways.items()})
+
+    def ways(
+        self,
+        prompt: str,
+        profile: Profile,
+        names: Mapping[str, Any] = MappingProxyType({}),
+        wanted: AnswerType | None = None,
+    ) -> dict[str, Plan]:
+        """What would be sent for each way of asking, by its label. Raises as `comparing` does."""
+        chosen = variants(profile, self.catalog, listed(profile.efforts), listed(profile.models))
+        return {way: self.plan(prompt, each, names, wanted) for way, each in chosen.items()}
 
     def compare(
         self,

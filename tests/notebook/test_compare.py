@@ -60,3 +60,18 @@ def test_an_interrupt_stops_them_all_and_keeps_what_arrived(kernel: Kernel, simu
 def test_nothing_to_compare_is_said(kernel: Kernel):
     ran = kernel.run("%%o3 --compare --efforts low\nWhy?")
     assert ran.error["ename"] == "BadOption"
+
+
+def test_a_dry_run_of_a_comparison_sends_nothing(kernel: Kernel, simulator: Simulator):
+    ran = kernel.run("%%o3 --compare --dry-run\nWhy?")
+    assert ran.status == "ok", ran.error
+    shown = [json.loads(text)["body"]["reasoning"]["effort"] for text in ran.texts()]
+    assert shown == ["low", "medium", "high"]
+    assert simulator.requests == []
+
+
+def test_a_quiet_comparison_shows_nothing(kernel: Kernel, simulator: Simulator):
+    ran = kernel.run("%%o3 --compare -q -o cmp\nWhy?")
+    assert ran.status == "ok", ran.error
+    assert ran.outputs == []
+    assert kernel.value("len(cmp.answers)") == 3

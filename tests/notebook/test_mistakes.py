@@ -119,6 +119,19 @@ def test_a_key_goes_to_no_address_of_the_line(kernel: Kernel, simulator: Simulat
     assert all("authorization" not in request.headers for request in simulator.requests)
 
 
+def test_a_key_goes_to_no_other_port_of_its_host(kernel: Kernel, simulator: Simulator):
+    with Simulator() as other:
+        kernel.run(f"%%o3 --base-url {other.base_url}\nhi")
+        assert [request for request in other.requests if request.method == "POST"]
+        assert all("authorization" not in request.headers for request in other.requests)
+
+
+def test_python_sends_nothing_in_a_dry_run_either(kernel: Kernel, simulator: Simulator):
+    ran = kernel.run("import o3magic as o3\no3.ask('hi', dry_run=True)")
+    assert ran.error["ename"] == "BadOption"
+    assert simulator.requests == []
+
+
 def test_the_ledger_in_a_place_that_cannot_be_written_is_said_before_sending(kernel, simulator):
     ran = kernel.run(
         "import os\nbefore = os.environ['O3MAGIC_LEDGER']\n"
