@@ -8,6 +8,7 @@ O3Error
 ├── EmptyPrompt           nothing to ask
 ├── PromptTooLong         more than the model's window
 ├── NoKey                 no key, no cassette, no provider
+├── OverBudget            it may cost more than a budget has left, so it was not sent
 ├── RequestFailed         the provider was asked and did not answer as it should
 │   ├── WrongKey          401
 │   ├── NoAccess          403, unverified organization, usage tier
@@ -91,6 +92,17 @@ class PromptTooLong(O3Error):
 
 class NoKey(O3Error):
     pass
+
+
+class OverBudget(O3Error):
+    """left_nano_usd: what the tightest budget still has. scope: which one that is."""
+
+    def __init__(
+        self, message: str, *, hint: str = "", left_nano_usd: int = 0, scope: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.left_nano_usd = left_nano_usd
+        self.scope = scope
 
 
 class RequestFailed(O3Error):

@@ -19,6 +19,7 @@ class Attempt:
     """What is known before the request leaves.
 
     `kind` says why it is sent: "ask", "repair", ... `effort` is "" where the model has none.
+    `worst_nano_usd` is the most it can cost, or 0 where no price is known.
     """
 
     session: str
@@ -31,6 +32,8 @@ class Attempt:
     cell_key: str = ""
     source: Source = "live"
     kind: str = "ask"
+    conversation: str = ""
+    worst_nano_usd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,8 @@ class Entry:
     host: str
     pid: int
     started: str
+    worst_nano_usd: int = 0
+    conversation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,7 @@ class Sums:
 
     unknown_cost_calls    their cost is missing from `cost_nano_usd`, which is then "at least"
     unknown_tokens_calls  they gave no input or no output tokens, or are not settled yet
+    held_nano_usd         the most that calls of unknown cost can have cost, where that is known
     """
 
     calls: int = 0
@@ -117,6 +123,7 @@ class Sums:
     output_tokens: int = 0
     reasoning_tokens: int = 0
     cost_nano_usd: int = 0
+    held_nano_usd: int = 0
 
     def plus(self, other: Sums) -> Sums:
         """Both together."""

@@ -10,32 +10,34 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from o3magic.cost.budgets import Budget, Standing, check, standing
 from o3magic.cost.entries import LOST, PENDING, Attempt, Entry, Outcome, Sums, Total
 from o3magic.cost.process import Owner
+from o3magic.cost.rows import MOST_NANO_USD, clean, completed, entry_of, moment, moments
 from o3magic.cost.schema import GROUPS, MIGRATIONS, ROW, totals_query
 from o3magic.cost.store import Store
 from o3magic.errors import BadOption, LedgerUnavailable, did_you_mean
 
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
 __all__ = ["Attempt", "Entry", "Ledger", "Outcome", "Sums", "Total"]
 
 PAGE_ROWS = 1000
-LONGEST_TEXT = 500  # names come from servers
-# Above these a number is a server's mistake; sums of what is below stay within SQLite's 63 bits.
-MOST_TOKENS = 10**12
-MOST_NANO_USD = 10**15
 # No call takes longer. It decides only where nobody can ask whether the process still lives.
 GIVEN_UP_AFTER = timedelta(days=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 ENTER = """
 INSERT INTO entries (at_ms, session, provider, model, effort, service_tier, schema_name, notebook,
-                     cell_key, source, kind, cost_nano_usd, host, pid, started)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     cell_key, source, kind, conversation, worst_nano_usd, cost_nano_usd,
+                     host, pid, started)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+HOLD = "INSERT INTO holds (session, notebook, nano_usd, host, pid, started) VALUES (?,?,?,?,?,?)"
 SETTLE = """
 UPDATE entries
 SET status = ?, source = ifnull(?, source), input_tokens = ?, cached_tokens = ?,
@@ -44,6 +46,14 @@ SET status = ?, source = ifnull(?, source), input_tokens = ?, cached_tokens = ?,
     model_served = ?, tier_served = ?, price_since = ?, price_source = ?, request_id = ?,
     response_id = ?, error = ?, first_token_s = ?, elapsed_s = ?
 WHERE id = ? AND status IN ('pending', 'lost')
+"""
+GIVE_BACK = """
+UPDATE holds
+SET nano_usd = nano_usd + (
+    SELECT iif(cost_nano_usd IS NULL, 0, max(0, worst_nano_usd - cost_nano_usd))
+    FROM entries WHERE entries.id = ?
+)
+WHERE id = ?
 """
 
 
@@ -75,8 +85,47 @@ class Ledger:
         """Where it is kept."""
         return self._store.path
 
-    def enter(self, attempt: Attempt) -> int:
-        """The id of a new row, committed: from now on the call counts, with its cost unknown."""
+    def hold(
+        self, nano_usd: int, budgets: Sequence[Budget], session: str, notebook: str = ""
+    ) -> int:
+        """Keep back the most that a question can cost; gives the id of the hold.
+
+        Raises OverBudget where one of the budgets has less left. `release` it in the end.
+        """
+        nano_usd = min(nano_usd, MOST_NANO_USD)
+        names = self._names(session, notebook)
+        row = (names["session"], names["notebook"], nano_usd, *self._here())
+        with self._store.write() as connection:
+            check(connection, nano_usd, budgets, names)
+            return connection.execute(HOLD, row).lastrowid or 0
+
+    def release(self, hold: int) -> None:
+        """Give back what is left of a hold; what was spent is in the rows."""
+        with self._store.write() as connection:
+            connection.execute("DELETE FROM holds WHERE id = ?", (hold,))
+
+    def standing(
+        self, budgets: Sequence[Budget], session: str, notebook: str = ""
+    ) -> list[Standing]:
+        """How budgets stand now, in their order."""
+        names = self._names(session, notebook)
+        with self._store.look() as connection:
+            return [standing(connection, budget, names) for budget in budgets]
+
+    def _names(self, session: str, notebook: str) -> dict[str, str]:
+        """What budgets are looked up by."""
+        day = moment(self._clock()).date().isoformat()
+        names = {"session": clean(session), "notebook": clean(notebook)}
+        return {**names, "day": day, "month": day[:7]}
+
+    def enter(
+        self, attempt: Attempt, *, hold: int | None = None, budgets: Sequence[Budget] = ()
+    ) -> int:
+        """The id of a new row, committed: from now on the call counts, with its cost unknown.
+
+        What it can cost is taken out of its hold; for what the hold lacks the budgets are looked
+        at again. Raises OverBudget where they have not as much left: then there is no row.
+        """
         names = (
             attempt.session,
             attempt.provider,
@@ -88,14 +137,39 @@ class Ledger:
             attempt.cell_key,
             attempt.source,
             attempt.kind,
+            attempt.conversation,
         )
         cost = None if attempt.source == "live" else 0
-        row = (self._clock(), *map(clean, names), cost, *self._here())
+        worst = min(attempt.worst_nano_usd, MOST_NANO_USD)
+        row = (self._clock(), *map(clean, names), worst, cost, *self._here())
         with self._store.write() as connection:
+            if hold is not None and cost is None:
+                self._draw(connection, hold, worst, attempt, budgets)
             return connection.execute(ENTER, row).lastrowid or 0
 
-    def settle(self, entry: int, outcome: Outcome) -> None:
+    def _draw(
+        self,
+        connection: Connection,
+        hold: int,
+        nano_usd: int,
+        attempt: Attempt,
+        budgets: Sequence[Budget],
+    ) -> None:
+        """Take what an attempt can cost out of its hold."""
+        found = connection.execute("SELECT nano_usd FROM holds WHERE id = ?", (hold,)).fetchone()
+        held = found[0] if found else 0
+        if held < nano_usd:
+            check(
+                connection, nano_usd - held, budgets, self._names(attempt.session, attempt.notebook)
+            )
+        connection.execute(
+            "UPDATE holds SET nano_usd = ? WHERE id = ?", (max(0, held - nano_usd), hold)
+        )
+
+    def settle(self, entry: int, outcome: Outcome, *, hold: int | None = None) -> None:
         """Complete a row, once: where it is settled already, the first outcome stands.
+
+        What it could have cost and did not goes back to its hold, for the attempts that follow.
 
         A Ctrl-C may fall just behind the commit, and what handles it settles again: that must
         neither fail nor turn a known cost into an unknown one. A row that was given up as lost
@@ -106,6 +180,8 @@ class Ledger:
         row = (*completed(outcome), entry)
         with self._store.write() as connection:
             if connection.execute(SETTLE, row).rowcount:
+                if hold is not None:
+                    connection.execute(GIVE_BACK, (entry, hold))
                 return
             if not connection.execute("SELECT 1 FROM entries WHERE id = ?", (entry,)).fetchall():
                 raise LedgerUnavailable(f"the ledger {self.path} has no entry {entry} any more")
@@ -188,66 +264,3 @@ class Ledger:
     def _gone(self, entry: Entry) -> bool:
         alive = Owner(entry.host, entry.pid, entry.started).alive()
         return moment(self._clock()) - entry.at > GIVEN_UP_AFTER if alive is None else not alive
-
-
-def clean(text: str) -> str:
-    """What SQLite can keep of a text that may come from anywhere."""
-    return text[:LONGEST_TEXT].encode("utf-8", "replace").decode("utf-8")
-
-
-def credible(count: int | None, most: int) -> int | None:
-    """The number, or None for one that no call can have: then nobody knows it."""
-    return count if count is not None and 0 <= count <= most else None
-
-
-def completed(outcome: Outcome) -> tuple[Any, ...]:
-    """An outcome as the parameters of `SETTLE`."""
-    usage = outcome.usage
-    tokens = (
-        usage.input_tokens,
-        usage.cached_tokens,
-        usage.cache_write_tokens,
-        usage.output_tokens,
-        usage.reasoning_tokens,
-        usage.total_tokens,
-    )
-    names = (
-        outcome.model_served,
-        outcome.service_tier,
-        outcome.price_since,
-        outcome.price_source,
-        outcome.request_id,
-        outcome.response_id,
-        outcome.error,
-    )
-    return (
-        clean(outcome.status),
-        outcome.source,
-        *(credible(count, MOST_TOKENS) for count in tokens),
-        outcome.source,
-        credible(outcome.cost_nano_usd, MOST_NANO_USD),
-        *map(clean, names),
-        outcome.first_token_s,
-        outcome.elapsed_s,
-    )
-
-
-def moment(at_ms: int) -> datetime:
-    """Milliseconds since 1970 as a UTC time."""
-    return EPOCH + timedelta(milliseconds=at_ms)
-
-
-def moments(since: datetime) -> dict[str, Any]:
-    """A moment as the ledger's queries want it: in milliseconds, and the next whole day."""
-    if since.tzinfo is None:
-        raise ValueError(f"{since} has no time zone")
-    # Rows are dated in whole milliseconds: the first that is not before this moment.
-    since_ms = -((EPOCH - since) // timedelta(milliseconds=1))
-    next_day = moment(since_ms - 1).date() + timedelta(days=1)
-    next_day_ms = (next_day - EPOCH.date()) // timedelta(milliseconds=1)
-    return {"since_ms": since_ms, "next_day": next_day.isoformat(), "next_day_ms": next_day_ms}
-
-
-def entry_of(row: Sequence[Any]) -> Entry:
-    """A row as a value."""
-    return Entry(row[0], moment(row[1]), *row[2:])

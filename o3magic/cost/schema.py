@@ -18,13 +18,20 @@ ROW = ", ".join("at_ms" if f.name == "at" else f.name for f in fields(Entry))
 SUMS = tuple(f.name for f in fields(Sums))
 DAY = "strftime('%Y-%m-%d', {row}at_ms / 1000, 'unixepoch')"
 
-# What one row adds to the totals, in the order of `SUMS`. `{row}` is "", "NEW." or "OLD.".
-SHARE = (
-    "1",
-    "({row}cost_nano_usd IS NULL)",
-    "({row}input_tokens IS NULL OR {row}output_tokens IS NULL)",
-    *(f"ifnull({{row}}{name}, 0)" for name in SUMS[3:]),
-)
+# What one row adds to the totals. `{row}` is "", "NEW." or "OLD.".
+SHARES = {
+    "calls": "1",
+    "unknown_cost_calls": "({row}cost_nano_usd IS NULL)",
+    "unknown_tokens_calls": "({row}input_tokens IS NULL OR {row}output_tokens IS NULL)",
+    "input_tokens": "ifnull({row}input_tokens, 0)",
+    "cached_tokens": "ifnull({row}cached_tokens, 0)",
+    "cache_write_tokens": "ifnull({row}cache_write_tokens, 0)",
+    "output_tokens": "ifnull({row}output_tokens, 0)",
+    "reasoning_tokens": "ifnull({row}reasoning_tokens, 0)",
+    "cost_nano_usd": "ifnull({row}cost_nano_usd, 0)",
+    "held_nano_usd": "iif({row}cost_nano_usd IS NULL, {row}worst_nano_usd, 0)",
+}
+FIRST_SUMS = tuple(SHARES)[:9]  # those of the first step
 
 # How totals may be grouped, and what that is in SQL.
 GROUPS = {
@@ -88,27 +95,53 @@ CREATE TABLE entries (
 TOTALS = f"""
 CREATE TABLE totals (
     {", ".join(f"{name} TEXT NOT NULL" for name in KEY)},
-    {", ".join(f"{name} INTEGER NOT NULL" for name in SUMS)},
+    {", ".join(f"{name} INTEGER NOT NULL" for name in FIRST_SUMS)},
     CHECK (typeof(cost_nano_usd) = 'integer'),
     PRIMARY KEY (session, day, {", ".join(name for name in KEY if name not in ("session", "day"))})
 ) WITHOUT ROWID
 """
 
-JOIN_TOTALS = f"""
-    INSERT INTO totals ({", ".join((*KEY, *SUMS))})
+
+def join_totals(sums: Sequence[str]) -> str:
+    """SQL that adds a new row to its totals."""
+    return f"""
+    INSERT INTO totals ({", ".join((*KEY, *sums))})
     VALUES ({DAY.format(row="NEW.")}, {", ".join(f"NEW.{name}" for name in KEY[1:])},
-            {", ".join(share.format(row="NEW.") for share in SHARE)})
-    ON CONFLICT DO UPDATE SET {", ".join(f"{n} = {n} + excluded.{n}" for n in SUMS)};
+            {", ".join(SHARES[name].format(row="NEW.") for name in sums)})
+    ON CONFLICT DO UPDATE SET {", ".join(f"{n} = {n} + excluded.{n}" for n in sums)};
 """
 
-LEAVE_TOTALS = f"""
+
+def leave_totals(sums: Sequence[str]) -> str:
+    """SQL that takes a row out of its totals."""
+    return f"""
     UPDATE totals
-    SET {", ".join(f"{n} = {n} - {s.format(row='OLD.')}" for n, s in zip(SUMS, SHARE, strict=True))}
+    SET {", ".join(f"{n} = {n} - {SHARES[n].format(row='OLD.')}" for n in sums)}
     WHERE day = {DAY.format(row="OLD.")} AND {" AND ".join(f"{n} = OLD.{n}" for n in KEY[1:])};
 """
 
-ENTERED = f"CREATE TRIGGER entered AFTER INSERT ON entries BEGIN {JOIN_TOTALS} END"
-SETTLED = f"CREATE TRIGGER settled AFTER UPDATE ON entries BEGIN {LEAVE_TOTALS} {JOIN_TOTALS} END"
+
+def triggers(sums: Sequence[str]) -> tuple[str, str]:
+    """What moves the totals with each row."""
+    join, leave = join_totals(sums), leave_totals(sums)
+    return (
+        f"CREATE TRIGGER entered AFTER INSERT ON entries BEGIN {join} END",
+        f"CREATE TRIGGER settled AFTER UPDATE ON entries BEGIN {leave} {join} END",
+    )
+
+
+# What questions that are being asked may still cost, beyond the calls that are entered.
+HOLDS = """
+CREATE TABLE holds (
+    id INTEGER PRIMARY KEY,
+    session TEXT NOT NULL,
+    notebook TEXT NOT NULL,
+    nano_usd INTEGER NOT NULL CHECK (typeof(nano_usd) = 'integer' AND nano_usd >= 0),
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    started TEXT NOT NULL
+)
+"""
 
 MIGRATIONS: tuple[Sequence[str], ...] = (
     (
@@ -117,8 +150,19 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         "CREATE INDEX entries_by_session ON entries (session)",
         "CREATE INDEX entries_pending ON entries (id) WHERE status = 'pending'",
         TOTALS,
-        ENTERED,
-        SETTLED,
+        *triggers(FIRST_SUMS),
+    ),
+    (
+        "ALTER TABLE entries ADD COLUMN worst_nano_usd INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE entries ADD COLUMN conversation TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX entries_by_conversation ON entries (conversation) WHERE conversation <> ''",
+        "ALTER TABLE totals ADD COLUMN held_nano_usd INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX totals_by_day ON totals (day)",
+        "CREATE INDEX totals_by_notebook ON totals (notebook)",
+        "DROP TRIGGER entered",
+        "DROP TRIGGER settled",
+        *triggers(SUMS),
+        HOLDS,
     ),
 )
 
@@ -134,7 +178,7 @@ def totals_query(by: Sequence[str], where: Sequence[str], since: bool) -> str:
     if since:
         rows = f"""
             SELECT {DAY.format(row="")}, {", ".join(KEY[1:])},
-                   {", ".join(share.format(row="") for share in SHARE)}
+                   {", ".join(SHARES[name].format(row="") for name in SUMS)}
             FROM entries WHERE at_ms >= :since_ms AND at_ms < :next_day_ms{equal}"""
         known = f"{known} AND day >= :next_day UNION ALL {rows}"
     groups = [f"{GROUPS[name]} AS {name}" for name in by]

@@ -85,6 +85,19 @@ class Store:
         with self._opened() as connection:
             return connection.execute(sql, parameters).fetchall()
 
+    @contextmanager
+    def look(self) -> Iterator[sqlite3.Connection]:
+        """The connection for several reads of one moment."""
+        with self._opened() as connection:
+            if self._writing or connection.in_transaction:
+                yield connection
+                return
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+
     def close(self) -> None:
         """Let go of the file; a later call opens it again. What was in memory is gone."""
         if os.getpid() == self._pid:

@@ -38,6 +38,7 @@ def sums_of(entry: Entry) -> Sums:
         output_tokens=entry.output_tokens or 0,
         reasoning_tokens=entry.reasoning_tokens or 0,
         cost_nano_usd=entry.cost_nano_usd or 0,
+        held_nano_usd=entry.worst_nano_usd if entry.cost_nano_usd is None else 0,
     )
 
 

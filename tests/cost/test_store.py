@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from o3magic.errors import LedgerUnavailable
 from o3magic.events import Usage
 
 ASK = Attempt("s1", "openai", "o3-mini")
+THIS = len(MIGRATIONS)
 NEXT = (*MIGRATIONS, ("ALTER TABLE entries ADD COLUMN colour TEXT NOT NULL DEFAULT ''",))
 BROKEN = (*MIGRATIONS, ("CREATE TABLE halfway (id)", "INSERT INTO nowhere VALUES (1)"))
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions, forks and limits")
@@ -150,13 +152,31 @@ def test_an_older_file_is_migrated_after_a_copy(path: Path) -> None:
         with closing(Ledger(path, migrations=NEXT)) as newer:
             newer.settle(row, Outcome("ok", Usage(1, 0, 1), 5))
             assert newer.totals()[0].live.cost_nano_usd == 5
-    copy = path.with_name("ledger.db.bak-1")
-    assert pragma(path, "user_version") == 2
-    assert pragma(copy, "user_version") == 1
+    copy = path.with_name(f"ledger.db.bak-{THIS}")
+    assert pragma(path, "user_version") == THIS + 1
+    assert pragma(copy, "user_version") == THIS
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600 or os.name != "posix"
     with closing(Ledger(copy)) as kept:
         assert [(e.id, e.status) for e in kept.entries()] == [(row, "pending")]
     assert not [*path.parent.glob("*.part")]
+
+
+def test_a_ledger_of_the_first_version_keeps_its_rows_and_sums(path: Path) -> None:
+    with closing(Store(path, MIGRATIONS[:1], 1.0)) as first, first.write() as connection:
+        connection.execute(
+            """INSERT INTO entries (at_ms, session, provider, model, effort, service_tier,
+               schema_name, notebook, cell_key, source, kind, cost_nano_usd, host, pid, started)
+               VALUES (0, 's', 'openai', 'o3-mini', '', '', '', '', '', 'live', 'ask', 7, '', 1, '')
+            """
+        )
+    with closing(Ledger(path)) as ledger:
+        row = ledger.enter(replace(ASK, worst_nano_usd=50))
+        [total] = ledger.totals(by=())
+        assert (total.live.calls, total.live.cost_nano_usd, total.live.held_nano_usd) == (2, 7, 50)
+        ledger.settle(row, Outcome("ok", Usage(1, 0, 1), 5))
+        [total] = ledger.totals(by=())
+        assert (total.live.cost_nano_usd, total.live.held_nano_usd) == (12, 0)
+    assert path.with_name("ledger.db.bak-1").exists()
 
 
 def test_an_empty_file_is_a_ledger_of_version_0_and_needs_no_copy(path: Path) -> None:
@@ -171,7 +191,7 @@ def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
         ledger.enter(ASK)
     with closing(Ledger(path, migrations=BROKEN)) as broken, pytest.raises(LedgerUnavailable):
         broken.enter(ASK)
-    assert pragma(path, "user_version") == 1
+    assert pragma(path, "user_version") == THIS
     with closing(Ledger(path)) as ledger:
         assert len([*ledger.entries()]) == 1
     with closing(sqlite3.connect(path)) as connection:
@@ -185,7 +205,7 @@ def test_a_newer_file_is_refused_and_left_alone(path: Path) -> None:
         newer.enter(ASK)
     before = path.read_bytes()
     error = refusal(path)
-    assert "is of version 2, newer than this o3magic's 1" in str(error)
+    assert f"is of version {THIS + 1}, newer than this o3magic's {THIS}" in str(error)
     assert error.hint.startswith("update o3magic")
     assert path.read_bytes() == before
 
