@@ -5,6 +5,7 @@ O3Error
 ├── UnknownSchema         no schema of that name
 ├── NotASchema            the name is there, but is no type an answer can have
 ├── NotStrict             the schema cannot be said in OpenAI's strict subset
+├── TemplateError         a {{ }} in the prompt that cannot be filled in
 ├── EmptyPrompt           nothing to ask
 ├── PromptTooLong         more than the model's window
 ├── NoKey                 no key, no cassette, no provider
@@ -21,10 +22,13 @@ O3Error
 │   ├── ContentFiltered   the provider's policy stopped it
 │   ├── ProviderDown      5xx
 │   ├── NoConnection      nobody there, or the line broke before the first byte
+│   ├── BatchUnfinished   a batch ended before this was run; it costs nothing
 │   └── BrokenAnswer      it came, but not to its end, or not in the protocol
 ├── InvalidAnswer         a structured answer that does not validate, after its repairs
 ├── Interrupted           the user stopped it
-└── LedgerUnavailable     the ledger's file cannot be written or is of a newer version
+├── LedgerUnavailable     the ledger's file cannot be written or is of a newer version
+├── CassetteError         the cassette cannot be read or written as it is
+└── CassetteMiss          the answer is to be replayed, and was never recorded
 
 Each says what happened (`str(error)`) and the next thing to try (`hint`). In a notebook an error
 shows as these lines and no traceback; the cell still fails.
@@ -80,6 +84,10 @@ class NotStrict(O3Error):
     def __init__(self, message: str, *, path: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.path = path
+
+
+class TemplateError(O3Error):
+    hint = "--no-template sends the prompt as it is written"
 
 
 class EmptyPrompt(O3Error):
@@ -185,6 +193,10 @@ class NoConnection(RequestFailed):
     billed: bool | None = None
 
 
+class BatchUnfinished(RequestFailed):
+    hint = "job.retry(rows) asks what has no answer at once; o3.batch(...) asks it in a new batch"
+
+
 class BrokenAnswer(RequestFailed):
     hint = "run the cell again; what had arrived is kept in _"
     billed: bool | None = None
@@ -200,6 +212,14 @@ class Interrupted(O3Error):
 
 class LedgerUnavailable(O3Error):
     hint = "set O3MAGIC_LEDGER to a file that can be written, or to :memory:"
+
+
+class CassetteError(O3Error):
+    pass
+
+
+class CassetteMiss(O3Error):
+    hint = "--mode auto asks the provider and records the answer"
 
 
 def near(word: str, known: Iterable[str], most: int = 3) -> list[str]:

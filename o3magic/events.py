@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 from o3magic.frames import frame
-from o3magic.messages import ToolCall
+from o3magic.messages import ToolCall, cited_in
 from o3magic.money import show_usd
 
 FinishReason = Literal[
@@ -63,6 +64,21 @@ class Started(NamedTuple):
     model: str
 
 
+class ToolUsed(NamedTuple):
+    """A tool was called. `arguments` and `result` are the texts the model wrote and was told.
+
+    ending: ok; failed: it raised; late: it took too long; declined: by the user; refused: there
+    is no such tool, or the arguments are wrong.
+    """
+
+    name: str
+    arguments: str
+    result: str
+    ending: str
+    printed: str = ""
+    notes: tuple[str, ...] = ()
+
+
 class Retrying(NamedTuple):
     """A new attempt follows, after a wait or with something changed; `why` is for people."""
 
@@ -96,7 +112,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The answer ended in the protocol's own way. `notes` say what was odd about it."""
+    """The answer ended in the protocol's own way: `notes` on it, and Responses' output `items`."""
 
     reason: FinishReason
     usage: Usage | None = None
@@ -105,6 +121,7 @@ class Finished:
     service_tier: str = ""
     detail: str = ""
     notes: tuple[str, ...] = ()
+    items: tuple[Mapping[str, Any], ...] = field(default=(), compare=False, repr=False)
 
 
 Event = (
@@ -115,9 +132,24 @@ Event = (
     | Alive
     | Accepted
     | Started
+    | ToolUsed
     | Retrying
     | Finished
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The take an answer is on: found in the cassette, or just written there.
+
+    at      when it was recorded, UTC, "2026-11-21T00:12:45Z", or "" where nobody knows
+    source  who answered: live (a model), simulated, or hand (a person wrote it)
+    """
+
+    key: str
+    n: int
+    at: str
+    source: Literal["live", "simulated", "hand"]
 
 
 @dataclass(frozen=True)
@@ -134,7 +166,11 @@ class Answer:
     elapsed_s, first_token_s   seconds since the request left; first_token_s None if none came
     reasoning_summary, tool_calls, provider, id, request_id
     source          live, simulated or replayed
+    recorded        `Recorded` where it is on a cassette, else None; then cost and times are those
+                    of the recording, so that a replay gives the same
     notes           what a reader should know: odd usage, repairs, a parameter left out
+    tool_uses       `ToolUsed` for each call that was made, in order
+    items, citations   output items of Responses, opaque; what a web search cited, as dicts
     """
 
     text: str = ""
@@ -156,11 +192,29 @@ class Answer:
     notes: tuple[str, ...] = ()
     schema_name: str = ""
     data: Any = None
+    recorded: Recorded | None = None
+    items: tuple[Mapping[str, Any], ...] = field(default=(), compare=False, repr=False)
+    tool_uses: tuple[ToolUsed, ...] = ()
+
+    @property
+    def citations(self) -> tuple[Mapping[str, Any], ...]:
+        """What the answer cites, as plain data. The addresses are the model's: never trust them."""
+        return tuple(cited_in(self.items))
 
     @property
     def replayed(self) -> bool:
         """Whether it came from a cassette."""
         return self.source == "replayed"
+
+    @property
+    def spent_usd(self) -> Decimal | None:
+        """What it cost now: nothing for a replay, else `cost_usd`."""
+        return Decimal(0) if self.replayed else self.cost_usd
+
+    @property
+    def made_by(self) -> str:
+        """Who answered, now or when it was recorded: live, simulated or hand."""
+        return self.recorded.source if self.recorded else self.source
 
     def __str__(self) -> str:
         """The words alone."""
@@ -170,7 +224,7 @@ class Answer:
         """One short line: never the whole text, never an address."""
         cost = "cost unknown" if self.cost_usd is None else show_usd(self.cost_usd)
         words = self.text if len(self.text) <= 40 else self.text[:39] + "…"
-        label = " SIMULATED" if self.source == "simulated" else ""
+        label = {"simulated": " SIMULATED", "hand": " BY HAND"}.get(self.made_by, "")
         return f"Answer({words!r}, {self.model}{label}, {self.finish_reason}, {cost})"
 
     def to_frame(self) -> Any:
@@ -193,119 +247,3 @@ def why_cut(answer: Answer) -> str:
     if reasoning is None:
         return f"the limit of {out:,} output tokens was reached"
     return f"the limit of {out:,} output tokens was reached, {reasoning:,} of them reasoning"
-
-
-MOST_PIECES = 1000
-
-
-class Pieces:
-    """A text that comes in pieces, put together now and then.
-
-    Pieces as short as models send them take twelve times as much memory as their text.
-    """
-
-    __slots__ = ("_joined", "_new")
-
-    def __init__(self) -> None:
-        self._joined: list[str] = []
-        self._new: list[str] = []
-
-    def add(self, piece: str) -> None:
-        """Take the next piece."""
-        self._new.append(piece)
-        if len(self._new) >= MOST_PIECES:
-            self._joined.append("".join(self._new))
-            self._new.clear()
-
-    def __bool__(self) -> bool:
-        """Whether there was one."""
-        return bool(self._new or self._joined)
-
-    def __str__(self) -> str:
-        """The text so far."""
-        if self._new or len(self._joined) > 1:
-            self._joined = ["".join((*self._joined, *self._new))]
-            self._new.clear()
-        return self._joined[0] if self._joined else ""
-
-
-class DraftCall:
-    """A tool call in the making."""
-
-    def __init__(self) -> None:
-        self._id, self._name, self._arguments = "", "", Pieces()
-
-    def add(self, call_id: str, name: str, arguments: str) -> None:
-        """Take a piece. Some servers repeat id and name in each: the first one said counts."""
-        self._id = self._id or call_id
-        self._name = self._name or name
-        self._arguments.add(arguments)
-
-    @property
-    def call(self) -> ToolCall:
-        """The call so far."""
-        return ToolCall(self._id, self._name, str(self._arguments))
-
-
-class Draft:
-    """An answer in the making: takes events in order, and says when asked what they make."""
-
-    def __init__(self) -> None:
-        self._text, self._reasoning, self._refusal = Pieces(), Pieces(), Pieces()
-        self._calls: dict[int, DraftCall] = {}
-        self.finished: Finished | None = None
-        self.model = ""
-        self.id = ""
-        # The stream path appends text to the draft without another call.
-        self.add_text = self._text.add
-
-    def add(self, event: Event) -> None:
-        """Fold one event in."""
-        match event:
-            case TextDelta(text):
-                self._text.add(text)
-            case ReasoningDelta(text):
-                self._reasoning.add(text)
-            case RefusalDelta(text):
-                self._refusal.add(text)
-            case ToolCallDelta(place, call_id, name, arguments):
-                if place not in self._calls:
-                    self._calls[place] = DraftCall()
-                self._calls[place].add(call_id, name, arguments)
-            case Started(answer_id, model):
-                self.id, self.model = answer_id, model
-            case Finished():
-                self.finished = event
-                self.id = event.id or self.id
-                self.model = event.model or self.model
-
-    @property
-    def holds(self) -> bool:
-        """Whether any word or call of the answer has come."""
-        return bool(self._text or self._reasoning or self._refusal or self._calls)
-
-    @property
-    def text(self) -> str:
-        """All the text so far."""
-        return str(self._text)
-
-    @property
-    def tool_calls(self) -> tuple[ToolCall, ...]:
-        """The calls so far, in the order of their place."""
-        return tuple(self._calls[place].call for place in sorted(self._calls))
-
-    def answer(self, reason: FinishReason = "error") -> Answer:
-        """The answer as far as it came; `reason` counts only where none was given on the wire."""
-        end = self.finished or Finished(reason)
-        refusal = str(self._refusal)
-        return Answer(
-            text=self.text,
-            refusal=refusal,
-            finish_reason="refusal" if refusal and end.reason == "stop" else end.reason,
-            usage=end.usage or Usage(),
-            model=self.model,
-            id=self.id,
-            reasoning_summary=str(self._reasoning),
-            tool_calls=self.tool_calls,
-            notes=end.notes,
-        )

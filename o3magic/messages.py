@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Role = Literal["developer", "system", "user", "assistant", "tool"]
@@ -43,7 +43,17 @@ class ToolResult:
     text: str
 
 
-Part = Text | Image | ToolCall | ToolResult
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Output items of the Responses API, to be sent back word for word.
+
+    There they stand for all other parts of their message; every other dialect passes them over.
+    """
+
+    items: tuple[Mapping[str, Any], ...]
+
+
+Part = Text | Image | ToolCall | ToolResult | Raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +98,52 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
+class HostedTool:
+    """A tool that the provider runs itself, by its type: `web_search`. Only Responses has them."""
+
+    type: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.type
+
+    @property
+    def description(self) -> str:
+        """Nothing: the model knows it."""
+        return ""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Its options."""
+        return self.options
+
+    @property
+    def strict(self) -> bool:
+        """Whether its arguments are held to a schema of ours: no."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a provider has already: the response it ends with, and the messages that it stands for.
+
+    hidden_tokens: of reasoning in it, which may count again and is in no message.
+    """
+
+    response_id: str
+    messages: tuple[Message, ...]
+    hidden_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One question, before a dialect puts it into its own words.
 
     None means: not said, so the model's own default holds and nothing is sent.
     max_tokens_word: what the Chat API of this provider calls the limit.
+    kept: what was said before `messages` and is named by its id alone, where it is.
     """
 
     model: str
@@ -101,8 +152,40 @@ class Request:
     summary: Literal["auto", "concise", "detailed"] | None = None
     max_output_tokens: int | None = None
     answer_schema: AnswerSchema | None = None
-    tools: tuple[Tool, ...] = ()
+    tools: tuple[Tool | HostedTool, ...] = ()
     stream: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     stream_usage: bool = True
     max_tokens_word: str = "max_completion_tokens"
+    kept: Kept | None = None
+
+    @property
+    def whole(self) -> tuple[Message, ...]:
+        """All that the model reads: what the provider has kept, and what is sent."""
+        return (*self.kept.messages, *self.messages) if self.kept else self.messages
+
+    @property
+    def sent_whole(self) -> Request:
+        """The same question with nothing left to the provider's memory."""
+        return replace(self, messages=self.whole, kept=None)
+
+
+def cited_in(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The citations in output items; `start` and `end` are places in the whole text, or None."""
+    before = 0
+    for item in items:
+        content = item.get("content") if item.get("type") == "message" else None
+        for part in content if isinstance(content, list) else ():
+            if not isinstance(part, Mapping) or part.get("type") != "output_text":
+                continue
+            notes, text = part.get("annotations"), part.get("text")
+            for each in notes if isinstance(notes, list) else ():
+                if isinstance(each, Mapping) and each.get("type") == "url_citation":
+                    start, end = each.get("start_index"), each.get("end_index")
+                    yield {
+                        "url": str(each.get("url", "")),
+                        "title": str(each.get("title") or ""),
+                        "start": before + start if isinstance(start, int) else None,
+                        "end": before + end if isinstance(end, int) else None,
+                    }
+            before += len(text) if isinstance(text, str) else 0

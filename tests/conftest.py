@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from o3magic.events import Draft
+from o3magic.draft import Draft
 from o3magic.simulator import Simulator
 from o3magic.wire import sse
 from o3magic.wire.dialects import DIALECTS

@@ -5,11 +5,11 @@ from decimal import Decimal
 
 import pytest
 
+from o3magic.draft import Draft
 from o3magic.events import (
     Accepted,
     Alive,
     Answer,
-    Draft,
     Finished,
     ReasoningDelta,
     RefusalDelta,

@@ -1,0 +1,102 @@
+"""Secrets in a text: where they are, and the text without them.
+
+Every pattern is linear: it begins with fixed letters and never gives back what it has matched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from o3magic.errors import CassetteError
+from o3magic.tapes.canonical import texts_in
+
+REMOVED = "[secret removed]"
+ALONE = r"(?<![A-Za-z0-9])"
+
+PATTERNS = {
+    name: re.compile(pattern)
+    for name, pattern in {
+        "an API key (sk-...)": ALONE + r"sk-[A-Za-z0-9_-]{16,}+",
+        "a GitHub token": ALONE + r"(?:gh[opsur]_|github_pat_)[A-Za-z0-9_]{20,}+",
+        "a GitLab token": ALONE + r"glpat-[A-Za-z0-9_-]{20,}+",
+        "a Hugging Face token": ALONE + r"hf_[A-Za-z0-9]{30,}+",
+        "an AWS key id": ALONE + r"(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])",
+        "a JSON web token": (
+            r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}+\.eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}+"
+        ),
+        "a Slack token": ALONE + r"xox[a-z]-[A-Za-z0-9-]{10,}+",
+        "a Google API key": ALONE + r"AIza[A-Za-z0-9_-]{35}",
+        "a bearer token": ALONE + r"[Bb]earer[ \t]{1,3}+[A-Za-z0-9._~+/=-]{16,}+",
+        # The key may be quoted in JSON or Python, its line ends written as \n.
+        "a private key": (
+            r"-----BEGIN (?:[A-Z0-9]{1,20}+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+            r"(?:\s|\\[nr])*+(?:[A-Za-z-]{1,40}+:[^\n\\]{0,200}+(?:\s|\\[nr])++){0,4}+"
+            r"(?:[A-Za-z0-9+/=]{16,}+(?:\s|\\[nr])*+)++"
+            r"(?:[A-Za-z0-9+/=]*+(?:\s|\\[nr])*+-----END [A-Z0-9 ]{1,60}+-----)?"
+        ),
+    }.items()
+}
+# Words such as `sk-learn-compatible-estimator` have no digit; keys always do.
+NEEDS_DIGIT = {"an API key (sk-...)", "a bearer token"}
+
+
+class Secret(NamedTuple):
+    """What looks like a secret: its kind and its place, never itself."""
+
+    name: str
+    start: int
+    end: int
+
+
+def secrets(text: str) -> list[Secret]:
+    """What looks like a secret in a text, in the order of its place."""
+    return sorted(found(text), key=lambda secret: secret.start)
+
+
+def found(text: str) -> Iterator[Secret]:
+    """What each pattern finds; two of them may find the same."""
+    for name, pattern in PATTERNS.items():
+        for match in pattern.finditer(text):
+            if name not in NEEDS_DIGIT or any(map(str.isdigit, match[0])):
+                yield Secret(name, *match.span())
+
+
+def scrubbed(text: str) -> str:
+    """The text with every secret replaced by `[secret removed]`."""
+    kept, until = [], 0
+    for secret in secrets(text):
+        if secret.end > until:
+            kept += [text[until : secret.start], REMOVED] if secret.start >= until else []
+            until = secret.end
+    return "".join([*kept, text[until:]])
+
+
+def scrubbed_value(value: Any) -> Any:
+    """A value with the secrets in all its texts replaced; a text in lines is looked at whole."""
+    if isinstance(value, str):
+        return scrubbed(value)
+    if isinstance(value, list) and value and all(isinstance(line, str) for line in value):
+        whole = "".join(value)
+        safe = scrubbed(whole)
+        return value if safe == whole else safe.splitlines(keepends=True)
+    if isinstance(value, list):
+        return [scrubbed_value(each) for each in value]
+    if isinstance(value, Mapping):
+        return {name: scrubbed_value(each) for name, each in value.items()}
+    return value
+
+
+def safe_request(canonical: Mapping[str, Any], *, scrub: bool) -> Mapping[str, Any]:
+    """A request that may be kept. Raises CassetteError for a secret in it."""
+    names = dict.fromkeys(s.name for text in texts_in(canonical) for s in secrets(text))
+    if not names:
+        return canonical
+    if not scrub:
+        raise CassetteError(
+            f"the question holds what looks like {' and '.join(names)}: it is not recorded",
+            hint="take it out of the prompt, or --scrub records the question without it",
+        )
+    safe: Mapping[str, Any] = scrubbed_value(canonical)
+    return safe

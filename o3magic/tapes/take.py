@@ -1,0 +1,285 @@
+"""One entry of a cassette: a question, the answer to it, and where that came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+from o3magic.errors import CassetteError
+from o3magic.events import Answer, Finished, FinishReason, Usage
+from o3magic.messages import ToolCall
+from o3magic.tapes.amounts import cost_of, nano, shown
+from o3magic.tapes.canonical import digest, key_of, lines, normal_request, texts_in
+from o3magic.tapes.fields import Fields
+from o3magic.tapes.items import cited_items
+from o3magic.tapes.key import Question
+from o3magic.tapes.scrub import safe_request, scrubbed, scrubbed_value
+from o3magic.version import __version__
+
+Source = Literal["live", "simulated", "hand"]
+
+
+@dataclass(frozen=True)
+class Take:
+    """What was asked and answered.
+
+    n               1 for the first identical question of a cell's run, 2 for the second
+    source          who answered: a model, the simulator, or a person who wrote it by hand
+    request         the question in its one form; written by hand it may be less than whole
+    items           the parts of a web search's answer with what they cite
+    cost_nano_usd   what it cost when it was recorded; None where nobody knows
+    first_ms, total_ms, chunks   how it came
+    pieces          lengths of the pieces of text, where they were kept
+    schema_sha      of the schema as it was sent
+    sha256          of the response as it was recorded, "" where it was written by hand
+    """
+
+    key: str
+    n: int = 1
+    source: Source = "live"
+    recorded: str = ""
+    by: str = ""
+    request: Mapping[str, Any] = field(default_factory=dict)
+    text: str = ""
+    reasoning_summary: str = ""
+    refusal: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    model: str = ""
+    id: str = ""
+    system_fingerprint: str = ""
+    finish_reason: FinishReason = "stop"
+    detail: str = ""
+    usage: Usage | None = None
+    service_tier: str = ""
+    notes: tuple[str, ...] = ()
+    items: tuple[Mapping[str, Any], ...] = ()
+    provider: str = ""
+    cost_nano_usd: int | None = None
+    first_ms: int | None = None
+    total_ms: int | None = None
+    chunks: int | None = None
+    pieces: tuple[int, ...] = ()
+    schema_sha: str = ""
+    sha256: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        question: Question,
+        n: int,
+        answer: Answer,
+        finished: Finished,
+        *,
+        recorded: datetime | None = None,
+        pieces: Sequence[int] = (),
+        chunks: int | None = None,
+        system_fingerprint: str = "",
+        scrub: bool = False,
+    ) -> Take:
+        """A take of what arrived; `answer` is that of this one call, its cost and times included.
+
+        Secrets in the answer are removed. Raises CassetteError for one in the question, unless
+        `scrub` says to remove those too.
+        """
+        if answer.source == "replayed":
+            raise ValueError("an answer from a cassette is not recorded again")
+        first_s = answer.first_token_s
+        take = cls(
+            key=question.key,
+            n=n,
+            source=answer.source,
+            recorded=(recorded or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            by=f"o3magic {__version__}",
+            request=safe_request(question.canonical(), scrub=scrub),
+            text=scrubbed(answer.text),
+            reasoning_summary=scrubbed(answer.reasoning_summary),
+            refusal=scrubbed(answer.refusal),
+            tool_calls=tuple(
+                ToolCall(call.id, call.name, scrubbed(call.arguments)) for call in answer.tool_calls
+            ),
+            model=answer.model,
+            id=answer.id,
+            system_fingerprint=system_fingerprint,
+            finish_reason=finished.reason,
+            detail=scrubbed(finished.detail),
+            usage=finished.usage,
+            service_tier=finished.service_tier,
+            notes=tuple(map(scrubbed, finished.notes)),
+            items=tuple(map(scrubbed_value, cited_items(finished.items))),
+            provider=answer.provider,
+            cost_nano_usd=None if answer.cost_usd is None else nano(answer.cost_usd),
+            first_ms=None if first_s is None else round(first_s * 1000),
+            total_ms=round(answer.elapsed_s * 1000) if answer.elapsed_s else None,
+            chunks=chunks,
+            pieces=tuple(pieces),
+            schema_sha=question.schema_sha,
+        )
+        return take.sealed()
+
+    @classmethod
+    def from_json(cls, entry: Any, place: str = "the entry") -> Take:
+        """A take out of a cassette's entry. Raises CassetteError, with the place, for no entry."""
+        try:
+            return read_entry(Fields(entry, "the entry"))
+        except CassetteError as error:
+            raise CassetteError(f"{place}: {error}", hint=error.hint) from None
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as a cassette has it, its fields always in the same order."""
+        entry = {
+            "key": self.key,
+            "n": self.n,
+            "source": self.source,
+            "recorded": self.recorded,
+            "by": self.by,
+            "request": dict(self.request),
+            "response": self._response(),
+            "pieces": " ".join(map(str, self.pieces)),
+            "schema_sha": self.schema_sha,
+            "sha256": self.sha256,
+        }
+        return {name: value for name, value in entry.items() if value not in ("", {})}
+
+    def sealed(self) -> Take:
+        """The same with the hash of its response, by which a later edit is known."""
+        return replace(self, sha256=self._sha256())
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """What it is found by."""
+        return self.key, self.n
+
+    @property
+    def edited(self) -> bool:
+        """Whether somebody changed the response after it was recorded."""
+        return bool(self.sha256) and self.sha256 != self._sha256()
+
+    @property
+    def label(self) -> Source:
+        """What to call its source: edited by hand is `hand`."""
+        return "hand" if self.edited else self.source
+
+    @property
+    def prompt(self) -> str:
+        """The words of the last message that has some."""
+        said = [text for each in self.request.get("messages", ()) if (text := words_of(each))]
+        return said[-1] if said else ""
+
+    @property
+    def partial(self) -> bool:
+        """Whether it says only a part of a question, and so answers every one that has this."""
+        return self.source == "hand" and bool(self.request) and "model" not in self.request
+
+    def answers(self, canonical: Mapping[str, Any]) -> bool:
+        """Whether a question has everything that this partial one says."""
+        asked = {"api": "auto", **canonical}
+        for name, value in self.request.items():
+            if name == "messages" and len(value) == 1 and asked.get(name):
+                last = asked[name][-1]
+                if (last["role"], words_of(last)) != (value[0]["role"], words_of(value[0])):
+                    return False
+            elif asked.get(name) != value:
+                return False
+        return True
+
+    def _response(self) -> dict[str, Any]:
+        counted = {each.name: getattr(self.usage, each.name, None) for each in fields(Usage)}
+        timing = {"first_ms": self.first_ms, "total_ms": self.total_ms, "chunks": self.chunks}
+        response: dict[str, Any] = {
+            "text": lines(self.text),
+            "reasoning_summary": lines(self.reasoning_summary),
+            "refusal": lines(self.refusal),
+            "tool_calls": [
+                {"id": call.id, "name": call.name, "arguments": lines(call.arguments)}
+                for call in self.tool_calls
+            ],
+            "model": self.model,
+            "id": self.id,
+            "system_fingerprint": self.system_fingerprint,
+            "finish": self.finish_reason,
+            "detail": self.detail,
+            "usage": None if self.usage is None else known(counted),
+            "service_tier": self.service_tier,
+            "notes": [*self.notes],
+            "items": [*self.items],
+            "provider": self.provider,
+            "cost_usd": shown(self.cost_nano_usd),
+            "timing": known(timing) or None,
+        }
+        return {name: value for name, value in response.items() if value not in (None, "", [])}
+
+    def _sha256(self) -> str:
+        return digest(json.dumps(self._response(), sort_keys=True, separators=(",", ":")))
+
+
+def read_entry(entry: Fields) -> Take:
+    """A take; what a person left out is computed or left unknown."""
+    request = normal_request(entry.section("request").raw)
+    key = entry.word("key") or (key_of(request) if request.get("messages") else "")
+    if not key:
+        raise CassetteError("it has neither a key nor a request with a prompt or messages")
+    response, timing = entry.section("response"), entry.section("response").section("timing")
+    usage = response.section("usage")
+    calls = [Fields(call, "tool_calls") for call in response.listed("tool_calls")]
+    by_hand = not entry.word("sha256")  # only what was recorded has to stay as it is
+    return Take(
+        key=key,
+        n=entry.count("n", at_least=1) or 1,
+        source=entry.one_of("source", get_args(Source), "hand" if by_hand else "live"),
+        recorded=entry.word("recorded"),
+        by=entry.word("by"),
+        request=request if len(request) > 1 else {},
+        text=response.text("text"),
+        reasoning_summary=response.text("reasoning_summary"),
+        refusal=response.text("refusal"),
+        tool_calls=tuple(
+            ToolCall(
+                call.word("id") or f"call_{number}" * by_hand,
+                call.word("name"),
+                call.text("arguments"),
+            )
+            for number, call in enumerate(calls, 1)
+        ),
+        model=response.word("model") or str(request.get("model", "")) * by_hand,
+        id=response.word("id"),
+        system_fingerprint=response.word("system_fingerprint"),
+        finish_reason=response.one_of(
+            "finish", get_args(FinishReason), "tool_calls" if calls else "stop"
+        ),
+        detail=response.word("detail"),
+        usage=Usage(*(usage.count(each.name) for each in fields(Usage))) if usage.said else None,
+        service_tier=response.word("service_tier"),
+        notes=tuple(response.words("notes")),
+        items=tuple(Fields(item, "items").raw for item in response.listed("items")),
+        provider=response.word("provider"),
+        cost_nano_usd=cost_of(response.raw.get("cost_usd")),
+        first_ms=timing.count("first_ms"),
+        total_ms=timing.count("total_ms"),
+        chunks=timing.count("chunks"),
+        pieces=pieces_of(entry.word("pieces")),
+        schema_sha=entry.word("schema_sha"),
+        sha256=entry.word("sha256"),
+    )
+
+
+def words_of(message: Mapping[str, Any]) -> str:
+    """All words of a message in its one form."""
+    content = message.get("content", "")
+    if isinstance(content, list) and any(isinstance(part, Mapping) for part in content):
+        content = [text for part in content for text in texts_in(part.get("text", ""))]
+    return "".join(content)
+
+
+def known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def pieces_of(said: str) -> tuple[int, ...]:
+    """The lengths of the pieces. Raises CassetteError where they are no numbers."""
+    if not all(word.isascii() and word.isdigit() and len(word) < 10 for word in said.split()):
+        raise CassetteError("pieces is no list of lengths")
+    return tuple(map(int, said.split()))
