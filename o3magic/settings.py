@@ -11,164 +11,18 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
-
-from pydantic import Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass as checked_dataclass
+from typing import Any
 
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.messages import Effort
+from o3magic.profile import Profile, options, profile_of
 
 LAYERS = ("user file", "project file", "environment", "%o3_config", "widget")
 PROJECT_FILE = "o3magic.toml"
-MOST_SECONDS = 86_400  # a socket takes no endless timeout
 # A file that came with somebody's notebooks must not choose where the reader's key is sent.
 NOT_IN_A_PROJECT = ("base_url", "providers")
-
-
-class Flag(NamedTuple):
-    """How a field is written on the `%%o3` line, and what it does.
-
-    switch: the value a bare flag sets, for a field that takes no word (`--no-stream` sets False).
-    """
-
-    names: tuple[str, ...]
-    help: str
-    switch: bool | None = None
-
-
-@checked_dataclass(frozen=True)
-class Profile:
-    """Everything that can be chosen for a call. A field is an option; declared here, once."""
-
-    effort: Annotated[
-        Effort | None, Flag(("-e", "--effort"), "reasoning effort; unset: the model's own default")
-    ] = None
-    schema: Annotated[
-        str, Flag(("-s", "--schema"), "type of the answer: `Invoice`, `list[Invoice]`, ...")
-    ] = ""
-    out: Annotated[str, Flag(("-o", "--out"), "name that gets the Answer, besides `_`")] = ""
-    model: Annotated[str, Flag(("-m", "--model"), "model, by any name the provider knows")] = (
-        "o3-mini"
-    )
-    provider: Annotated[
-        str, Flag(("-p", "--provider"), "who is asked; unset: the one whose key is set")
-    ] = ""
-    api: Annotated[
-        Literal["auto", "responses", "chat"],
-        Flag(("--api",), "which API is spoken; auto: Responses where both sides have it"),
-    ] = "auto"
-    developer: Annotated[
-        str, Flag(("-d", "--developer"), "developer message: how to answer, above the prompt")
-    ] = ""
-    formatting: Annotated[
-        bool,
-        Flag(("--no-formatting",), "do not ask plain-text models for Markdown", False),
-    ] = True
-    summary: Annotated[
-        Literal["none", "auto", "concise", "detailed"],
-        Flag(("--summary",), "ask for a summary of the reasoning"),
-    ] = "none"
-    max_output_tokens: Annotated[
-        int | None,
-        Field(ge=1),
-        Flag(("--max-output-tokens",), "limit of output tokens, hidden reasoning included"),
-    ] = None
-    repairs: Annotated[
-        int,
-        Field(ge=0, le=10),
-        Flag(("--repairs",), "how often an answer that does not fit its schema is asked again"),
-    ] = 1
-    background: Annotated[
-        bool, Flag(("--background",), "go on at once; the answer comes while other cells run", True)
-    ] = False
-    compare: Annotated[
-        bool, Flag(("--compare",), "ask at every effort of the model at once, side by side", True)
-    ] = False
-    efforts: Annotated[
-        str, Flag(("--efforts",), "with --compare: these efforts only, such as low,high")
-    ] = ""
-    models: Annotated[
-        str, Flag(("--models",), "with --compare: these models, such as o3,o4-mini")
-    ] = ""
-    view: Annotated[
-        Literal["auto", "tree", "table"],
-        Flag(("--view",), "a structured answer as a tree or a table; auto: rows as a table"),
-    ] = "auto"
-    stream: Annotated[
-        bool, Flag(("--no-stream",), "wait for the whole answer instead of streaming it", False)
-    ] = True
-    quiet: Annotated[bool, Flag(("-q", "--quiet"), "show nothing; the answer is in `_`", True)] = (
-        False
-    )
-    raw: Annotated[
-        bool, Flag(("--raw",), "show the answer as plain text, not as Markdown", True)
-    ] = False
-    dry_run: Annotated[
-        bool, Flag(("--dry-run",), "show the request that would be sent, and send nothing", True)
-    ] = False
-    base_url: Annotated[
-        str, Flag(("--base-url",), "address of the API, instead of the provider's")
-    ] = ""
-    connect_timeout_s: Annotated[
-        float,
-        Field(gt=0, le=MOST_SECONDS),
-        Flag(("--connect-timeout-s",), "seconds to wait for a connection"),
-    ] = 10.0
-    first_token_timeout_s: Annotated[
-        float,
-        Field(gt=0, le=MOST_SECONDS),
-        Flag(("--first-token-timeout-s",), "seconds without any sign of life before the answer"),
-    ] = 600.0
-    chunk_timeout_s: Annotated[
-        float,
-        Field(gt=0, le=MOST_SECONDS),
-        Flag(("--chunk-timeout-s",), "seconds without any sign of life within the answer"),
-    ] = 120.0
-    max_answer_bytes: Annotated[
-        int, Field(ge=1), Flag(("--max-answer-bytes",), "largest answer that is taken")
-    ] = 67_108_864
-    retries: Annotated[
-        int,
-        Field(ge=0, le=20),
-        Flag(("--retries",), "how often a request is sent again that found nobody or a full house"),
-    ] = 2
-    on_retired: Annotated[
-        Literal["stop", "replace"],
-        Flag(("--on-retired",), "a model that is gone: stop, or ask the provider's replacement"),
-    ] = "stop"
-    certificates: Annotated[
-        Literal["bundled", "system"],
-        Flag(("--certificates",), "which certificates are trusted; read when a session begins"),
-    ] = "bundled"
-
-
-@dataclass(frozen=True)
-class Option:
-    """One field as the parser, the help, completion and the README see it."""
-
-    name: str
-    flag: Flag
-    default: Any
-    choices: tuple[str, ...]
-
-
-def options() -> tuple[Option, ...]:
-    """All options, in the order they are declared."""
-    hints = get_type_hints(Profile, include_extras=True)
-    found = []
-    for item in fields(Profile):
-        flag = next(m for m in hints[item.name].__metadata__ if isinstance(m, Flag))
-        found.append(Option(item.name, flag, item.default, choices_of(hints[item.name])))
-    return tuple(found)
-
-
-def choices_of(hint: Any) -> tuple[str, ...]:
-    """The words a field allows, or () where it takes any."""
-    inner = get_args(hint)
-    if inner and all(isinstance(value, str) for value in inner):
-        return inner
-    return next((found for part in inner if (found := choices_of(part))), ())
+BUDGETS = tuple(
+    o.name for o in options() if o.name.startswith("budget_") and o.name != "budget_warn"
+)
 
 
 @dataclass(frozen=True)
@@ -211,26 +65,6 @@ def checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     return dict(values)
 
 
-def profile_of(values: Mapping[str, Any]) -> Profile:
-    """A profile of these values, texts converted. Raises BadOption for one that does not fit."""
-    try:
-        return TypeAdapter(Profile).validate_python(dict(values))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0])
-        raise bad_value(name, values.get(name), first["msg"]) from None
-
-
-def bad_value(name: str, value: Any, why: str) -> BadOption:
-    """What to say of a value that an option does not take."""
-    option = next(o for o in options() if o.name == name)
-    shown = f"{option.flag.names[-1]} {value}"
-    if option.choices:
-        hint = did_you_mean(str(value), option.choices, f"one of {', '.join(option.choices)}")
-        return BadOption(f"{shown}: not one of {', '.join(option.choices)}", hint=hint)
-    return BadOption(f"{shown}: {why[0].lower()}{why[1:]}", hint=option.flag.help)
-
-
 def load_layers(environment: Mapping[str, str], folder: Path) -> Layers:
     """The layers that are there before anything is typed: two files and the environment.
 
@@ -252,12 +86,23 @@ def load_layers(environment: Mapping[str, str], folder: Path) -> Layers:
         "environment": {known[k]: v for k, v in environment.items() if k in known and v},
     }
     layers = Layers(
-        said,
+        said | {"project file": lower_budgets(user, project)},
         providers=user_tables.get("providers", {}),
         models={**project_tables.get("models", {}), **user_tables.get("models", {})},
     )
     layers.profile()
     return layers
+
+
+def lower_budgets(user: Mapping[str, Any], project: Mapping[str, Any]) -> dict[str, Any]:
+    """What a project's file says, but for budgets above the user's own: those are not its to set."""
+
+    def raises(name: str) -> bool:
+        both = [getattr(profile_of({name: file[name]}), name) for file in (user, project)]
+        return bool(both[0] < both[1])
+
+    shared = [name for name in BUDGETS if name in user and name in project]
+    return {n: value for n, value in project.items() if not (n in shared and raises(n))}
 
 
 def read_file(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from o3magic.errors import BadOption
+from o3magic.profile import Profile, options
 from o3magic.settings import (
     LAYERS,
     PROJECT_FILE,
     Layers,
-    Profile,
     ledger_file,
     load_layers,
-    options,
     project_file,
     read_file,
     user_file,
@@ -163,7 +162,7 @@ def test_texts_become_what_the_field_is(load):
 def test_every_field_can_be_set_in_the_environment(load):
     samples = {bool: "true", str: "word"}
     for option in options():
-        value = option.choices[0] if option.choices else samples.get(type(option.default), "2")
+        value = option.choices[0] if option.choices else samples.get(type(option.default), "1")
         layers = load(**{f"O3MAGIC_{option.name.upper()}": value})
         assert layers.origin(option.name) == "environment"
 

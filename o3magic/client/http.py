@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import httpx
 from pydantic import SecretStr
-from pydantic_core import PydanticSerializationError, to_json
 
+from o3magic.client.call import Call, auth, body, headers
 from o3magic.client.reading import bounded, stream_events, unpacked
 from o3magic.client.retry import retry_after_s, should_retry
 from o3magic.client.watch import Stop, Watch
@@ -25,7 +25,6 @@ from o3magic.errors import (
     RequestRefused,
 )
 from o3magic.events import Accepted, Event
-from o3magic.messages import Api, Request
 from o3magic.providers import ADDRESS_HINT, Provider
 from o3magic.version import __version__
 from o3magic.wire.dialects import DIALECTS, Dialect
@@ -33,28 +32,11 @@ from o3magic.wire.failures import failure, redact, summary_of_page
 from o3magic.wire.shape import load, objects, word
 
 MOST_ERROR_BYTES = 65_536
+INPUT_TOKENS = "/responses/input_tokens"
 PROBE_TIMEOUT_S = 0.3
 LIST_TIMEOUT_S = 10.0
 MOST_LIST_BYTES = 16_777_216
 NOT_AN_ADDRESS = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError, OverflowError)
-
-
-@dataclass(frozen=True)
-class Call:
-    """Everything one attempt needs. Its repr shows no key, and no copy or pickle of it has one."""
-
-    provider: Provider
-    api: Api
-    request: Request
-    key: SecretStr | None = None
-    connect_timeout_s: float = 10.0
-    first_token_timeout_s: float = 600.0
-    chunk_timeout_s: float = 120.0
-    max_answer_bytes: int = 67_108_864
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What a pickle holds: everything but the key."""
-        return vars(self) | {"key": None}
 
 
 class Client:
@@ -141,6 +123,67 @@ class Client:
             raise without_key(error, key) from None
         return [name for each in objects(listed, "data") if (name := word(each, "id"))]
 
+    def count_tokens(self, call: Call) -> int:
+        """How many input tokens a call has, as the provider counts them; no model is asked.
+
+        POST /responses/input_tokens: OpenAI and llama.cpp have it. Raises RequestFailed.
+        """
+        said = DIALECTS["responses"].encode(replace(call.request, stream=False))
+        left_out = ("stream", "store", "max_output_tokens", "include")
+        content = body({name: value for name, value in said.items() if name not in left_out})
+        url = call.provider.url(INPUT_TOKENS, call.request.model)
+        try:
+            told = headers(call)
+            with self._http.stream(
+                "POST", url, content=content, headers=told, timeout=LIST_TIMEOUT_S
+            ) as response:
+                check(response)
+                counted = load(b"".join(iter_chunks(response, MOST_LIST_BYTES)))
+        except NOT_AN_ADDRESS as error:
+            raise no_address(call.provider, error) from None
+        except httpx.HTTPError as error:
+            raise NoConnection(f"{call.provider.name}: {kind_of(error)}") from None
+        except RequestFailed as error:
+            raise without_key(error, call.key) from None
+        tokens = counted.get("input_tokens")
+        if not isinstance(tokens, int):
+            raise BrokenAnswer(f"{call.provider.name} did not count the tokens")
+        return tokens
+
+    @contextmanager
+    def exchange(
+        self,
+        provider: Provider,
+        key: SecretStr | None,
+        method: str,
+        path: str,
+        *,
+        content: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        timeout_s: float = LIST_TIMEOUT_S,
+        most_bytes: int = MOST_LIST_BYTES,
+    ) -> Iterator[tuple[Mapping[str, str], Iterator[bytes]]]:
+        """Any request that asks no model: the headers of its answer, and its body as it arrives.
+
+        timeout_s: seconds without any sign of life. Raises RequestFailed.
+        """
+        try:
+            url, _, query = path.partition("?")
+            url = provider.url(url)
+            url += f"{'&' if '?' in url else '?'}{query}" if query else ""
+            said = {"accept-encoding": "gzip", **headers, **auth(provider, key)}
+            with self._http.stream(
+                method, url, content=content, headers=said, timeout=timeout_s
+            ) as response:
+                check(response)
+                yield response.headers, iter_chunks(response, most_bytes)
+        except NOT_AN_ADDRESS as error:
+            raise no_address(provider, error) from None
+        except httpx.HTTPError as error:
+            raise no_answer(provider, error) from None
+        except RequestFailed as error:
+            raise without_key(error, key) from None
+
     def is_there(self, provider: Provider) -> bool:
         """Whether something that lists models answers at this address, within 0.3 s."""
         try:
@@ -161,13 +204,12 @@ class Client:
             raise no_address(provider, error) from None
 
 
-def body(said: dict[str, Any]) -> bytes:
-    """A request's body. Half of a surrogate pair, which UTF-8 has not, goes as U+FFFD."""
-    try:
-        return to_json(said)
-    except PydanticSerializationError:
-        text = json.dumps(said, ensure_ascii=False)
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+def no_answer(provider: Provider, error: httpx.HTTPError) -> NoConnection:
+    """What to say where the line broke; nothing was done where there was none."""
+    failed = NoConnection(f"{provider.name}: {kind_of(error)}")
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+        failed.billed = False
+    return failed
 
 
 def no_address(provider: Provider, error: Exception) -> BadOption:
@@ -185,40 +227,6 @@ def without_key(error: RequestFailed, key: SecretStr | None) -> RequestFailed:
             if said := getattr(error, name):
                 setattr(error, name, said.replace(secret, "[key]"))
     return error
-
-
-def headers(call: Call) -> dict[str, str]:
-    """The headers of a call."""
-    accept = "text/event-stream" if call.request.stream else "application/json"
-    said = {"content-type": "application/json", "accept": accept, "accept-encoding": "gzip"}
-    if call.provider.local:
-        # llama-server closes behind a stream without saying so, and a new line costs nothing here.
-        said["connection"] = "close"
-    return said | auth(call.provider, call.key)
-
-
-def auth(provider: Provider, key: SecretStr | None) -> dict[str, str]:
-    """The header that carries the key, or none."""
-    if key is None or provider.auth == "none":
-        return {}
-    if provider.in_the_clear:
-        raise BadOption(
-            f"the key would go to {redact(provider.host)} over http, where anybody may read it",
-            hint="use https, or set `insecure = true` for this provider in your own file",
-        )
-    if not can_be_sent(key):
-        raise BadOption(
-            f"the key in {provider.key_env} holds characters no key has",
-            hint=f"set {provider.key_env} again, without quotes or line ends",
-        )
-    if provider.auth == "api-key":
-        return {"api-key": key.get_secret_value()}
-    return {"authorization": f"Bearer {key.get_secret_value()}"}
-
-
-def can_be_sent(key: SecretStr) -> bool:
-    """Whether a header can hold it."""
-    return key.get_secret_value().isascii() and key.get_secret_value().isprintable()
 
 
 def check(response: httpx.Response) -> None:

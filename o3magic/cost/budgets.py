@@ -27,7 +27,7 @@ WHERE: dict[Scope, str] = {
 }
 # Everything that is held is held today, whoever holds it.
 HELD: dict[Scope, str] = {"session": WHERE["session"], "notebook": WHERE["notebook"]}
-OF: dict[Scope, str] = {
+OF: dict[str, str] = {
     "call": "one question",
     "session": "this session",
     "notebook": "this notebook",

@@ -20,7 +20,7 @@ from o3magic.cost.process import Owner
 from o3magic.cost.rows import MOST_NANO_USD, clean, completed, entry_of, moment, moments
 from o3magic.cost.schema import GROUPS, MIGRATIONS, ROW, totals_query
 from o3magic.cost.store import Store
-from o3magic.errors import BadOption, LedgerUnavailable, did_you_mean
+from o3magic.errors import BadOption, LedgerUnavailable, OverBudget, did_you_mean
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -126,6 +126,35 @@ class Ledger:
         What it can cost is taken out of its hold; for what the hold lacks the budgets are looked
         at again. Raises OverBudget where they have not as much left: then there is no row.
         """
+        [entered] = self.enter_many([attempt], hold=hold, budgets=budgets)
+        if isinstance(entered, OverBudget):
+            raise entered
+        return entered
+
+    def enter_many(
+        self,
+        attempts: Sequence[Attempt],
+        *,
+        hold: int | None = None,
+        budgets: Sequence[Budget] = (),
+    ) -> list[int | OverBudget]:
+        """The same for several calls in one transaction; an error stands in for a missing row."""
+        entered: list[int | OverBudget] = []
+        with self._store.write() as connection:
+            for attempt in attempts:
+                row = self._row(attempt)
+                try:
+                    if hold is not None and attempt.source == "live":
+                        worst = min(attempt.worst_nano_usd, MOST_NANO_USD)
+                        self._draw(connection, hold, worst, attempt, budgets)
+                except OverBudget as error:
+                    entered.append(error)
+                else:
+                    entered.append(connection.execute(ENTER, row).lastrowid or 0)
+        return entered
+
+    def _row(self, attempt: Attempt) -> tuple[Any, ...]:
+        """The parameters of `ENTER`."""
         names = (
             attempt.session,
             attempt.provider,
@@ -141,11 +170,7 @@ class Ledger:
         )
         cost = None if attempt.source == "live" else 0
         worst = min(attempt.worst_nano_usd, MOST_NANO_USD)
-        row = (self._clock(), *map(clean, names), worst, cost, *self._here())
-        with self._store.write() as connection:
-            if hold is not None and cost is None:
-                self._draw(connection, hold, worst, attempt, budgets)
-            return connection.execute(ENTER, row).lastrowid or 0
+        return (self._clock(), *map(clean, names), worst, cost, *self._here())
 
     def _draw(
         self,
@@ -175,16 +200,33 @@ class Ledger:
         neither fail nor turn a known cost into an unknown one. A row that was given up as lost
         can still be settled, since an answer that came after all is the truth.
         """
-        if outcome.status in (PENDING, LOST):
-            raise ValueError(f"{outcome.status!r} is the ledger's own word, no outcome")
-        row = (*completed(outcome), entry)
+        self.settle_many([(entry, outcome)], hold=hold)
+
+    def settle_many(
+        self, settled: Sequence[tuple[int, Outcome]], *, hold: int | None = None
+    ) -> None:
+        """The same for several calls in one transaction."""
+        for _, outcome in settled:
+            if outcome.status in (PENDING, LOST):
+                raise ValueError(f"{outcome.status!r} is the ledger's own word, no outcome")
+        there = "SELECT 1 FROM entries WHERE id = ?"
         with self._store.write() as connection:
-            if connection.execute(SETTLE, row).rowcount:
-                if hold is not None:
-                    connection.execute(GIVE_BACK, (entry, hold))
-                return
-            if not connection.execute("SELECT 1 FROM entries WHERE id = ?", (entry,)).fetchall():
-                raise LedgerUnavailable(f"the ledger {self.path} has no entry {entry} any more")
+            for entry, outcome in settled:
+                if connection.execute(SETTLE, (*completed(outcome), entry)).rowcount:
+                    if hold is not None:
+                        connection.execute(GIVE_BACK, (entry, hold))
+                elif not connection.execute(there, (entry,)).fetchall():
+                    raise LedgerUnavailable(f"the ledger {self.path} has no entry {entry} any more")
+
+    def settle_for(self, owner: Owner, settled: Sequence[tuple[int, Outcome]]) -> int:
+        """Settle calls of a process that died before it could; gives how many were open still.
+
+        An entry of somebody else, as in a ledger that was changed for another, is left alone.
+        """
+        query = f"{SETTLE} AND host = ? AND pid = ? AND started = ?"
+        with self._store.write() as connection:
+            rows = [(*completed(outcome), entry, *owner) for entry, outcome in settled]
+            return sum(connection.execute(query, row).rowcount for row in rows)
 
     def totals(
         self,

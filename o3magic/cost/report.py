@@ -1,12 +1,7 @@
-"""What was spent, as a table: Markdown, plain text, CSV or a data frame. Pure; `to_csv` writes.
-
-Names in it come from servers and may hold anything, so every way out cleans them in its own way.
-"""
+"""What was spent, as a table: Markdown, plain text, CSV, JSON, a plot or a data frame."""
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,13 +9,16 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from o3magic.cost.columns import Columns, escaped, plain
 from o3magic.cost.entries import Sums, Total
+from o3magic.cost.wording import cost_cell, counted, known_nano_usd, rank
 from o3magic.events import Source
 from o3magic.frames import frame
-from o3magic.money import show_usd, usd
+from o3magic.money import usd
 
-HEADINGS = ("model", "effort", "calls", "input", "cached", "output", "reasoning", "cost")
-NAMES = 2  # so many columns at the left are words; the others are numbers, aligned right
+BY = ("model", "effort")
+NUMBERS = ("calls", "input", "cached", "output", "reasoning", "cost")
+LESS_TO_SHOW = ("cached", "input", "reasoning", "output")  # what a narrow page does without
 COUNTED = (
     "calls",
     "unknown_cost_calls",
@@ -29,23 +27,19 @@ COUNTED = (
     "output_tokens",
     "reasoning_tokens",
 )
-COLUMNS = ("source", "model", "effort", *COUNTED, "cost_usd")
 LABELS: dict[Source, str] = {"live": "", "simulated": " (SIMULATED)", "replayed": " (replayed)"}
-EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh")
-LONGEST_NAME = 60
-# All of ASCII's punctuation that can mean something in Markdown, HTML or TeX, inside a table: a
-# point too, since "www." makes a link, but not the one of a number.
-MARKUP = re.compile(r"[!-'*+/:-@\[-`{-~]|(?<![0-9])\.|\.(?![0-9])")
-# With these in front a spreadsheet takes a cell for a formula.
-FORMULA = ("=", "+", "-", "@")
+HEADINGS = {"schema_name": "schema"}
+LONGEST_NOTEBOOK = 40
 
 
 @dataclass(frozen=True, slots=True)
 class CostRow:
-    """The calls of one model, effort and source. Only live ones cost."""
+    """The calls of one group and one source. Only live ones cost.
 
-    model: str
-    effort: str
+    names: what they were grouped by, in the order of the report's `by`.
+    """
+
+    names: tuple[str, ...]
     source: Source
     sums: Sums
 
@@ -54,25 +48,61 @@ class CostRow:
         """What is known of their cost; None where nothing is."""
         return usd(known_nano_usd(self.sums))
 
-    def cells(self) -> tuple[str, ...]:
-        """The row as it is shown, a text for each of `HEADINGS`."""
-        name = plain(self.model) or "(no model)"
-        return (f"{name}{LABELS[self.source]}", plain(self.effort), *numbers(self.sums))
-
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """What all calls of some time or place came to, for a line below the table."""
+
+    name: str
+    live: Sums
+    simulated_calls: int = 0
+    replayed_calls: int = 0
+
+    @property
+    def calls(self) -> str:
+        """How many calls: `12 + 3 simulated`."""
+        others = {"simulated": self.simulated_calls, "replayed": self.replayed_calls}
+        more = (f"{n:,} {word}" for word, n in others.items() if n)
+        return " + ".join([f"{self.live.calls:,}", *more])
+
+    def cells(self) -> tuple[str, str, str]:
+        """Its name, its calls, its cost."""
+        return self.name, self.calls, cost_cell(self.live)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class CostReport:
-    """The live rows, their `total`, and the rows of simulated and replayed calls."""
+    """The live rows, their `total`, and the rows of simulated and replayed calls.
+
+    by     what the rows are grouped by
+    spans  sums of longer times, for a line each
+    days   the same calls by UTC day and effort, which `plot` draws
+
+    `.to_frame()`, `.to_csv(path)`, `.to_json(path)` and `.plot()` give it in other forms.
+    """
 
     title: str
     live: tuple[CostRow, ...]
     total: Sums
     free: tuple[CostRow, ...]
+    by: tuple[str, ...] = BY
+    spans: tuple[Span, ...] = ()
+    days: tuple[Total, ...] = ()
 
     @property
     def rows(self) -> tuple[CostRow, ...]:
         """All rows, without the total."""
         return self.live + self.free
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What is known of the live calls' cost, exact; None where nothing is."""
+        return usd(known_nano_usd(self.total))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of what `records` holds."""
+        return ("source", *self.by, *COUNTED, "cost_usd")
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -89,47 +119,45 @@ class CostReport:
         return tuple(notes)
 
     def markdown(self) -> str:
-        """A heading, a table and the notes, with everything in it escaped."""
-        if not self.rows:
-            return f"**{escaped(self._heading())}**: no calls yet\n"
-        rule = "".join(" --- |" if i < NAMES else " ---: |" for i in range(len(HEADINGS)))
-        total = [f"**{cell}**" if cell else "" for cell in map(escaped, self._total_cells())]
-        lines = [
-            f"**{escaped(self._heading())}**",
-            "",
-            line(HEADINGS),
-            f"|{rule}",
-            *(line([escaped(cell) for cell in row.cells()]) for row in self.live),
-            line(total),
-            *(line([escaped(cell) for cell in row.cells()]) for row in self.free),
-        ]
-        lines += [text for note in self.notes for text in ("", escaped(note))]
-        return "\n".join(lines) + "\n"
+        """A heading, a table, the spans and the notes, with everything in it escaped."""
+        heading = f"**{escaped(self._heading())}**"
+        parts = [heading, self._table().markdown()] if self.rows else [f"{heading}: no calls yet"]
+        if self.spans:
+            parts.append(self._spans().markdown())
+        if self.notes:
+            parts.append(escaped(" ".join(self.notes)))
+        return "\n\n".join(parts) + "\n"
+
+    def text(self, width: int | None = None) -> str:
+        """The same in aligned plain text; with fewer columns where `width` has no room for all."""
+        table, head = self._table(), self._heading()
+        dropped: list[str] = []
+        for name in LESS_TO_SHOW if width else ():
+            if len(table.text().partition("\n")[0]) <= (width or 0):
+                break
+            dropped.append(name)
+            table = self._table().without(dropped)
+        parts = [head, table.text()] if self.rows else [f"{head}: no calls yet"]
+        if self.spans:
+            parts += ["", self._spans().text(rule=False)]
+        return "\n".join([*parts, *self.notes])
 
     def __str__(self) -> str:
-        """The same table in aligned plain text."""
-        if not self.rows:
-            return f"{self._heading()}: no calls yet"
-        live, free = ([row.cells() for row in rows] for rows in (self.live, self.free))
-        table = [HEADINGS, *live, self._total_cells(), *free]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        """The table in plain text."""
+        return self.text()
 
-        def aligned(cells: Sequence[str]) -> str:
-            sides = (str.ljust if i < NAMES else str.rjust for i in range(len(cells)))
-            texts = (s(c, w) for s, c, w in zip(sides, cells, widths, strict=True))
-            return "  ".join(texts).rstrip()
+    __repr__ = __str__
 
-        lines = [self._heading(), *map(aligned, table)]
-        lines.insert(2, "-" * len(lines[1]))
-        return "\n".join([*lines, *self.notes])
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """How a notebook shows it."""
+        return {"text/markdown": self.markdown(), "text/plain": self.text()}
 
     def records(self) -> list[dict[str, Any]]:
         """The rows as named values, without the total, so that a column can be summed."""
         return [
             {
                 "source": row.source,
-                "model": row.model,
-                "effort": row.effort,
+                **dict(zip(self.by, row.names, strict=True)),
                 **{name: getattr(row.sums, name) for name in COUNTED},
                 "cost_usd": row.cost_usd,
             }
@@ -141,91 +169,109 @@ class CostReport:
 
         Raises ImportError where pandas is not installed.
         """
-        return frame(self.records(), COLUMNS)
+        return frame(self.records(), self.columns)
 
     def to_csv(self, path: Path | str) -> None:
-        """Write `records` as UTF-8 CSV; an unknown cost is an empty cell."""
-        with Path(path).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({k: harmless(v) for k, v in r.items()} for r in self.records())
+        """Write `records` as UTF-8 CSV; an unknown cost is an empty cell. Raises BadOption."""
+        from o3magic.cost.export import write_csv
+
+        write_csv(path, self.columns, self.records())
+
+    def to_json(self, path: Path | str) -> None:
+        """Write the rows and the total as JSON, money as exact text. Raises BadOption."""
+        from o3magic.cost.export import write_json
+
+        total = {name: getattr(self.total, name) for name in COUNTED}
+        total |= {"cost_usd": self.cost_usd}
+        said = {"title": self.title, "by": self.by, "rows": self.records(), "total": total}
+        write_json(path, said)
+
+    def plot(self, library: str = "svg") -> Any:
+        """The cost of each day, stacked by effort, and how much of the output was reasoning.
+
+        A Plot, which a notebook shows as SVG, or with library="matplotlib" a Figure. Raises
+        ImportError where matplotlib is not installed.
+        """
+        if library == "matplotlib":
+            from o3magic.cost.figure import figure
+
+            return figure(self.days, self._heading())
+        if library != "svg":
+            raise ValueError(f"library is svg or matplotlib, not {library!r}")
+        from o3magic.cost.plot import Plot
+
+        return Plot(self.days, self._heading())
 
     def _heading(self) -> str:
         return plain(self.title) or "costs"
 
-    def _total_cells(self) -> tuple[str, ...]:
-        return ("total", "", *numbers(self.total))
+    def _table(self) -> Columns:
+        head = (*(HEADINGS.get(name, name) for name in self.by), *NUMBERS)
+        if not self.by:
+            head = ("", *head)
+        total = ("total", *[""] * (len(self.by) - 1), *numbers(self.total))
+        live, free = ([self._cells(row) for row in rows] for rows in (self.live, self.free))
+        # Rows by nothing are the total already.
+        totals = [total] if self.by or not live else []
+        strong = frozenset([len(live)] if totals else [])
+        return Columns(head, [*live, *totals, *free], max(len(self.by), 1), strong)
+
+    def _cells(self, row: CostRow) -> tuple[str, ...]:
+        """A row as it is shown, a text for each column."""
+        shown = [shown_name(*pair) for pair in zip(self.by, row.names, strict=True)] or ["all"]
+        first = shown[0] or f"(no {HEADINGS.get(self.by[0], self.by[0])})"
+        return (f"{first}{LABELS[row.source]}", *shown[1:], *numbers(row.sums))
+
+    def _spans(self) -> Columns:
+        return Columns(("in all", "calls", "cost"), [span.cells() for span in self.spans])
 
 
-def report(totals: Sequence[Total], title: str) -> CostReport:
-    """A report of totals by model and effort, in the order of the models and their efforts."""
-    ordered = sorted(totals, key=lambda t: (t.model, rank(t.effort), t.effort))
+def report(
+    totals: Sequence[Total],
+    title: str,
+    by: Sequence[str] = BY,
+    *,
+    spans: Sequence[Span] = (),
+    days: Sequence[Total] = (),
+) -> CostReport:
+    """A report of totals by `by`, in the order of the names; efforts in their own order."""
+
+    def names(total: Total) -> tuple[str, ...]:
+        return tuple(str(getattr(total, name)) for name in by)
+
+    def order(total: Total) -> tuple[Any, ...]:
+        pairs = zip(by, names(total), strict=True)
+        return tuple((rank(v) if name == "effort" else 0, v) for name, v in pairs)
+
+    ordered = sorted(totals, key=order)
 
     def rows(source: Source) -> tuple[CostRow, ...]:
-        made = (CostRow(t.model, t.effort, source, getattr(t, source)) for t in ordered)
+        made = (CostRow(names(t), source, getattr(t, source)) for t in ordered)
         return tuple(row for row in made if row.sums.calls)
 
     live = rows("live")
     total = reduce(Sums.plus, (row.sums for row in live), Sums())
-    return CostReport(title, live, total, rows("simulated") + rows("replayed"))
+    free = rows("simulated") + rows("replayed")
+    return CostReport(title, live, total, free, tuple(by), tuple(spans), tuple(days))
 
 
-def rank(effort: str) -> int:
-    """Where an effort stands among the others; unknown ones come last."""
-    return EFFORTS.index(effort) if effort in EFFORTS else len(EFFORTS)
-
-
-def known_nano_usd(sums: Sums) -> int | None:
-    """The known part of a cost, or None where no call's cost is known."""
-    nothing_known = sums.calls and sums.unknown_cost_calls == sums.calls
-    return None if nothing_known else sums.cost_nano_usd
+def shown_name(group: str, name: str) -> str:
+    """A name in its column: the beginning of a session's id, the end of a notebook's path."""
+    if group == "session":
+        return plain(name[:8])
+    if group == "notebook" and len(name) > LONGEST_NOTEBOOK:
+        return "…" + plain(name[-LONGEST_NOTEBOOK:])
+    return plain(name)
 
 
 def numbers(sums: Sums) -> tuple[str, ...]:
-    """The cells of the columns that are numbers."""
-    shown = show_usd(known_nano_usd(sums))
-    partly = sums.unknown_cost_calls and shown != "unknown"
+    """The cells of the columns that are numbers. What no call said is unknown, never 0."""
     counts = (
-        sums.calls,
         sums.input_tokens,
         sums.cached_tokens,
         sums.output_tokens,
         sums.reasoning_tokens,
     )
-    return (*(f"{count:,}" for count in counts), f"at least {shown}" if partly else shown)
-
-
-def counted(calls: int) -> str:
-    """A number of calls in words."""
-    return "1 call" if calls == 1 else f"{calls:,} calls"
-
-
-def visible(name: str) -> str:
-    """A name on one line of printable characters: no control codes, no marks that turn a line."""
-    return " ".join("".join(char if char.isprintable() else " " for char in name).split())
-
-
-def plain(name: str) -> str:
-    """A name as people see it: visible, and not too long for a table."""
-    whole = visible(name)
-    return whole if len(whole) <= LONGEST_NAME else f"{whole[: LONGEST_NAME - 1]}…"
-
-
-def escaped(text: str) -> str:
-    """A text that Markdown shows as it is."""
-    return MARKUP.sub(lambda found: f"&#{ord(found[0])};", text)
-
-
-def line(cells: Sequence[str]) -> str:
-    """A line of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
-
-
-def harmless(value: Any) -> Any:
-    """A CSV cell that no spreadsheet takes for a formula; money in plain digits."""
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if not isinstance(value, str):
-        return value
-    name = visible(value)
-    return f"'{name}" if name.startswith(FORMULA) else name
+    unsaid = sums.calls and sums.unknown_tokens_calls == sums.calls
+    tokens = ("unknown" if unsaid and not count else f"{count:,}" for count in counts)
+    return (f"{sums.calls:,}", *tokens, cost_cell(sums))

@@ -14,21 +14,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from o3magic.cost.schema import APPLICATION_ID
 from o3magic.errors import LedgerUnavailable
 
 MEMORY = ":memory:"
-ELSEWHERE = "set O3MAGIC_LEDGER to another file, or to :memory:"
-MOVE = f"move it away (a new one is begun), or {ELSEWHERE}"
-WAIT = f"close the program that holds it and run the cell again, or {ELSEWHERE}"
-WRITE = f"check its permissions and those of its folder, or {ELSEWHERE}"
+# What to try where a file fails; `{elsewhere}` names the variable that says another one.
+MOVE = "move it away (a new one is begun), or {elsewhere}"
+WAIT = "close the program that holds it and run the cell again, or {elsewhere}"
+WRITE = "check its permissions and those of its folder, or {elsewhere}"
 
 # What to say for SQLite's primary result codes, and what to try.
 FAILURES = {
-    sqlite3.SQLITE_FULL: ("cannot grow: the disk is full", f"free some space, or {ELSEWHERE}"),
-    sqlite3.SQLITE_IOERR: ("cannot be read or written", f"check the disk, or {ELSEWHERE}"),
+    sqlite3.SQLITE_FULL: ("cannot grow: the disk is full", "free some space, or {elsewhere}"),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written", "check the disk, or {elsewhere}"),
     sqlite3.SQLITE_READONLY: ("cannot be written", WRITE),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", WRITE),
     sqlite3.SQLITE_PERM: ("cannot be opened", WRITE),
@@ -40,13 +40,34 @@ FAILURES = {
 }
 
 
+class Kind(NamedTuple):
+    """What a file is for: its mark among SQLite's files, its name, what says where it is."""
+
+    application_id: int
+    name: str
+    variable: str
+
+    @property
+    def elsewhere(self) -> str:
+        """How to have it elsewhere."""
+        return f"set {self.variable} to another file, or to :memory:"
+
+
+LEDGER = Kind(APPLICATION_ID, "ledger", "O3MAGIC_LEDGER")
+
+
 class Store:
     """One file, or one memory, shared by all threads of this process. Opens at its first use."""
 
     def __init__(
-        self, path: Path | str, migrations: Sequence[Sequence[str]], busy_timeout_s: float
+        self,
+        path: Path | str,
+        migrations: Sequence[Sequence[str]],
+        busy_timeout_s: float,
+        kind: Kind = LEDGER,
     ) -> None:
         self.path = Path(path).expanduser()
+        self._kind = kind
         self._migrations = migrations
         self._busy_timeout_s = busy_timeout_s
         self._connection: sqlite3.Connection | None = None
@@ -116,7 +137,7 @@ class Store:
                     self._connection = self._open()
                 yield self._connection
             except (sqlite3.Error, OSError) as error:
-                raise unavailable(self.path, error) from error
+                raise unavailable(self.path, error, self._kind) from error
 
     def _leave_to_parent(self) -> None:
         """After a fork: a file is opened anew. A connection must not even be closed by a child."""
@@ -156,15 +177,16 @@ class Store:
             """SELECT (SELECT count(*) FROM sqlite_master), user_version, application_id
                FROM pragma_user_version, pragma_application_id"""
         )
-        if owner != APPLICATION_ID and (owner or version or tables):
+        mark, name, elsewhere = self._kind.application_id, self._kind.name, self._kind.elsewhere
+        if owner != mark and (owner or version or tables):
             raise LedgerUnavailable(
-                f"{self.path} is another program's database, no ledger", hint=ELSEWHERE
+                f"{self.path} is another program's database, no {name}", hint=elsewhere
             )
         if version > len(self._migrations):
             raise LedgerUnavailable(
-                f"the ledger {self.path} is of version {version}, newer than this o3magic's "
+                f"the {name} {self.path} is of version {version}, newer than this o3magic's "
                 f"{len(self._migrations)}",
-                hint=f"update o3magic, or {ELSEWHERE}",
+                hint=f"update o3magic, or {elsewhere}",
             )
         return int(version)
 
@@ -189,7 +211,7 @@ class Store:
             for step in self._migrations[version:]:
                 for statement in step:
                     connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA application_id = {self._kind.application_id}")
             connection.execute(f"PRAGMA user_version = {len(self._migrations)}")
             connection.execute("COMMIT")
         except BaseException:
@@ -225,11 +247,15 @@ def code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def unavailable(path: Path, error: sqlite3.Error | OSError) -> LedgerUnavailable:
+def unavailable(
+    path: Path, error: sqlite3.Error | OSError, kind: Kind = LEDGER
+) -> LedgerUnavailable:
     """What to tell the user."""
     if isinstance(error, OSError):
         return LedgerUnavailable(
-            f"the ledger {path} cannot be made: {error.strerror or type(error).__name__}"
+            f"the {kind.name} {path} cannot be made: {error.strerror or type(error).__name__}",
+            hint=kind.elsewhere,
         )
-    what, hint = FAILURES.get(code(error), (f"failed: {error}", ELSEWHERE))
-    return LedgerUnavailable(f"the ledger {path} {what}", hint=hint)
+    what, hint = FAILURES.get(code(error), (f"failed: {error}", "{elsewhere}"))
+    hint = hint.format(elsewhere=kind.elsewhere)
+    return LedgerUnavailable(f"the {kind.name} {path} {what}", hint=hint)

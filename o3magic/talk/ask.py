@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from datetime import date
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any
 
-from o3magic.client.http import Call
-from o3magic.client.retry import Policy
+from o3magic.client.call import Call
 from o3magic.client.watch import Stop
-from o3magic.cost.entries import Attempt, Outcome
-from o3magic.errors import Interrupted, InvalidAnswer, ModelRetired, O3Error, RequestFailed
-from o3magic.events import (
-    Accepted,
-    Answer,
-    Event,
-    Retrying,
-    Source,
-    TextDelta,
-    Usage,
-    why_cut,
-)
+from o3magic.errors import CassetteMiss, Interrupted, InvalidAnswer, O3Error
+from o3magic.events import Answer, Event, Retrying, ToolUsed, Usage, why_cut
 from o3magic.messages import Message
 from o3magic.money import usd
-from o3magic.talk.explain import explained
-from o3magic.talk.lacks import lack_in, without
+from o3magic.talk.asked import Turns
+from o3magic.talk.attempts import Attempts, Sender
+from o3magic.talk.books import Books
 from o3magic.talk.plan import Plan
 from o3magic.talk.round import Round, odd
 from o3magic.talk.schemas import SchemaMismatch
-
-
-class Sender(Protocol):
-    """Who sends a call and yields what arrives."""
-
-    def events(self, call: Call, stop: Stop | None = None) -> Iterator[Event]:
-        """The events of one call, until `stop` is said."""
-
-
-class Keeper(Protocol):
-    """Who keeps the books."""
-
-    def enter(self, attempt: Attempt) -> int:
-        """A row, before the request leaves."""
-
-    def settle(self, entry: int, outcome: Outcome) -> None:
-        """What became of it."""
+from o3magic.talk.taping import Tape
+from o3magic.talk.toolbox import Confirm, following
+from o3magic.tapes.key import Question
+from o3magic.tapes.take import Take
 
 
 class Asking:
@@ -60,167 +35,160 @@ class Asking:
         self,
         plan: Plan,
         client: Sender,
-        ledger: Keeper,
-        session: str,
-        notebook: str = "",
+        books: Books,
         *,
         lacks: set[str] | None = None,
+        tape: Tape | None = None,
+        turns: Turns | None = None,
+        confirm: Confirm | None = None,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
-        self.plan = plan
-        self._client = client
-        self._ledger = ledger
-        self._session = session
-        self._notebook = notebook
-        self._lacks = set() if lacks is None else lacks
+        self._books = books
+        self._tape = tape
         self._stop = Stop()
-        self._sleep = sleep or self._stop.wait
-        self._rounds: list[Round] = []
-        self._notes: list[str] = list(plan.notes)
+        self._attempts = Attempts(
+            plan,
+            client,
+            books,
+            self._stop,
+            set() if lacks is None else lacks,
+            sleep or self._stop.wait,
+        )
+        self._turns = turns
+        self._confirm = confirm
+        self._uses: list[ToolUsed] = []
+        self._between: tuple[Message, ...] = ()
+        self._notes: list[str] = []
         self._parsed: Any = None
         self._data: Any = None
+
+    @property
+    def plan(self) -> Plan:
+        """What is asked by now: a provider may turn out not to have what was planned."""
+        return self._attempts.plan
 
     def __iter__(self) -> Iterator[Event]:
         """Ask, and ask again where the answer does not fit its schema.
 
-        Raises RequestFailed, InvalidAnswer and Interrupted, all with `.answer` set.
+        Raises OverBudget before anything is sent; RequestFailed, InvalidAnswer and Interrupted,
+        all with `.answer` set.
         """
-        call, kind = self.plan.call, "ask"
-        for left in range(self.plan.profile.repairs, -1, -1):
-            call = yield from self._persist(call, kind)
-            problems = self._validate()
-            if not problems:
-                return
-            if left == 0 or self._rounds[-1].reason != "stop":
-                raise self._invalid(problems)
-            yield Retrying(f"the answer does not fit {self.plan.profile.schema}: {problems[0]}", 0)
-            self._notes.append(f"asked again: {problems[0]}")
-            call, kind = repaired(call, self._rounds[-1].draft.text, problems), "repair"
-
-    def _persist(self, call: Call, kind: str) -> Generator[Event, None, Call]:
-        """One answer: again after a wait, or asked in another way, while nothing has come of it.
-
-        Gives the call that was answered. Raises RequestFailed.
-        """
-        waits = Policy(self.plan.profile.retries).waits()
-        next(waits)
-        while True:
-            try:
-                yield from self._attempt(call, kind)
-            except RequestFailed as error:
-                if self._stop.said:
-                    raise Interrupted("stopped by you", answer=self.answer) from None
-                closer = self._explained(error, call)
-                again = self._changed(closer, call) or self._waited(closer, call, waits)
-                if again is None:
-                    closer.answer = self.answer
-                    raise closer from None
-                call, retrying = again
-                self.plan = replace(self.plan, call=call)  # what is asked now, and its price
-                yield retrying
-                self._sleep(retrying.wait_s)
-                kind = "retry"
-            else:
-                return call
-
-    def _explained(self, error: RequestFailed, call: Call) -> RequestFailed:
-        """The error with what we know besides."""
-        catalog = self.plan.catalog
-        card = catalog.card(call.provider.cards.get(call.request.model, call.request.model))
-        return explained(error, card, catalog.names, call.provider, date.today())
-
-    def _changed(self, error: RequestFailed, call: Call) -> tuple[Call, Retrying] | None:
-        """The call without what the provider turns out not to have; None where that is not it."""
-        if self._rounds[-1].draft.holds:
-            return None
-        card = self.plan.card
-        if isinstance(error, ModelRetired):
-            return self._replaced(error, call)
-        lack = lack_in(error, call, api_free=self.plan.profile.api == "auto")
-        changed, note = without(call, lack, card)
-        if not note:
-            return None
-        self._lacks.add(lack)
-        self._notes.append(note)
-        return changed, Retrying(note, 0)
-
-    def _replaced(self, error: ModelRetired, call: Call) -> tuple[Call, Retrying] | None:
-        """The call to the replacement of a model that is gone, where the user asked for that."""
-        card = self.plan.catalog.card(call.request.model)
-        if self.plan.profile.on_retired != "replace" or not card.replacement:
-            return None
-        new = self.plan.catalog.card(card.replacement)
-        effort = call.request.effort
-        if new.efforts is not None and effort not in new.efforts:
-            effort = None
-        request = replace(call.request, model=new.id, effort=effort)
-        note = f"{card.id} is gone: {new.id} was asked instead (on_retired)"
-        if note in self._notes:
-            return None  # the user's own cards replace each other
-        self._notes.append(note)
-        return replace(call, request=request), Retrying(note, 0)
-
-    def _waited(
-        self, error: RequestFailed, call: Call, waits: Generator[float, RequestFailed, None]
-    ) -> tuple[Call, Retrying] | None:
-        """The same call after a wait, or None where that is hopeless or something came already."""
-        if self._rounds[-1].draft.holds:
-            return None
+        self._books.open(self.plan)
         try:
-            wait_s = waits.send(error)
-        except StopIteration:
-            return None
-        return call, Retrying(str(error), wait_s)
+            yield from self._rounds_of()
+            if self._turns is not None:
+                told = self._turns.keep(self.plan.asked, self.answer, self._between)
+                self._notes += told
+        except O3Error as error:
+            error.answer = self.answer
+            raise
+        finally:
+            self._books.close(self.plan)
+
+    def _rounds_of(self) -> Generator[Event, None, None]:
+        """The question, what its tools say, and its repairs."""
+        profile, box = self.plan.profile, self.plan.asked.toolbox
+        call, kind, question = self.plan.call, "ask", self.plan.question
+        repairs, turns = profile.repairs, profile.turns
+        while True:
+            call = yield from self._answered(question, call, kind)
+            last = self._attempts.rounds[-1]
+            if box and last.draft.tool_calls and last.reason in ("tool_calls", "stop"):
+                if not turns:
+                    self._notes.append(f"stopped after {profile.turns} turns of tools (--turns)")
+                    return
+                more, kind, turns = (yield from self._used(last)), "tool", turns - 1
+            else:
+                problems = self._validate()
+                if not problems:
+                    return
+                if not repairs or last.reason != "stop":
+                    raise self._invalid(problems)
+                yield Retrying(f"the answer does not fit {profile.schema}: {problems[0]}", 0)
+                self._notes.append(f"asked again: {problems[0]}")
+                more = repair(last.draft.text, problems)
+                kind, repairs = "repair", repairs - 1
+            call, question = with_messages(call, more), question.with_messages(*more)
+
+    def _used(self, last: Round) -> Generator[Event, None, tuple[Message, ...]]:
+        """Call the tools that a turn asks for; gives what is said in the next one."""
+        profile, answer = self.plan.profile, last.draft.answer(last.reason)
+        runs = self.plan.asked.toolbox.run_all(
+            answer.tool_calls, profile.tool_timeout_s, self._confirm, lambda: self._stop.said
+        )
+        if self._stop.said:
+            raise Interrupted("stopped by you")
+        for run in runs:
+            used = ToolUsed(
+                run.call.name, run.call.arguments, run.text, run.ending, run.printed, run.notes
+            )
+            self._uses.append(used)
+            yield used
+        more = following((), answer, runs, stored=profile.store)
+        self._between += more
+        return more
+
+    def _answered(self, question: Question, call: Call, kind: str) -> Generator[Event, None, Call]:
+        """One answer, from the cassette or from the provider; gives the call that was answered."""
+        if self._tape is None:
+            return (yield from self._attempts.answered(call, kind))
+        n = self._tape.deck.number(question)
+        try:
+            return (yield from self._taped(self._tape, question, n, call, kind))
+        except BaseException:
+            self._tape.deck.unasked(question)
+            raise
+
+    def _taped(
+        self, tape: Tape, question: Question, n: int, call: Call, kind: str
+    ) -> Generator[Event, None, Call]:
+        """The same with a cassette."""
+        take = tape.find(question, n)
+        if take is not None and self._fits(take, question):
+            yield from self._attempts.replayed(take, tape.speed)
+            return call
+        if tape.mode == "replay":
+            raise CassetteMiss("the schema has changed, and the recorded answer does not fit it")
+        call = yield from self._attempts.answered(call, kind)
+        last, finished = self._attempts.rounds[-1], self._attempts.rounds[-1].draft.finished
+        if tape.records and finished is not None:
+            kept = tape.keep(question, n, self._of(last), finished, tuple(self._attempts.notes))
+            if isinstance(kept, str):
+                self._notes.append(kept)
+            else:
+                last.put_on(kept)
+        return call
+
+    def _fits(self, take: Take, question: Question) -> bool:
+        """Whether a take is still an answer: its schema as it was, or its JSON fits the new one."""
+        wanted = self.plan.answer_type
+        if wanted is None or not take.schema_sha or take.schema_sha == question.schema_sha:
+            return True
+        try:
+            wanted.validate(take.text)
+        except SchemaMismatch:
+            return False
+        return True
+
+    def _of(self, last: Round) -> Answer:
+        """The answer of one round alone, as a cassette has it."""
+        return replace(
+            last.draft.answer(last.reason),
+            model=last.draft.model or self.plan.call.request.model,
+            provider=self.plan.call.provider.name,
+            cost_usd=usd(last.cost_nano_usd),
+            elapsed_s=last.elapsed_s,
+            first_token_s=last.first_token_s,
+            source=last.source,
+        )
 
     def stop(self) -> None:
         """End it from another thread: the iterator raises Interrupted, what had arrived is kept."""
         self._stop.say()
 
-    def _attempt(self, call: Call, kind: str) -> Iterator[Event]:
-        """One call, in the ledger before it leaves and settled however it ends."""
-        current = Round(self.plan)
-        self._rounds.append(current)
-        draft, add_text = current.draft, current.draft.add_text
-        entry = self._ledger.enter(self._row(call, kind, current.source))
-        failed: O3Error | None = None
-        interrupted = True
-        try:
-            for event in self._client.events(call, self._stop):
-                if type(event) is TextDelta:
-                    if current.first_token_s is None:
-                        current.first_token_s = time.perf_counter() - current.began_s
-                    add_text(event[0])
-                elif type(event) is Accepted:
-                    current.request_id = event.request_id
-                    if event.simulated:
-                        current.source = "simulated"
-                else:
-                    draft.add(event)
-                yield event
-            interrupted = False
-        except O3Error as error:
-            interrupted = self._stop.said
-            failed = None if interrupted else error
-            raise
-        finally:
-            self._ledger.settle(entry, current.outcome(failed, interrupted=interrupted))
-
-    def _row(self, call: Call, kind: str, source: Source) -> Attempt:
-        """What is known before the request leaves."""
-        return Attempt(
-            session=self._session,
-            provider=call.provider.name,
-            model=call.request.model,
-            effort=self.plan.effort or "",
-            schema_name=self.plan.profile.schema,
-            notebook=self._notebook,
-            source=source,
-            kind=kind,
-        )
-
     def _validate(self) -> list[str]:
         """What is wrong with a structured answer; nothing for a text or a refusal."""
-        last, wanted = self._rounds[-1], self.plan.answer_type
+        last, wanted = self._attempts.rounds[-1], self.plan.answer_type
         answer = last.draft.answer()
         if (
             wanted is None
@@ -241,25 +209,25 @@ class Asking:
         """The end of a structured answer that does not fit."""
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         error = InvalidAnswer(
-            f"the answer does not fit {self.plan.profile.schema}: {problems[0]}{more}",
-            answer=self.answer,
+            f"the answer does not fit {self.plan.profile.schema}: {problems[0]}{more}"
         )
-        if self._rounds[-1].reason == "length":
+        if self._attempts.rounds[-1].reason == "length":
             error.hint = "a higher --max-output-tokens, or a lower --effort"
         return error
 
     @property
     def answer(self) -> Answer:
         """The answer as far as it came; tokens, cost and time are those of all attempts."""
-        if not self._rounds:
+        if not self._attempts.rounds:
             return Answer(model=self.plan.profile.model, finish_reason="interrupted")
-        last = self._rounds[-1]
+        last = self._attempts.rounds[-1]
         answer = last.draft.answer(last.reason)
-        costs = [each.cost_nano_usd for each in self._rounds]
+        costs = [each.made_for_nano_usd for each in self._attempts.rounds]
         known = None if None in costs else sum(cost or 0 for cost in costs)
-        counted = [each.usage for each in self._rounds if each.usage != Usage()]
+        counted = [each.usage for each in self._attempts.rounds if each.usage != Usage()]
         usage = reduce(Usage.plus, counted) if counted else Usage()
-        notes = (*self._notes, *answer.notes, *odd(last, self.plan))
+        told = () if last.take else (*self._attempts.notes, *self._books.notes)
+        notes = (*told, *self._notes, *answer.notes, *odd(last, self.plan))
         if None in costs[:-1]:
             notes += ("an attempt before this one may have been billed: its cost is unknown",)
         return replace(
@@ -270,35 +238,38 @@ class Asking:
             cost_usd=usd(known),
             model=answer.model or self.plan.call.request.model,
             effort=self.plan.effort,
-            elapsed_s=sum(each.elapsed_s for each in self._rounds),
+            elapsed_s=sum(each.elapsed_s for each in self._attempts.rounds),
             first_token_s=self._first_token_s(),
-            provider=self.plan.call.provider.name,
+            provider=last.take.provider if last.take else self.plan.call.provider.name,
             request_id=last.request_id,
             source=last.source,
+            recorded=last.recorded,
             notes=notes,
             schema_name=self.plan.profile.schema,
+            tool_uses=tuple(self._uses),
         )
 
     def _first_token_s(self) -> float | None:
         """Seconds to the first token of all, those of attempts before it that had none included."""
         before_s = 0.0
-        for each in self._rounds:
+        for each in self._attempts.rounds:
             if each.first_token_s is not None:
                 return before_s + each.first_token_s
             before_s += each.elapsed_s
         return None
 
 
-def repaired(call: Call, text: str, problems: list[str]) -> Call:
-    """The call of a repair round: the answer as given, and what is wrong with it."""
+def repair(text: str, problems: list[str]) -> tuple[Message, Message]:
+    """What is said in a repair round: the answer as given, and what is wrong with it."""
     wrong = "\n".join(f"- {each}" for each in problems)
     ask = (
         f"That answer is not valid:\n{wrong}\n"
         "Answer again, whole and corrected, in the same schema, and with nothing else."
     )
-    messages = (
-        *call.request.messages,
-        Message.of("assistant", text),
-        Message.of("user", ask),
-    )
+    return Message.of("assistant", text), Message.of("user", ask)
+
+
+def with_messages(call: Call, more: tuple[Message, ...]) -> Call:
+    """A call that says more."""
+    messages = (*call.request.messages, *more)
     return replace(call, request=replace(call.request, messages=messages))

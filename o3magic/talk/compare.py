@@ -14,7 +14,7 @@ from o3magic.catalog import Catalog
 from o3magic.errors import BadOption, O3Error
 from o3magic.events import Answer, Event
 from o3magic.frames import frame
-from o3magic.settings import Profile
+from o3magic.profile import Profile
 from o3magic.talk.ask import Asking
 
 
@@ -135,11 +135,6 @@ class Comparing:
         """What there is so far."""
         answers = tuple(asking.answer for asking in self._askings)
         return Comparison(self.labels, answers, tuple(self._errors))
-
-
-def listed(words: str) -> tuple[str, ...]:
-    """The words of `low,high`."""
-    return tuple(word.strip() for word in words.split(",") if word.strip())
 
 
 def flat(data: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a provider turns out not to have, and what is asked instead.
 
-A lack is a word: responses, schema, summary, usage. It is known from the provider's table, or found
+A lack is a word: responses, schema, summary, usage, memory. It is known from the provider's table, or found
 out once from a refusal, remembered for the session, and told below the answer.
 """
 
@@ -10,7 +10,7 @@ import json
 from dataclasses import replace
 
 from o3magic.catalog import Card
-from o3magic.client.http import Call
+from o3magic.client.call import Call
 from o3magic.errors import ModelNotFound, ProviderDown, RequestFailed
 from o3magic.messages import AnswerSchema, Message, Request, Role
 
@@ -26,6 +26,8 @@ def lack_in(error: RequestFailed, call: Call, *, api_free: bool) -> str:
     param, request = error.param or "", call.request
     if param == "reasoning.summary" and request.summary:
         return "summary"
+    if request.kept and "previous_response" in f"{param} {error.code}":
+        return "memory"
     if isinstance(error, ModelNotFound):
         return ""
     if call.api == "responses" and api_free and error.status in NO_SUCH_PLACE:
@@ -51,8 +53,13 @@ def without(call: Call, lack: str, card: Card) -> tuple[Call, str]:
     request, name = call.request, call.provider.name
     match lack:
         case "responses" if call.api == "responses" and "chat" in card.endpoints:
-            changed = replace(call, api="chat", request=replace(request, summary=None))
+            # What Responses alone has: its options, and answers named by their ids.
+            asked = replace(request.sent_whole, summary=None, options={})
+            changed = replace(call, api="chat", request=asked)
             return changed, f"asked by the Chat API: {name} has no Responses"
+        case "memory" if request.kept:
+            changed = replace(call, request=request.sent_whole)
+            return changed, f"{name} has not kept the turns before: all of them were sent again"
         case "summary" if request.summary:
             changed = replace(call, request=replace(request, summary=None))
             return changed, f"no reasoning summary: {name} gives none to this organization"

@@ -12,20 +12,43 @@ from typing import Any
 from pydantic import SecretStr
 
 from o3magic.catalog import Card, Catalog
-from o3magic.client.http import Call
+from o3magic.client.call import Call
 from o3magic.cost.tokens import estimate_tokens
 from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
-from o3magic.messages import AnswerSchema, Api, Message, Request
+from o3magic.messages import AnswerSchema, Api, Image, Message, Part, Request, Text
+from o3magic.profile import Profile
 from o3magic.providers import Provider, Providers, origin
-from o3magic.settings import Profile
+from o3magic.talk.images import check_images
 from o3magic.talk.lacks import without
 from o3magic.talk.schemas import AnswerType
+from o3magic.talk.toolbox import Toolbox, check_tools
+from o3magic.tapes.key import Question
 from o3magic.wire import responses
 from o3magic.wire.dialects import DIALECTS
 from o3magic.wire.strict import AZURE, OPENAI
 
 FORMATTING = "Formatting re-enabled"
+# The provider keeps nothing; then the reasoning between tool calls travels with us, encrypted.
+UNSTORED: Mapping[str, Any] = {"store": False, "include": ["reasoning.encrypted_content"]}
 CUSTOM_KEY = "O3MAGIC_API_KEY"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asks: the parts of the prompt, what was said before it, and the tools.
+
+    notes: what a reader should know of how the prompt was filled in.
+    """
+
+    parts: tuple[Part, ...]
+    before: tuple[Message, ...] = ()
+    toolbox: Toolbox = field(default_factory=Toolbox)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The words of the prompt."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
 
 
 @dataclass(frozen=True)
@@ -35,6 +58,8 @@ class Plan:
     call: Call
     profile: Profile
     catalog: Catalog = field(repr=False)
+    question: Question
+    asked: Asked
     answer_type: AnswerType | None = None
     notes: tuple[str, ...] = ()
 
@@ -56,7 +81,7 @@ class Plan:
 
 
 def plan(
-    prompt: str,
+    asked: Asked,
     profile: Profile,
     catalog: Catalog,
     provider: Provider,
@@ -68,31 +93,24 @@ def plan(
 
     Raises BadOption, EmptyPrompt, PromptTooLong, NotStrict, NoKey.
     """
-    if not prompt.strip():
+    if not asked.text.strip() and not any(isinstance(part, Image) for part in asked.parts):
         raise EmptyPrompt("there is no prompt")
     card = catalog.card(provider.cards.get(profile.model, profile.model))
     api = api_for(profile, card, provider)
     check_effort(profile, card)
     check_limit(profile, card, api)
-    messages, notes = messages_for(prompt, profile, card, structured=answer_type is not None)
+    check_images(asked.parts, card, catalog)
+    check_tools(asked.toolbox, card, api, profile.effort)
+    messages, notes = messages_for(asked, profile, card, structured=answer_type is not None)
+    notes = (*asked.notes, *notes)
     if provider.system_role:
         messages = tuple(as_system(message) for message in messages)
     summary = None if profile.summary == "none" else profile.summary
     if summary and api == "chat":
         summary = None
         notes = (*notes, "no reasoning summary: the Chat API has none (--api responses)")
-    if answer_type is not None and "schema" not in card.abilities:
-        raise BadOption(f"{card.id} has no structured answers", hint="choose another --model")
-    request = Request(
-        model=profile.model,
-        messages=messages,
-        effort=profile.effort,
-        summary=summary,
-        max_output_tokens=profile.max_output_tokens,
-        answer_schema=schema_for(answer_type, provider) if answer_type else None,
-        stream=profile.stream and "stream" in card.abilities,
-        max_tokens_word="max_tokens" if provider.max_tokens else "max_completion_tokens",
-    )
+    request = request_of(asked, profile, card, provider, api, answer_type)
+    request = replace(request, messages=messages, summary=summary)
     check_window(request, card)
     call = Call(
         provider,
@@ -109,7 +127,53 @@ def plan(
             continue  # said in so many words: it may be there by now
         call, note = without(call, lack, card)
         notes = (*notes, *([note] if note else []))
-    return Plan(call, profile, catalog, answer_type, notes)
+    question = question_of(asked, profile, answer_type, request)
+    return Plan(call, profile, catalog, question, asked, answer_type, notes)
+
+
+def request_of(
+    asked: Asked,
+    profile: Profile,
+    card: Card,
+    provider: Provider,
+    api: Api,
+    answer_type: AnswerType | None,
+) -> Request:
+    """All of a request but its messages. Raises BadOption and NotStrict."""
+    if answer_type is not None and "schema" not in card.abilities:
+        raise BadOption(f"{card.id} has no structured answers", hint="choose another --model")
+    return Request(
+        model=profile.model,
+        messages=(),
+        effort=profile.effort,
+        max_output_tokens=profile.max_output_tokens,
+        answer_schema=schema_for(answer_type, provider) if answer_type else None,
+        tools=asked.toolbox.request_tools(AZURE if provider.small_schemas else OPENAI),
+        stream=profile.stream and "stream" in card.abilities,
+        options=UNSTORED if api == "responses" and not profile.store else {},
+        max_tokens_word="max_tokens" if provider.max_tokens else "max_completion_tokens",
+    )
+
+
+def question_of(
+    asked: Asked, profile: Profile, answer_type: AnswerType | None, request: Request
+) -> Question:
+    """What is asked, as a cassette knows it: as the user said it, whoever answers."""
+    developer = [Message.of("developer", profile.developer)] if profile.developer else []
+    return Question(
+        model=profile.model,
+        messages=(*developer, *asked.before, Message("user", asked.parts)),
+        api=profile.api,
+        effort=profile.effort,
+        schema=answer_type.schema if answer_type else None,
+        sent_schema=request.answer_schema.schema if request.answer_schema else None,
+        tools=request.tools,
+        schema_name=answer_type.name if answer_type else "",
+        summary=profile.summary,
+        max_output_tokens=profile.max_output_tokens,
+        sample=profile.sample,
+        options={} if profile.formatting else {"formatting": False},
+    )
 
 
 def provider_for(profile: Profile, providers: Providers) -> Provider | None:
@@ -193,7 +257,7 @@ def check_limit(profile: Profile, card: Card, api: Api) -> None:
 
 
 def messages_for(
-    prompt: str, profile: Profile, card: Card, *, structured: bool
+    asked: Asked, profile: Profile, card: Card, *, structured: bool
 ) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     """The messages of a question, and what a reader should know about them.
 
@@ -202,13 +266,14 @@ def messages_for(
     """
     lines = [FORMATTING] if card.plain_by_default and profile.formatting and not structured else []
     developer = "\n".join([*lines, *([profile.developer] if profile.developer else [])])
-    user = Message.of("user", prompt)
+    user = Message("user", asked.parts)
     if not developer:
-        return (user,), ()
+        return (*asked.before, user), ()
     if "developer" in card.abilities:
-        return (Message.of("developer", developer), user), ()
+        return (Message.of("developer", developer), *asked.before, user), ()
     note = f"{card.id} takes no developer message: it stands above the prompt instead"
-    return (Message.of("user", f"{developer}\n\n{prompt}"),), (note,)
+    above = Message("user", (Text(f"{developer}\n\n"), *asked.parts))
+    return (*asked.before, above), (note,)
 
 
 def as_system(message: Message) -> Message:

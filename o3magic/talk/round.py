@@ -7,9 +7,12 @@ from datetime import date
 
 from o3magic.catalog import Card
 from o3magic.cost.entries import Outcome
+from o3magic.draft import Draft
 from o3magic.errors import O3Error, RequestFailed
-from o3magic.events import Draft, FinishReason, Source, Usage
+from o3magic.events import FinishReason, Recorded, Source, Usage
 from o3magic.talk.plan import Plan
+from o3magic.tapes.replay import events
+from o3magic.tapes.take import Take
 from o3magic.wire.usage import oddities
 
 NOTHING = Usage(0, 0, 0, 0, 0, 0)
@@ -29,6 +32,7 @@ class Round:
         self.reason: FinishReason = "error"
         self.cost_nano_usd: int | None = None
         self.refused = False
+        self.take: Take | None = None
 
     @property
     def usage(self) -> Usage:
@@ -38,9 +42,30 @@ class Round:
             return NOTHING if self.refused else Usage()
         return end.usage or Usage()
 
+    def put_on(self, take: Take) -> None:
+        """It is on a cassette: from here on its words, cost and times are those of the take."""
+        self.take = take
+        self.elapsed_s = (take.total_ms or 0) / 1000
+        self.first_token_s = None if take.first_ms is None else take.first_ms / 1000
+        self.draft = Draft()
+        for event in events(take, speed=0):
+            self.draft.add(event)
+
+    @property
+    def recorded(self) -> Recorded | None:
+        """The take it is on."""
+        if self.take is None:
+            return None
+        return Recorded(self.take.key, self.take.n, self.take.recorded, self.take.label)
+
+    @property
+    def made_for_nano_usd(self) -> int | None:
+        """What the answer cost when it was made, now or when it was recorded."""
+        return self.cost_nano_usd if self.take is None else self.take.cost_nano_usd
+
     def cost(self) -> int | None:
         """Nano-dollars, or None where unknown: by the served model, tier and day."""
-        if self.source == "simulated" or self.refused:
+        if self.source != "live" or self.refused:
             return 0
         end, provider = self.draft.finished, self._plan.call.provider
         if end is None or end.usage is None or not provider.list_prices:

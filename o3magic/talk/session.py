@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pydantic import SecretStr
-
 from o3magic.catalog import Catalog
+from o3magic.cost.budgets import Standing
+from o3magic.cost.entries import Sums
+from o3magic.cost.keeping import Keeping
 from o3magic.cost.ledger import Ledger
+from o3magic.cost.tokenizer import counter as counter_of
 from o3magic.errors import BadOption, NoKey
 from o3magic.events import Answer, Event
+from o3magic.profile import Profile, listed
 from o3magic.providers import Provider, Providers
-from o3magic.settings import Layers, Profile, ledger_file, load_layers
+from o3magic.settings import Layers, ledger_file, load_layers
 from o3magic.talk.ask import Asking
-from o3magic.talk.compare import Comparing, Comparison, listed, variants
-from o3magic.talk.explain import nobody_to_ask
-from o3magic.talk.plan import Plan, key_for, plan, provider_for
+from o3magic.talk.asked import Place as CellPlace
+from o3magic.talk.asked import Turns, asked_of
+from o3magic.talk.books import Books, Place
+from o3magic.talk.compare import Comparing, Comparison, variants
+from o3magic.talk.conversation_store import ConversationStore, MemoryStore
+from o3magic.talk.decks import Decks
+from o3magic.talk.forecast import Tokens, budgets_of, count, facts, forecast
+from o3magic.talk.plan import Asked, Plan, plan
+from o3magic.talk.reach import Reach
 from o3magic.talk.schemas import AnswerType, answer_type, resolve
+from o3magic.talk.toolbox import Confirm
+from o3magic.talk.tools import ToolFunction, tool_of
+from o3magic.tapes.mode import Mode
 
 if TYPE_CHECKING:
     from o3magic.client.http import Client
-    from o3magic.simulator import Simulator
-
-SIMULATED_DELAY_S = 0.01  # between pieces: fast enough to work with, slow enough to be seen
 
 
 class Session:
@@ -43,11 +51,15 @@ class Session:
         self.id = secrets.token_hex(8)
         self.layers = layers
         self.environment = environment
-        self.notebook = notebook or environment.get("JPY_SESSION_NAME", "")
+        self.notebook = notebook
+        self.cell_key = ""
+        self.tools: dict[str, ToolFunction] = {}
+        self.conversations: ConversationStore = MemoryStore()
         self.schemas: dict[str, Any] = {}
         self._lacks: dict[tuple[str, str], set[str]] = {}
-        self._tokens: dict[str, Callable[[], str]] = {}
-        self._simulator: Simulator | None = None
+        self.decks = Decks(environment)
+        # Who is asked before a dangerous tool is called; without anybody it is not.
+        self.confirm: Confirm | None = None
 
     @classmethod
     def start(cls, environment: Mapping[str, str], folder: Path | None = None) -> Session:
@@ -71,6 +83,11 @@ class Session:
         return Providers(self.layers.providers, self.environment)
 
     @cached_property
+    def reach(self) -> Reach:
+        """Who can be asked, and with which key."""
+        return Reach(self.providers, lambda provider: self.client.is_there(provider))
+
+    @cached_property
     def client(self) -> Client:
         """The one client, its connections kept alive."""
         from o3magic.client.http import Client
@@ -78,9 +95,14 @@ class Session:
         return Client(system_certificates=self.layers.profile().certificates == "system")
 
     @cached_property
+    def keeping(self) -> Keeping:
+        """Who keeps the books."""
+        return Keeping(Ledger(ledger_file(self.environment)))
+
+    @property
     def ledger(self) -> Ledger:
-        """The books."""
-        return Ledger(ledger_file(self.environment))
+        """The books: a file, or memory where that fails."""
+        return self.keeping.ledger
 
     def configure(self, values: Mapping[str, Any], layer: str = "%o3_config") -> Profile:
         """Set fields from here on; None gives a field back to the layer below. Raises BadOption."""
@@ -91,68 +113,140 @@ class Session:
         self,
         prompt: str,
         profile: Profile,
-        names: Mapping[str, Any] = MappingProxyType({}),
+        names: Mapping[str, Any] | None = None,
         wanted: AnswerType | None = None,
+        tools: Mapping[str, ToolFunction] = MappingProxyType({}),
     ) -> Plan:
-        """What would be sent. `names` is where schemas are looked up; `wanted` is one already.
+        """What would be sent. names: where schemas, tools and `{{ names }}` are looked up; None:
+        nothing is filled in. wanted: the type of the answer, where it is known already.
 
         Raises every error that needs no provider to be found.
         """
         if wanted is None and profile.schema:
-            wanted = resolve(profile.schema, names, self.schemas)
-        if profile.dry_run:  # needs nobody to be there
-            provider, key = (
-                provider_for(profile, self.providers) or self.providers.get("openai"),
-                None,
-            )
-        else:
-            provider = self._provider(profile)
-            key = self._key(provider)
+            wanted = resolve(profile.schema, names or {}, self.schemas)
+        asked = self._asked(prompt, profile, names, tools)
+        if (profile.dry_run and not profile.exact) or self._mode(profile) == "replay":
+            return self._unsent(asked, profile, wanted)
+        try:
+            provider = self.reach.provider(profile)
+            key = self.reach.key(provider)
+        except NoKey:
+            # What is on the cassette needs nobody to be there.
+            if self._mode(profile) != "auto":
+                raise
+            unsent = self._unsent(asked, profile, wanted)
+            if not self.decks.holds(unsent.question, profile, self.notebook):
+                raise
+            return unsent
         lacks = self._lacks_of(provider) | set(provider.lacks)
-        return plan(prompt, profile, self.catalog, provider, key, wanted, lacks)
+        return plan(asked, profile, self.catalog, provider, key, wanted, lacks)
+
+    def _asked(
+        self,
+        prompt: str,
+        profile: Profile,
+        names: Mapping[str, Any] | None,
+        tools: Mapping[str, ToolFunction],
+    ) -> Asked:
+        """What is asked, names filled in. Raises TemplateError and BadOption."""
+        notebook = profile.notebook or self.notebook
+        folder = Path(notebook).absolute().parent if notebook else Path.cwd()
+        place = CellPlace(self.cell_key, folder)
+        return asked_of(prompt, profile, names, {**self.tools, **tools}, self.conversations, place)
+
+    def _unsent(self, asked: Asked, profile: Profile, wanted: AnswerType | None) -> Plan:
+        """The plan of a question that is not sent: it needs no key, and nobody to be there."""
+        provider = self.reach.stand_in(profile)
+        return plan(asked, profile, self.catalog, provider, None, wanted, provider.lacks)
+
+    def _mode(self, profile: Profile) -> Mode | None:
+        """Whether a question is asked or replayed. None where there is nobody to ask."""
+        return self.decks.mode(profile, self.notebook, can_ask=self.reach.can_ask(profile))
+
+    def begin_cell(self, cell_key: str) -> None:
+        """Another cell is run: what it asks is entered under its key."""
+        self.cell_key = cell_key
+        self.decks.begin_cell()
+
+    def foreseen(self, planned: Plan) -> list[tuple[str, str]]:
+        """What a question may cost, and how the budgets stand: labels with a line each.
+
+        Sends nothing, but for `exact`, where the provider counts its tokens. Raises RequestFailed.
+        """
+        counter = counter_of(self.environment)
+        tokens = count(planned.call.request, counter)
+        if planned.profile.exact:
+            counted = self.client.count_tokens(planned.call)
+            tokens = Tokens(counted, counted, f"by {planned.call.provider.name}")
+        said = facts(forecast(planned, tokens, self._history(planned)), planned)
+        return said + [("budget", str(each)) for each in self.standing(planned.profile)]
+
+    def standing(self, profile: Profile) -> list[Standing]:
+        """How the budgets of a profile stand. Raises LedgerUnavailable."""
+        budgets = budgets_of(profile)
+        return self.keeping.standing(budgets, self.id, self.notebook) if budgets else []
+
+    def _history(self, planned: Plan) -> Sums | None:
+        """The sums of all live calls to the model at the effort of a plan."""
+        same = (planned.call.request.model, planned.effort or "")
+        found = (t.live for t in self.ledger.totals() if (t.model, t.effort) == same)
+        return next(found, None)
 
     def token_from(self, provider: str, source: Callable[[], str]) -> None:
         """Call `source` for a provider's token before each question, instead of reading a key.
 
         Raises BadOption where there is no such provider.
         """
-        self._tokens[self.providers.get(provider).name] = source
-
-    def _key(self, provider: Provider) -> SecretStr | None:
-        """The key or token of a provider. Raises NoKey where it needs one and has none."""
-        if source := self._tokens.get(provider.name):
-            return SecretStr(source())
-        if provider.auth == "entra" and self.providers.key(provider) is None:
-            from o3magic.client.entra import token
-
-            if found := token(provider.scope):
-                return found
-        return key_for(provider, self.providers)
+        self.reach.token_from(provider, source)
 
     def served_models(self, profile: Profile) -> list[str]:
         """The ids a provider lists now; sends no prompt. Raises NoKey and RequestFailed."""
-        provider = self._provider(profile)
-        return self.client.served_models(provider, self._key(provider))
+        provider = self.reach.provider(profile)
+        return self.client.served_models(provider, self.reach.key(provider))
 
     def _lacks_of(self, provider: Provider) -> set[str]:
         """What this session found a provider not to have."""
         return self._lacks.setdefault((provider.name, provider.base_url), set())
 
-    def begin(self, planned: Plan) -> Asking:
-        """Ask it, when it is iterated over. Raises BadOption for a dry run, which sends nothing."""
+    def begin(
+        self,
+        planned: Plan,
+        *,
+        attended: bool = True,
+        sleep: Callable[[float], None] | None = None,
+    ) -> Asking:
+        """Ask it, when it is iterated over. Raises BadOption for a dry run, which sends nothing.
+
+        attended: somebody is there to confirm the calls of dangerous tools.
+        sleep: waits between attempts, instead of waiting that a stop can end.
+        """
         if planned.profile.dry_run:
             raise BadOption(
                 "a dry run sends nothing, so there is no answer",
                 hint="%%o3 --dry-run shows the request; dry_run=False asks",
             )
         lacks = self._lacks_of(planned.call.provider)
-        return Asking(planned, self.client, self.ledger, self.id, self.notebook, lacks=lacks)
+        name = planned.profile.conversation
+        books = Books(self.keeping, Place(self.id, self.notebook, self.cell_key, name))
+        turns = Turns(self.conversations, name, self.cell_key) if name else None
+        mode = self._mode(planned.profile)
+        tape = self.decks.tape(planned.profile, self.notebook, mode)
+        return Asking(
+            planned,
+            self.client,
+            books,
+            lacks=lacks,
+            tape=tape,
+            turns=turns,
+            confirm=self.confirm if attended else None,
+            sleep=sleep,
+        )
 
     def comparing(
         self,
         prompt: str,
         profile: Profile,
-        names: Mapping[str, Any] = MappingProxyType({}),
+        names: Mapping[str, Any] | None = None,
         wanted: AnswerType | None = None,
     ) -> Comparing:
         """The same question in several ways, asked when it is iterated over.
@@ -166,7 +260,7 @@ class Session:
         self,
         prompt: str,
         profile: Profile,
-        names: Mapping[str, Any] = MappingProxyType({}),
+        names: Mapping[str, Any] | None = None,
         wanted: AnswerType | None = None,
     ) -> dict[str, Plan]:
         """What would be sent for each way of asking, by its label. Raises as `comparing` does."""
@@ -196,8 +290,9 @@ class Session:
     def ask(self, prompt: str, *, schema: Any = None, **options: Any) -> Answer:
         """Ask and wait for the answer. `schema` is a type or the name of a registered one.
 
-        The other options are Profile's fields. Raises O3Error; one that comes after the request
-        left holds what had arrived in `.answer`.
+        names: what `{{ name }}` in the prompt is filled in from; without it nothing is. tools: the
+        functions the model may call, or their names. The other options are Profile's fields.
+        Raises O3Error; one that comes after the request left holds what arrived in `.answer`.
         """
         asking = self._asking(prompt, schema, options)
         for _ in asking:
@@ -210,7 +305,13 @@ class Session:
 
     def _asking(self, prompt: str, schema: Any, options: Mapping[str, Any]) -> Asking:
         wanted, chosen = self._wanted(schema, options)
-        return self.begin(self.plan(prompt, self.layers.profile(chosen), wanted=wanted))
+        names, given = chosen.pop("names", None), chosen.get("tools") or ""
+        tools: dict[str, ToolFunction] = {}
+        if not isinstance(given, str):
+            tools = {each.name: each for each in map(tool_of, given)}
+            chosen["tools"] = ",".join(tools)
+        profile = self.layers.profile(chosen)
+        return self.begin(self.plan(prompt, profile, names, wanted, tools))
 
     def _wanted(
         self, schema: Any, options: Mapping[str, Any]
@@ -223,34 +324,8 @@ class Session:
         wanted = answer_type(schema)
         return wanted, {**options, "schema": wanted.name}
 
-    def _provider(self, profile: Profile) -> Provider:
-        """Who is asked. Raises NoKey where there is nobody."""
-        provider = provider_for(profile, self.providers)
-        if provider is None:
-            raise nobody_to_ask(filter(self.client.is_there, self.providers.local))
-        if provider.embedded and not provider.base_url:
-            return replace(provider, base_url=self._simulator_url())
-        if not provider.base_url:
-            raise NoKey(
-                f"{provider.name} has no address",
-                hint=f"set {provider.base_url_env}" if provider.base_url_env else "--base-url",
-            )
-        return provider
-
-    def _simulator_url(self) -> str:
-        """The address of the built-in simulator, which runs from its first use to the end."""
-        if self._simulator is None:
-            from o3magic.simulator import Simulator
-
-            self._simulator = Simulator(delay_s=SIMULATED_DELAY_S)
-            self._simulator.start()
-        return self._simulator.base_url
-
     def close(self) -> None:
         """Close what was opened. A session that is used again opens it again."""
-        for name in ("client", "ledger"):
+        for name in ("client", "keeping", "reach"):
             if opened := self.__dict__.pop(name, None):
                 opened.close()
-        if self._simulator is not None:
-            self._simulator.stop()
-            self._simulator = None

@@ -98,8 +98,9 @@ def encode(request: Request) -> dict[str, Any]:
         body[request.max_tokens_word] = request.max_output_tokens
     if request.answer_schema is not None:
         body["response_format"] = response_format(request.answer_schema)
-    if request.tools:
-        body["tools"] = [tool(each) for each in request.tools]
+    # What the provider would run itself is refused before it comes here (talk/toolbox).
+    if functions := [tool(each) for each in request.tools if isinstance(each, Tool)]:
+        body["tools"] = functions
     return body | dict(request.options)
 
 

@@ -6,6 +6,7 @@ Source: OpenAI's API specification of 2026-08-21 and recorded streams.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic_core import SchemaValidator, ValidationError
@@ -28,7 +29,18 @@ from o3magic.events import (
     TextDelta,
     ToolCallDelta,
 )
-from o3magic.messages import AnswerSchema, Image, Message, Request, Text, Tool, ToolCall, ToolResult
+from o3magic.messages import (
+    AnswerSchema,
+    HostedTool,
+    Image,
+    Message,
+    Raw,
+    Request,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
 from o3magic.wire.failures import error_of, failure, redact
 from o3magic.wire.shape import count, load, objects, section, word
 from o3magic.wire.usage import usage_of
@@ -65,11 +77,17 @@ def encode(request: Request) -> dict[str, Any]:
         body["text"] = {"format": text_format(request.answer_schema)}
     if request.tools:
         body["tools"] = [tool(each) for each in request.tools]
+    if request.kept is not None:
+        body["previous_response_id"] = request.kept.response_id
     return body | dict(request.options)
 
 
 def items(message: Message) -> Iterator[dict[str, Any]]:
     """A message as input items, in order: a call or result is one, the words between them are."""
+    if any(isinstance(part, Raw) for part in message.parts):
+        # A reasoning item counts only with the item it stood before: all go back, in their order.
+        yield from (said(item) for p in message.parts if isinstance(p, Raw) for item in p.items)
+        return
     content: list[dict[str, Any]] = []
     for part in message.parts:
         if content and isinstance(part, ToolCall | ToolResult):
@@ -94,6 +112,11 @@ def items(message: Message) -> Iterator[dict[str, Any]]:
         yield {"role": message.role, "content": simplest(content)}
 
 
+def said(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An output item as an input item: a null is not always taken where it was given."""
+    return {name: value for name, value in item.items() if value is not None}
+
+
 def simplest(content: list[dict[str, Any]]) -> Any:
     """Plain words as a string, which every server takes; anything else as parts."""
     if len(content) == 1 and "text" in content[0]:
@@ -113,8 +136,10 @@ def text_format(wanted: AnswerSchema) -> dict[str, Any]:
     }
 
 
-def tool(each: Tool) -> dict[str, Any]:
+def tool(each: Tool | HostedTool) -> dict[str, Any]:
     """A function tool: flat here, nested in Chat. `strict` is always said: the default differs."""
+    if isinstance(each, HostedTool):
+        return {"type": each.type, **each.options}
     return {
         "type": "function",
         "name": each.name,
@@ -189,6 +214,7 @@ def finished(answer: Mapping[str, Any]) -> Finished:
         service_tier=word(answer, "service_tier"),
         detail=why,
         notes=tuple(notes),
+        items=tuple(objects(answer, "output")),
     )
 
 
@@ -206,6 +232,7 @@ class Reader:
         self._places: dict[str, int] = {}  # of calls, by their ids
         self._arguments_came: set[int] = set()
         self._items: dict[str, int] = {}  # places of items, where the server does not number them
+        self._whole: dict[int, Mapping[str, Any]] = {}  # items that are finished, by their places
 
     def read(self, data: bytes) -> Sequence[Event]:
         """The events of one frame. Raises RequestFailed for an error in the stream."""
@@ -245,6 +272,9 @@ class Reader:
                 index = self._place(frame, word(frame, "item_id"))
                 self._arguments_came.add(index)
                 return (ToolCallDelta(index, "", "", word(frame, "delta")),)
+            case "response.output_item.done":
+                item = section(frame, "item")
+                self._whole[self._place(frame, word(item, "id"))] = item
             case "response.completed" | "response.incomplete":
                 return self._end(section(frame, "response"))
             case "response.failed":
@@ -261,7 +291,10 @@ class Reader:
     def _end(self, answer: Mapping[str, Any]) -> Sequence[Event]:
         """The last events, and before them what a server sent no deltas of."""
         self.done = True
-        return (*self._late(answer), finished(answer))
+        end = finished(answer)
+        if not end.items and self._whole:  # some last snapshots leave the output out
+            end = replace(end, items=tuple(self._whole[place] for place in sorted(self._whole)))
+        return (*self._late(answer), end)
 
     def _late(self, answer: Mapping[str, Any]) -> Iterator[Event]:
         """What the last snapshot says and nothing before it said."""

@@ -15,7 +15,6 @@ from o3magic.client.retry import LONGEST_WAIT_S, Policy, hopeful, retry_after_s,
 from o3magic.errors import BrokenAnswer, NoConnection, ProviderDown, RateLimited
 from o3magic.events import Retrying
 from o3magic.simulator import Reply
-from o3magic.talk.ask import Asking
 from tests.sessions import COST_NANO_USD, entries, response, response_stream, session_at
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
@@ -281,7 +280,7 @@ def test_the_waits_are_those_that_were_announced(sim, session):
     slept = []
     sim.script(*[Reply(status=503)] * 2, Reply(body=response()))
     planned = session.plan("four?", session.layers.profile())
-    asking = Asking(planned, session.client, session.ledger, session.id, sleep=slept.append)
+    asking = session.begin(planned, sleep=slept.append)
     announced = [event.wait_s for event in asking if isinstance(event, Retrying)]
     assert slept == announced
     assert 0.375 <= slept[0] <= 0.5

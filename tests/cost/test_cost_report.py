@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from o3magic.cost.entries import Sums, Total
-from o3magic.cost.report import COLUMNS, report
+from o3magic.cost.report import report
 
+COLUMNS = ["source", "model", "effort", "calls", "unknown_cost_calls", "input_tokens"]
+COLUMNS += ["cached_tokens", "output_tokens", "reasoning_tokens", "cost_usd"]
 HIGH = Total(
     model="o3-mini", effort="high", live=Sums(3, 1, 1, 12_345, 2_000, 0, 6_000, 4_032, 7_406_000)
 )
@@ -58,6 +60,12 @@ def test_a_session_whose_costs_are_all_known_needs_no_notes() -> None:
     assert made.notes == ()
     assert "at least" not in str(made)
     assert made.total == known.live
+
+
+def test_what_no_call_said_is_unknown_and_never_nothing() -> None:
+    silent = Total(model="o3", live=Sums(2, 2, 2))
+    row = str(report([silent], "today")).splitlines()[3]
+    assert row.split() == ["o3", "2", *["unknown"] * 5]
 
 
 def test_a_session_without_calls_says_so() -> None:
@@ -110,7 +118,7 @@ def test_csv_holds_every_row_exactly(tmp_path: Path) -> None:
     report([HIGH, LOW, MEDIUM, formula], "all").to_csv(path)
     with path.open(encoding="utf-8", newline="") as file:
         rows = [*csv.DictReader(file)]
-    assert [*rows[0]] == [*COLUMNS]
+    assert [*rows[0]] == COLUMNS
     assert [row["source"] for row in rows] == ["live"] * 4 + ["simulated", "replayed"]
     assert rows[0]["model"] == "'=HYPERLINK(1)"
     costs = [row["cost_usd"] for row in rows[:4]]
@@ -134,6 +142,6 @@ def test_without_pandas_a_frame_is_refused_with_what_to_install() -> None:
 def test_a_frame_has_the_records_as_rows() -> None:
     pytest.importorskip("pandas")
     frame = report([HIGH, LOW], "all").to_frame()
-    assert [*frame.columns] == [*COLUMNS]
+    assert [*frame.columns] == COLUMNS
     assert frame["cost_usd"].sum() == Decimal("0.007406400")
-    assert [*report([], "none").to_frame().columns] == [*COLUMNS]
+    assert [*report([], "none").to_frame().columns] == COLUMNS

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from o3magic.client.reading import bounded, unpacked
 from o3magic.client.retry import retry_after_s
+from o3magic.draft import Draft
 from o3magic.errors import BrokenAnswer, NotStrict, RequestFailed
-from o3magic.events import Draft, ToolCallDelta
+from o3magic.events import ToolCallDelta
 from o3magic.wire.dialects import DIALECTS
 from o3magic.wire.failures import MOST_CHARS, failure, redact
 from o3magic.wire.sse import Decoder

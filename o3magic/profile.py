@@ -1,0 +1,259 @@
+"""What can be chosen for a call: one frozen `Profile`, whose fields are the magic's options.
+
+Declared here, once: the parser, the help, TAB completion, the files, the environment's names and
+the README's table all follow from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from o3magic.errors import BadOption, did_you_mean
+from o3magic.messages import Effort
+
+MOST_SECONDS = 86_400  # a socket takes no endless timeout
+# More than anybody owns: sums in nano-dollars stay within 63 bits.
+Usd = Annotated[Decimal, Field(ge=0, le=1_000_000)]
+
+
+class Flag(NamedTuple):
+    """How a field is written on the `%%o3` line, and what it does.
+
+    switch: the value a bare flag sets, for a field that takes no word (`--no-stream` sets False).
+    """
+
+    names: tuple[str, ...]
+    help: str
+    switch: bool | None = None
+
+
+@checked_dataclass(frozen=True)
+class Profile:
+    """Everything that can be chosen for a call. A field is an option; declared here, once."""
+
+    effort: Annotated[
+        Effort | None, Flag(("-e", "--effort"), "reasoning effort; unset: the model's own default")
+    ] = None
+    schema: Annotated[
+        str, Flag(("-s", "--schema"), "type of the answer: `Invoice`, `list[Invoice]`, ...")
+    ] = ""
+    out: Annotated[str, Flag(("-o", "--out"), "name that gets the Answer, besides `_`")] = ""
+    model: Annotated[str, Flag(("-m", "--model"), "model, by any name the provider knows")] = (
+        "o3-mini"
+    )
+    provider: Annotated[
+        str, Flag(("-p", "--provider"), "who is asked; unset: the one whose key is set")
+    ] = ""
+    api: Annotated[
+        Literal["auto", "responses", "chat"],
+        Flag(("--api",), "which API is spoken; auto: Responses where both sides have it"),
+    ] = "auto"
+    developer: Annotated[
+        str, Flag(("-d", "--developer"), "developer message: how to answer, above the prompt")
+    ] = ""
+    template: Annotated[
+        bool, Flag(("--no-template",), "send `{{ names }}` in the prompt as they are", False)
+    ] = True
+    file: Annotated[
+        str, Flag(("--file",), "read the prompt from this file; the cell's text comes below it")
+    ] = ""
+    conversation: Annotated[
+        str, Flag(("-c", "--conversation"), "name of a conversation: its turns are sent before")
+    ] = ""
+    tools: Annotated[
+        str, Flag(("-t", "--tools"), "functions the model may call: `f,g`; also python, sql, ...")
+    ] = ""
+    turns: Annotated[
+        int, Field(ge=0, le=1000), Flag(("--turns",), "how often the model may call tools")
+    ] = 10
+    tool_timeout_s: Annotated[
+        float,
+        Field(gt=0, le=MOST_SECONDS),
+        Flag(("--tool-timeout-s",), "seconds one call of a tool may take"),
+    ] = 60.0
+    confirm: Annotated[
+        bool, Flag(("--confirm",), "ask before each call of a tool; always so for dangerous", True)
+    ] = False
+    store: Annotated[
+        bool, Flag(("--no-store",), "ask the provider to keep neither question nor answer", False)
+    ] = True
+    formatting: Annotated[
+        bool,
+        Flag(("--no-formatting",), "do not ask plain-text models for Markdown", False),
+    ] = True
+    summary: Annotated[
+        Literal["none", "auto", "concise", "detailed"],
+        Flag(("--summary",), "ask for a summary of the reasoning"),
+    ] = "none"
+    max_output_tokens: Annotated[
+        int | None,
+        Field(ge=1),
+        Flag(("--max-output-tokens",), "limit of output tokens, hidden reasoning included"),
+    ] = None
+    budget_call: Annotated[
+        Usd | None,
+        Flag(("--budget", "--budget-call"), "US dollars one question may cost, repairs included"),
+    ] = None
+    budget_session: Annotated[
+        Usd | None, Flag(("--budget-session",), "US dollars this session may cost")
+    ] = None
+    budget_notebook: Annotated[
+        Usd | None,
+        Flag(("--budget-notebook",), "US dollars this notebook may cost, in all its runs"),
+    ] = None
+    budget_day: Annotated[
+        Usd | None, Flag(("--budget-day",), "US dollars a day (UTC), all notebooks together")
+    ] = None
+    budget_month: Annotated[
+        Usd | None, Flag(("--budget-month",), "US dollars a month (UTC), all notebooks together")
+    ] = None
+    budget_warn: Annotated[
+        float,
+        Field(ge=0, le=1),
+        Flag(("--budget-warn",), "share of a budget from which on each answer says so"),
+    ] = 0.8
+    repairs: Annotated[
+        int,
+        Field(ge=0, le=10),
+        Flag(("--repairs",), "how often an answer that does not fit its schema is asked again"),
+    ] = 1
+    background: Annotated[
+        bool, Flag(("--background",), "go on at once; the answer comes while other cells run", True)
+    ] = False
+    compare: Annotated[
+        bool, Flag(("--compare",), "ask at every effort of the model at once, side by side", True)
+    ] = False
+    efforts: Annotated[
+        str, Flag(("--efforts",), "with --compare: these efforts only, such as low,high")
+    ] = ""
+    models: Annotated[
+        str, Flag(("--models",), "with --compare: these models, such as o3,o4-mini")
+    ] = ""
+    view: Annotated[
+        Literal["auto", "tree", "table"],
+        Flag(("--view",), "a structured answer as a tree or a table; auto: rows as a table"),
+    ] = "auto"
+    mode: Annotated[
+        Literal["live", "replay", "auto", "record", "refresh"] | None,
+        Flag(("--mode",), "ask, or replay the cassette; unset: replay where nobody can be asked"),
+    ] = None
+    sample: Annotated[
+        int, Field(ge=1), Flag(("--sample",), "which answer to the same question, on a cassette")
+    ] = 1
+    scrub: Annotated[
+        bool, Flag(("--scrub",), "record a question with a secret in it, without the secret", True)
+    ] = False
+    replay_speed: Annotated[
+        float, Field(ge=0), Flag(("--replay-speed",), "pace of a replay; 0: all at once")
+    ] = 1.0
+    notebook: Annotated[
+        str, Flag(("--notebook",), "path of this notebook, where the front end does not say it")
+    ] = ""
+    stream: Annotated[
+        bool, Flag(("--no-stream",), "wait for the whole answer instead of streaming it", False)
+    ] = True
+    quiet: Annotated[bool, Flag(("-q", "--quiet"), "show nothing; the answer is in `_`", True)] = (
+        False
+    )
+    raw: Annotated[
+        bool, Flag(("--raw",), "show the answer as plain text, not as Markdown", True)
+    ] = False
+    dry_run: Annotated[
+        bool, Flag(("--dry-run",), "show the request that would be sent, and send nothing", True)
+    ] = False
+    exact: Annotated[
+        bool, Flag(("--exact",), "with --dry-run: let the provider count the input tokens", True)
+    ] = False
+    base_url: Annotated[
+        str, Flag(("--base-url",), "address of the API, instead of the provider's")
+    ] = ""
+    connect_timeout_s: Annotated[
+        float,
+        Field(gt=0, le=MOST_SECONDS),
+        Flag(("--connect-timeout-s",), "seconds to wait for a connection"),
+    ] = 10.0
+    first_token_timeout_s: Annotated[
+        float,
+        Field(gt=0, le=MOST_SECONDS),
+        Flag(("--first-token-timeout-s",), "seconds without any sign of life before the answer"),
+    ] = 600.0
+    chunk_timeout_s: Annotated[
+        float,
+        Field(gt=0, le=MOST_SECONDS),
+        Flag(("--chunk-timeout-s",), "seconds without any sign of life within the answer"),
+    ] = 120.0
+    max_answer_bytes: Annotated[
+        int, Field(ge=1), Flag(("--max-answer-bytes",), "largest answer that is taken")
+    ] = 67_108_864
+    retries: Annotated[
+        int,
+        Field(ge=0, le=20),
+        Flag(("--retries",), "how often a request is sent again that found nobody or a full house"),
+    ] = 2
+    on_retired: Annotated[
+        Literal["stop", "replace"],
+        Flag(("--on-retired",), "a model that is gone: stop, or ask the provider's replacement"),
+    ] = "stop"
+    certificates: Annotated[
+        Literal["bundled", "system"],
+        Flag(("--certificates",), "which certificates are trusted; read when a session begins"),
+    ] = "bundled"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One field as the parser, the help, completion and the README see it."""
+
+    name: str
+    flag: Flag
+    default: Any
+    choices: tuple[str, ...]
+
+
+def options() -> tuple[Option, ...]:
+    """All options, in the order they are declared."""
+    hints = get_type_hints(Profile, include_extras=True)
+    found = []
+    for item in fields(Profile):
+        flag = next(m for m in hints[item.name].__metadata__ if isinstance(m, Flag))
+        found.append(Option(item.name, flag, item.default, choices_of(hints[item.name])))
+    return tuple(found)
+
+
+def choices_of(hint: Any) -> tuple[str, ...]:
+    """The words a field allows, or () where it takes any."""
+    inner = get_args(hint)
+    if inner and all(isinstance(value, str) for value in inner):
+        return inner
+    return next((found for part in inner if (found := choices_of(part))), ())
+
+
+def profile_of(values: Mapping[str, Any]) -> Profile:
+    """A profile of these values, texts converted. Raises BadOption for one that does not fit."""
+    try:
+        return TypeAdapter(Profile).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        raise bad_value(name, values.get(name), first["msg"]) from None
+
+
+def bad_value(name: str, value: Any, why: str) -> BadOption:
+    """What to say of a value that an option does not take."""
+    option = next(o for o in options() if o.name == name)
+    shown = f"{option.flag.names[-1]} {value}"
+    if option.choices:
+        hint = did_you_mean(str(value), option.choices, f"one of {', '.join(option.choices)}")
+        return BadOption(f"{shown}: not one of {', '.join(option.choices)}", hint=hint)
+    return BadOption(f"{shown}: {why[0].lower()}{why[1:]}", hint=option.flag.help)
+
+
+def listed(words: str) -> tuple[str, ...]:
+    """The words of `low,high`."""
+    return tuple(word.strip() for word in words.split(",") if word.strip())

@@ -1,0 +1,187 @@
+"""Attempts at one answer: sent, sent again after a wait, or asked in another way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from datetime import date
+from typing import Protocol
+
+from o3magic.client.call import Call
+from o3magic.client.retry import Policy
+from o3magic.client.watch import Stop
+from o3magic.errors import Interrupted, ModelRetired, O3Error, RequestFailed
+from o3magic.events import Accepted, Event, Retrying, TextDelta
+from o3magic.talk.books import Books
+from o3magic.talk.explain import explained
+from o3magic.talk.lacks import lack_in, without
+from o3magic.talk.plan import Plan
+from o3magic.talk.round import Round
+from o3magic.tapes.replay import events
+from o3magic.tapes.take import Take
+
+
+class Sender(Protocol):
+    """Who sends a call and yields what arrives."""
+
+    def events(self, call: Call, stop: Stop | None = None) -> Iterator[Event]:
+        """The events of one call, until `stop` is said."""
+
+
+Waits = Generator[float, RequestFailed, None]
+
+
+class Tries:
+    """What was tried for one question: `rounds`, in order; `plan` is what is asked by now."""
+
+    def __init__(self, plan: Plan, lacks: set[str]) -> None:
+        self.plan = plan
+        self.rounds: list[Round] = []
+        self.notes: list[str] = list(plan.notes)
+        self._lacks = lacks
+
+    def again(self, error: RequestFailed, call: Call, waits: Waits) -> tuple[Call, Retrying]:
+        """What to ask after an error, and when. Raises it, better explained, where that is all."""
+        closer = self._explained(error, call)
+        found = self._changed(closer, call) or self._waited(closer, call, waits)
+        if found is None:
+            raise closer from None
+        self.plan = replace(self.plan, call=found[0])  # what is asked now, and its price
+        return found
+
+    def _explained(self, error: RequestFailed, call: Call) -> RequestFailed:
+        """The error with what we know besides."""
+        catalog = self.plan.catalog
+        card = catalog.card(call.provider.cards.get(call.request.model, call.request.model))
+        return explained(error, card, catalog.names, call.provider, date.today())
+
+    def _changed(self, error: RequestFailed, call: Call) -> tuple[Call, Retrying] | None:
+        """The call without what the provider turns out not to have; None where that is not it."""
+        if self.rounds[-1].draft.holds:
+            return None
+        card = self.plan.card
+        if isinstance(error, ModelRetired):
+            return self._replaced(error, call)
+        lack = lack_in(error, call, api_free=self.plan.profile.api == "auto")
+        changed, note = without(call, lack, card)
+        if not note:
+            return None
+        self._lacks.add(lack)
+        self.notes.append(note)
+        return changed, Retrying(note, 0)
+
+    def _replaced(self, error: ModelRetired, call: Call) -> tuple[Call, Retrying] | None:
+        """The call to the replacement of a model that is gone, where the user asked for that."""
+        card = self.plan.catalog.card(call.request.model)
+        if self.plan.profile.on_retired != "replace" or not card.replacement:
+            return None
+        new = self.plan.catalog.card(card.replacement)
+        effort = call.request.effort
+        if new.efforts is not None and effort not in new.efforts:
+            effort = None
+        request = replace(call.request, model=new.id, effort=effort)
+        note = f"{card.id} is gone: {new.id} was asked instead (on_retired)"
+        if note in self.notes:
+            return None  # the user's own cards replace each other
+        self.notes.append(note)
+        return replace(call, request=request), Retrying(note, 0)
+
+    def _waited(
+        self, error: RequestFailed, call: Call, waits: Waits
+    ) -> tuple[Call, Retrying] | None:
+        """The same call after a wait, or None where that is hopeless or something came already."""
+        if self.rounds[-1].draft.holds:
+            return None
+        try:
+            wait_s = waits.send(error)
+        except StopIteration:
+            return None
+        return call, Retrying(str(error), wait_s)
+
+
+class Attempts(Tries):
+    """All attempts of one question, sent and waited for."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        client: Sender,
+        books: Books,
+        stop: Stop,
+        lacks: set[str],
+        sleep: Callable[[float], None],
+    ) -> None:
+        super().__init__(plan, lacks)
+        self._client = client
+        self._books = books
+        self._stop = stop
+        self._sleep = sleep
+
+    def answered(self, call: Call, kind: str) -> Generator[Event, None, Call]:
+        """One answer: again after a wait, or asked in another way, while nothing has come of it.
+
+        Gives the call that was answered. Raises RequestFailed.
+        """
+        waits = Policy(self.plan.profile.retries).waits()
+        next(waits)
+        while True:
+            try:
+                yield from self._attempt(call, kind)
+            except RequestFailed as error:
+                if self._stop.said:
+                    raise Interrupted("stopped by you") from None
+                call, retrying = self.again(error, call, waits)
+                yield retrying
+                self._sleep(retrying.wait_s)
+                kind = "retry"
+            else:
+                return call
+
+    def replayed(self, take: Take, speed: float) -> Iterator[Event]:
+        """The answer of a take, as if it came; in the ledger it is there, and costs nothing."""
+        current = Round(self.plan)
+        current.source = "replayed"
+        ticket = self._books.enter(self.plan, self.plan.call, "ask", "replayed")
+        self.rounds.append(current)
+        stopped = True
+        try:
+            for event in events(take, speed=speed, sleep=self._sleep):
+                if self._stop.said:
+                    raise Interrupted("stopped by you")
+                current.draft.add(event)
+                yield event
+            stopped = False
+        finally:
+            self._books.settle(ticket, current.outcome(None, interrupted=stopped))
+            if not stopped:
+                current.put_on(take)
+
+    def _attempt(self, call: Call, kind: str) -> Iterator[Event]:
+        """One call, in the ledger before it leaves and settled however it ends."""
+        current = Round(self.plan)
+        draft, add_text = current.draft, current.draft.add_text
+        ticket = self._books.enter(self.plan, call, kind, current.source)
+        self.rounds.append(current)
+        failed: O3Error | None = None
+        interrupted = True
+        try:
+            for event in self._client.events(call, self._stop):
+                if type(event) is TextDelta:
+                    if current.first_token_s is None:
+                        current.first_token_s = time.perf_counter() - current.began_s
+                    add_text(event[0])
+                elif type(event) is Accepted:
+                    current.request_id = event.request_id
+                    if event.simulated:
+                        current.source = "simulated"
+                else:
+                    draft.add(event)
+                yield event
+            interrupted = False
+        except O3Error as error:
+            interrupted = self._stop.said
+            failed = None if interrupted else error
+            raise
+        finally:
+            self._books.settle(ticket, current.outcome(failed, interrupted=interrupted))

@@ -1,0 +1,133 @@
+"""One question in the books: what it may cost is held until it is over, each attempt is entered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from o3magic.client.call import Call
+from o3magic.cost.budgets import OF, Budget
+from o3magic.cost.entries import Attempt, Outcome
+from o3magic.cost.keeping import Keeping, Ticket
+from o3magic.errors import LedgerUnavailable, OverBudget
+from o3magic.events import Source, Usage
+from o3magic.talk.forecast import Worst, budgets_of, worst
+from o3magic.talk.plan import Plan
+
+LEAST_TOKENS = 500  # fewer are not worth asking for: reasoning alone takes more
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a question is asked: the names its entries in the ledger get."""
+
+    session: str
+    notebook: str = ""
+    cell_key: str = ""
+    conversation: str = ""
+
+
+class Books:
+    """The books of one question. `notes` is what its reader should know of them, when closed."""
+
+    def __init__(self, keeping: Keeping, place: Place) -> None:
+        self._keeping = keeping
+        self._place = place
+        self._hold: int | None = None
+        self.notes: list[str] = []
+
+    def open(self, plan: Plan) -> None:
+        """Hold what the whole question may cost. Raises OverBudget where a budget lacks it."""
+        budgets = counted_budgets(plan)
+        if not budgets:
+            return
+        most = worst(plan)
+        if most is None:
+            raise unknown_price(plan)
+        place = self._place
+        try:
+            self._hold = self._keeping.hold(
+                most.all_nano_usd, budgets, place.session, place.notebook
+            )
+        except OverBudget as error:
+            error.hint = way_on(error, plan, most)
+            raise
+
+    def enter(self, plan: Plan, call: Call, kind: str, source: Source) -> Ticket:
+        """A row for one attempt, before its request leaves. Raises OverBudget."""
+        most = worst(plan) if source == "live" else None
+        place = self._place
+        attempt = Attempt(
+            session=place.session,
+            provider=call.provider.name,
+            model=call.request.model,
+            effort=plan.effort or "",
+            schema_name=plan.profile.schema,
+            notebook=place.notebook,
+            cell_key=place.cell_key,
+            source=source,
+            kind=kind,
+            conversation=place.conversation,
+            worst_nano_usd=most.attempt_nano_usd if most else 0,
+        )
+        budgets = counted_budgets(plan) if source == "live" else []
+        return self._keeping.enter(attempt, hold=self._hold, budgets=budgets)
+
+    def settle(self, ticket: Ticket, outcome: Outcome) -> None:
+        """What became of it."""
+        self._keeping.settle(ticket, outcome)
+
+    def close(self, plan: Plan) -> None:
+        """The question is over: give back what it did not spend, and say how the budgets stand."""
+        if self._hold is not None:
+            self._keeping.release(self._hold)
+            self._hold = None
+            self.notes += self._warnings(plan)
+        if trouble := self._keeping.news():
+            self.notes.append(trouble)
+
+    def _warnings(self, plan: Plan) -> list[str]:
+        """The budgets of which more is gone than the user wants to be told of."""
+        place = self._place
+        try:
+            stands = self._keeping.standing(counted_budgets(plan), place.session, place.notebook)
+        except LedgerUnavailable:
+            return []  # told by itself
+        share = plan.profile.budget_warn
+        return [f"budget of {each}" for each in stands if each.share >= share]
+
+
+def free(plan: Plan) -> bool:
+    """Whether it costs nothing: the simulator, and a server of the user's own."""
+    provider = plan.call.provider
+    return provider.embedded or (provider.local and not provider.list_prices)
+
+
+def counted_budgets(plan: Plan) -> list[Budget]:
+    """The budgets that count for a question."""
+    return [] if free(plan) else budgets_of(plan.profile)
+
+
+def unknown_price(plan: Plan) -> OverBudget:
+    """A budget is set, and nobody knows what the question costs."""
+    name, provider = plan.card.id, plan.call.provider.name
+    hint = f"give its price in [models.{name}] of your settings, or lift the budget"
+    if not plan.call.provider.list_prices:
+        hint = f"`list_prices = true` in [providers.{provider}] if it bills so, or lift the budget"
+    return OverBudget(
+        f"not sent: what {name} costs at {provider} is not known, so no budget can be kept",
+        hint=hint,
+    )
+
+
+def way_on(error: OverBudget, plan: Plan, most: Worst) -> str:
+    """How to go on: the output limit that would fit, where one does, and the budget's name."""
+    raised = f"raise budget_{error.scope} ({OF[error.scope]})"
+    price = plan.card.price(date.today())
+    if price is None or not most.all_nano_usd:
+        return raised
+    share = error.left_nano_usd * most.attempt_nano_usd // most.all_nano_usd
+    given = price.nano_usd(Usage(most.input_tokens, 0, 0)) or 0
+    a_million = price.nano_usd(Usage(0, 0, 1_000_000)) or 1
+    fits = (share - given) * 1_000_000 // a_million // 100 * 100
+    return f"--max-output-tokens {fits}, or {raised}" if fits >= LEAST_TOKENS else raised

@@ -1,0 +1,258 @@
+"""Where conversations are kept: in memory, or in a file where the user wants prompts kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from o3magic.errors import BadOption, did_you_mean
+from o3magic.events import Usage
+from o3magic.messages import Image, Message, Part, Raw, Text, ToolCall, ToolResult
+from o3magic.talk.conversation import ORIGINS, Conversation, Turn
+
+FORMAT: Final = "o3magic-conversations/1"
+_PARTS: Final[Mapping[str, type]] = {
+    "text": Text,
+    "image": Image,
+    "call": ToolCall,
+    "result": ToolResult,
+    "raw": Raw,
+}
+_ROLES: Final = ("developer", "system", "user", "assistant", "tool")
+
+
+class ConversationStore(Protocol):
+    """Conversations by their names, in the order in which they were last changed."""
+
+    def names(self) -> list[str]:
+        """Their names."""
+
+    def get(self, name: str) -> Conversation | None:
+        """The one of that name, or None."""
+
+    def put(self, conversation: Conversation) -> None:
+        """Keep it, in the place of the one of its name."""
+
+    def delete(self, name: str) -> None:
+        """Forget it. Raises BadOption where there is none."""
+
+
+class MemoryStore:
+    """Conversations that end with the process."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Conversation] = {}
+
+    def names(self) -> list[str]:
+        """Their names."""
+        return [*self._kept]
+
+    def get(self, name: str) -> Conversation | None:
+        """The one of that name, or None."""
+        return self._kept.get(name)
+
+    def put(self, conversation: Conversation) -> None:
+        """Keep it, in the place of the one of its name."""
+        self._kept.pop(conversation.name, None)
+        self._kept[conversation.name] = conversation
+
+    def delete(self, name: str) -> None:
+        """Forget it. Raises BadOption where there is none."""
+        if name not in self._kept:
+            raise no_conversation(name, self.names())
+        del self._kept[name]
+
+
+class FileStore:
+    """Conversations in a file that only its owner may read; it is whole at every moment.
+
+    Each change reads the file anew, so that another kernel's conversations stay. Two changes in
+    the same instant may still lose one of them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+
+    def names(self) -> list[str]:
+        """Their names. Raises BadOption where the file cannot be read."""
+        return [*self._read()]
+
+    def get(self, name: str) -> Conversation | None:
+        """The one of that name, or None. Raises BadOption where the file cannot be read."""
+        found = self._read().get(name)
+        return None if found is None else self._made(found)
+
+    def put(self, conversation: Conversation) -> None:
+        """Keep it, in the place of the one of its name. Raises BadOption where that fails."""
+        with self._lock:
+            kept = self._read()
+            kept.pop(conversation.name, None)
+            self._write({**kept, conversation.name: to_json(conversation)})
+
+    def delete(self, name: str) -> None:
+        """Forget it. Raises BadOption where there is none."""
+        with self._lock:
+            kept = self._read()
+            if name not in kept:
+                raise no_conversation(name, [*kept])
+            del kept[name]
+            self._write(kept)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            data = json.loads(self.path.read_text("utf-8"))
+            if data["format"] == FORMAT and isinstance(data["conversations"], dict):
+                return dict(data["conversations"])
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            pass
+        raise self._broken()
+
+    def _made(self, data: Any) -> Conversation:
+        try:
+            return from_json(data)
+        except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation):
+            raise self._broken() from None
+
+    def _broken(self) -> BadOption:
+        hint = "move the file away, or let a newer o3magic read it"
+        return BadOption(f"{self.path} holds no conversations that can be read", hint=hint)
+
+    def _write(self, kept: Mapping[str, Any]) -> None:
+        """Write beside the file and put it into its place: others see the old one or the new."""
+        text = json.dumps({"format": FORMAT, "conversations": kept}, ensure_ascii=False, indent=1)
+        made = ""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Such a file is its owner's alone from the start.
+            number, made = tempfile.mkstemp(dir=self.path.parent, prefix=".conversations-")
+            with os.fdopen(number, "wb") as file:
+                file.write(text.encode("utf-8", "replace"))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(made, self.path)
+        except OSError as error:
+            with suppress(OSError):
+                os.unlink(made)
+            why = error.strerror or type(error).__name__
+            raise BadOption(f"{self.path} cannot be written: {why}") from None
+
+
+def moved(store: ConversationStore, name: str, to: str) -> Conversation:
+    """Rename one in its store. Raises BadOption where there is none, or one of the new name."""
+    found = existing(store, name)
+    if store.get(to) is not None:
+        raise BadOption(f"there is a conversation {to} already", hint="delete it, or say another")
+    renamed = found.renamed(to)
+    store.put(renamed)
+    store.delete(name)
+    return renamed
+
+
+def existing(store: ConversationStore, name: str) -> Conversation:
+    """The one of that name. Raises BadOption where there is none."""
+    found = store.get(name)
+    if found is None:
+        raise no_conversation(name, store.names())
+    return found
+
+
+def no_conversation(name: str, known: list[str]) -> BadOption:
+    """What is said of a name that no conversation has."""
+    otherwise = "%o3_conversations lists them"
+    hint = did_you_mean(name, known, otherwise)
+    return BadOption(f"there is no conversation {name}", hint=hint)
+
+
+def to_json(conversation: Conversation) -> dict[str, Any]:
+    """A conversation as JSON data."""
+    return {
+        "name": conversation.name,
+        "made": conversation.made,
+        "summary": conversation.summary,
+        "summarised": conversation.summarised,
+        "forked_from": conversation.forked_from,
+        "turns": [_turn_to_json(turn) for turn in conversation.turns],
+    }
+
+
+def from_json(data: Mapping[str, Any]) -> Conversation:
+    """A conversation from its JSON data. Raises KeyError, TypeError or ValueError for others."""
+    turns = tuple(_turn_from_json(turn) for turn in data["turns"])
+    return Conversation(
+        name=str(data["name"]),
+        turns=turns,
+        made=int(data["made"]),
+        summary=str(data["summary"]),
+        summarised=min(max(int(data["summarised"]), 0), len(turns)),
+        forked_from=str(data["forked_from"]),
+    )
+
+
+def _turn_to_json(turn: Turn) -> dict[str, Any]:
+    return {
+        "asked": [_part_to_json(part) for part in turn.asked],
+        "answered": [
+            {"role": message.role, "parts": [_part_to_json(part) for part in message.parts]}
+            for message in turn.answered
+        ],
+        "cell": turn.cell,
+        "at": turn.at.isoformat(),
+        "model": turn.model,
+        "source": turn.source,
+        "replayed": turn.replayed,
+        "usage": asdict(turn.usage),
+        "cost_usd": None if turn.cost_usd is None else str(turn.cost_usd),
+        "response_id": turn.response_id,
+        "number": turn.number,
+        "follows": turn.follows,
+    }
+
+
+def _turn_from_json(data: Mapping[str, Any]) -> Turn:
+    return Turn(
+        asked=tuple(_part_from_json(part) for part in data["asked"]),
+        answered=tuple(_message_from_json(message) for message in data["answered"]),
+        cell=str(data["cell"]),
+        at=datetime.fromisoformat(data["at"]),
+        model=str(data["model"]),
+        source=ORIGINS[data["source"]],
+        replayed=bool(data["replayed"]),
+        usage=Usage(**data["usage"]),
+        cost_usd=None if data["cost_usd"] is None else Decimal(data["cost_usd"]),
+        response_id=str(data["response_id"]),
+        number=int(data["number"]),
+        follows=int(data["follows"]),
+    )
+
+
+def _message_from_json(data: Mapping[str, Any]) -> Message:
+    if data["role"] not in _ROLES:
+        raise ValueError(f"no role {data['role']!r}")
+    return Message(data["role"], tuple(_part_from_json(part) for part in data["parts"]))
+
+
+def _part_to_json(part: Part) -> dict[str, Any]:
+    kind = next(name for name, of in _PARTS.items() if isinstance(part, of))
+    return {"kind": kind, **asdict(part)}
+
+
+def _part_from_json(data: Mapping[str, Any]) -> Part:
+    fields = {name: value for name, value in data.items() if name != "kind"}
+    if data["kind"] == "raw":
+        return Raw(tuple(fields["items"]))
+    if not all(isinstance(value, str) for value in fields.values()):
+        raise TypeError("a part is made of text")
+    made: Part = _PARTS[data["kind"]](**fields)
+    return made

@@ -1,0 +1,212 @@
+"""A Python function as a tool: its description, the schema of its arguments, the way to call it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints, overload
+
+from pydantic import ConfigDict, Field, create_model
+from pydantic.errors import PydanticUserError
+
+from o3magic.errors import BadOption, NotASchema, NotStrict
+from o3magic.messages import Tool
+from o3magic.talk.answer_type import AnswerType
+from o3magic.talk.docstrings import described
+from o3magic.talk.running import when_left
+from o3magic.wire.strict import OPENAI, Limits, strict_schema
+
+LONGEST_DESCRIPTION: Final = 1_024
+_PLAIN: Final = (str, int, float, bool)
+_SEVERAL: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+@dataclass(frozen=True, eq=False)
+class ToolFunction:
+    """A function that a model may ask for. It can be called as before.
+
+    dangerous: the user is asked before each call. tells_prints: what it prints is told to the
+    model too.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    description: str
+    dangerous: bool = False
+    tells_prints: bool = False
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """Call the function."""
+        return self.function(*args, **named)
+
+    @property
+    def __name__(self) -> str:
+        """The name of the function."""
+        return self.name
+
+    def request_tool(self, limits: Limits = OPENAI) -> Tool:
+        """What is sent of it; not strict where the strict subset has no words for its arguments."""
+        schema = self.arguments.schema
+        try:
+            strict: Mapping[str, Any] = strict_schema(schema, limits)
+        except NotStrict:
+            return Tool(self.name, self.description, schema, strict=False)
+        return Tool(self.name, self.description, strict)
+
+    def bound(self, arguments: str) -> inspect.BoundArguments:
+        """The arguments of a call, validated. Raises SchemaMismatch."""
+        given = self.arguments.validate(arguments.strip() or "{}")
+        signature = self._signature
+        # What was not said keeps the function's own default.
+        named = {
+            parameter: getattr(given, field)
+            for field, parameter in zip(type(given).model_fields, signature.parameters, strict=True)
+            if field in given.model_fields_set
+        }
+        return inspect.BoundArguments(signature, OrderedDict(named))
+
+    def call(self, bound: inspect.BoundArguments) -> Any:
+        """What the function gives; a coroutine is waited for, in this thread."""
+        given = self.function(*bound.args, **bound.kwargs)
+        if inspect.isawaitable(given):
+            return asyncio.run(_awaited(given))
+        return given
+
+    @cached_property
+    def _signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)
+
+    @cached_property
+    def arguments(self) -> AnswerType:
+        """The type of the arguments. Raises BadOption for what a model cannot be told."""
+        _, said = described(self.function)
+        hints = _hints(self.function, self.name)
+        fields: dict[str, Any] = {}
+        for place, (name, parameter) in enumerate(self._signature.parameters.items()):
+            kind, notes = _kind(self.name, parameter, hints)
+            about = said.get(name) or notes
+            field: dict[str, Any] = {"alias": name}
+            if about:
+                field["description"] = about[:LONGEST_DESCRIPTION]
+            if parameter.default is not parameter.empty:
+                field["default"] = parameter.default
+            # pydantic has names of its own, such as `copy` and `json`: these come as aliases.
+            fields[f"a{place}"] = (kind, Field(**field))
+        try:
+            model = create_model(
+                re.sub(r"\W", "_", self.name), __config__=ConfigDict(extra="forbid"), **fields
+            )
+            made: AnswerType = AnswerType(self.name, model)
+            _ = made.schema
+        except (NotASchema, PydanticUserError) as error:
+            said_short = str(error).partition("\n")[0][:200]
+            raise BadOption(
+                f"the tool {self.name}: {said_short}",
+                hint="take text, numbers, lists or a pydantic model",
+            ) from None
+        return made
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> ToolFunction: ...
+
+
+@overload
+def tool(
+    *, name: str = "", description: str = "", dangerous: bool = False
+) -> Callable[[Callable[..., Any]], ToolFunction]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str = "",
+    description: str = "",
+    dangerous: bool = False,
+) -> ToolFunction | Callable[[Callable[..., Any]], ToolFunction]:
+    """Make a function a tool: `@tool`, or `@tool(dangerous=True)` to be asked before each call.
+
+    Raises BadOption for a function a model cannot be told about.
+    """
+
+    def made(function: Callable[..., Any]) -> ToolFunction:
+        return tool_of(function, name=name, description=description, dangerous=dangerous)
+
+    return made if function is None else made(function)
+
+
+def tool_of(
+    function: Any,
+    *,
+    name: str = "",
+    description: str = "",
+    dangerous: bool = False,
+    tells_prints: bool = False,
+) -> ToolFunction:
+    """The tool of a function. Raises BadOption where it is none, or takes what cannot be told."""
+    if isinstance(function, ToolFunction):
+        return function
+    if not inspect.isroutine(function):
+        kind = type(function).__name__
+        hint = "write a function that uses it: def look_up(name: str) -> str"
+        raise BadOption(f"a {kind} is no function, and no tool", hint=hint)
+    said = name or function.__name__
+    if said == "<lambda>":
+        raise BadOption("a lambda has no name for a tool", hint="def it")
+    wire_name = re.sub(r"[^a-zA-Z0-9_-]+", "_", said)[:64]
+    try:
+        inspect.signature(function)
+    except (ValueError, TypeError):
+        hint = "write a function that calls it"
+        raise BadOption(f"the arguments of {said} are not known", hint=hint) from None
+    about, _ = described(function)
+    made = ToolFunction(
+        function,
+        wire_name,
+        (description or about)[:LONGEST_DESCRIPTION],
+        dangerous=dangerous,
+        tells_prints=tells_prints,
+    )
+    _ = made.arguments
+    return made
+
+
+def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError as error:
+        hint = f"define {error.name} before the tool"
+        raise BadOption(
+            f"the tool {name} names {error.name}, which is not defined", hint=hint
+        ) from None
+    except TypeError as error:
+        raise BadOption(f"the tool {name} has an annotation that is no type: {error}") from None
+
+
+def _kind(name: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> tuple[Any, str]:
+    """The type of a parameter, and what its annotation says in words."""
+    if parameter.kind in _SEVERAL:
+        stars = "**" if parameter.kind is parameter.VAR_KEYWORD else "*"
+        hint = "name each argument, or take a list"
+        raise BadOption(f"the tool {name} takes {stars}{parameter.name}", hint=hint)
+    kind = hints.get(parameter.name)
+    if kind is None and type(parameter.default) in _PLAIN:
+        return type(parameter.default), ""
+    if parameter.name not in hints:
+        hint = f"say its type: {parameter.name}: str"
+        raise BadOption(f"the tool {name} does not say what {parameter.name} is", hint=hint)
+    words = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    return kind, next((word for word in words if isinstance(word, str)), "")
+
+
+async def _awaited(given: Any) -> Any:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task is not None:
+        when_left(partial(loop.call_soon_threadsafe, task.cancel))
+    return await given
