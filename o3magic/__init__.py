@@ -16,9 +16,11 @@ from o3magic.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import date
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from o3magic.cost.report import CostReport
     from o3magic.errors import O3Error as O3Error
     from o3magic.events import Answer as Answer
     from o3magic.events import Event
@@ -35,6 +37,7 @@ HOMES = {
     "O3Error": "o3magic.errors",
     "Session": "o3magic.talk.session",
     "Usage": "o3magic.events",
+    "tool": "o3magic.talk.tools",
 }
 
 __all__ = [
@@ -46,9 +49,11 @@ __all__ = [
     "__version__",
     "ask",
     "compare",
+    "costs",
     "panel",
     "schema",
     "stream",
+    "tool",
 ]
 
 
@@ -62,7 +67,8 @@ def __getattr__(name: str) -> Any:
 def ask(prompt: str, *, schema: Any = None, **options: Any) -> Answer:
     """Ask and wait for the `Answer`.
 
-    schema: a type, or the name of a registered one; then `answer.parsed` is an object of it. The
+    schema: a type, or the name of a registered one; then `answer.parsed` is an object of it.
+    names: what `{{ name }}` in the prompt is filled in from. tools: functions it may call. The
     other options are those of `%%o3` by their long names: effort, model, provider, api, developer,
     summary, max_output_tokens, ... In IPython the settings and the books are the shell's own; in
     plain Python each call has its own session: for many calls, make one with `Session.start`.
@@ -93,6 +99,30 @@ def compare(
     session, ours = _session()
     try:
         return session.compare(prompt, efforts=efforts, models=models, schema=schema, **options)
+    finally:
+        if ours:
+            session.close()
+
+
+def costs(
+    of: str | None = None,
+    by: str | Sequence[str] | None = None,
+    since: str | date | None = None,
+) -> CostReport:
+    """What was used and cost: a table, with `.to_frame()`, `.to_csv(path)`, `.plot()` and more.
+
+    of     cell, session, notebook, day, month or all; None: the shell's session, else all time
+    by     names of groups such as "day,model"; None: model and effort
+    since  only calls from this date or moment on
+
+    Raises BadOption for other words.
+    """
+    from o3magic.notebook.costs import report_of
+
+    session, ours = _session()
+    try:
+        # A session made for this has no calls of its own.
+        return report_of(session, of or "all" if ours else of, by, since)
     finally:
         if ours:
             session.close()

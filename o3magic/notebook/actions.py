@@ -5,28 +5,35 @@ from __future__ import annotations
 import keyword
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import StdinNotImplementedError
 from IPython.core.interactiveshell import InteractiveShell
 
 from o3magic.errors import BadOption, Interrupted, NoKey, O3Error, RequestFailed
 from o3magic.events import Answer
-from o3magic.notebook import listings
+from o3magic.messages import ToolCall
+from o3magic.notebook import costs, listings
 from o3magic.notebook.background import Background, Later
 from o3magic.notebook.completion import matcher_for
 from o3magic.notebook.fronts import KernelFront, front_of
-from o3magic.notebook.options import help_text, parse, words
+from o3magic.notebook.help import help_bundle
+from o3magic.notebook.options import parse, words
+from o3magic.notebook.place import cell_key, notebook_path
 from o3magic.notebook.taking import drain, holds
+from o3magic.profile import Profile
 from o3magic.render import listing
 from o3magic.render.bundle import request_bundle
 from o3magic.render.comparison import final
-from o3magic.settings import Profile
+from o3magic.render.safe_markdown import plain_text
 from o3magic.talk.compare import Comparison
 from o3magic.talk.plan import Plan, shown_request
 from o3magic.talk.session import Session
 
 if TYPE_CHECKING:
+    from o3magic.notebook.cost_watch import CostWatch
     from o3magic.notebook.panel import Panel
 
 
+MOST_ASKED_CHARS = 2_000
 Shown = Answer | Comparison | Later
 
 
@@ -39,6 +46,8 @@ class Actions:
         self.front = front_of(shell, session.id)
         self.matcher = matcher_for(session, shell.user_ns)
         self.panels: list[Panel] = []
+        self.watches: list[CostWatch] = []
+        session.confirm = confirm
         self._cell = ""
         self._shown: Shown | None = None
         self._background: Background | None = None
@@ -47,6 +56,8 @@ class Actions:
         """A cell begins: nothing is shown in it yet."""
         self._cell = text
         self._shown = None
+        self.session.notebook = notebook_path(self._ip, self.session.environment)
+        self.session.begin_cell(cell_key(self._ip, text))
 
     def ask(self, line: str, cell: str | None = None) -> Shown | None:
         """Ask a reasoning model; the answer appears as it is written."""
@@ -78,7 +89,7 @@ class Actions:
         else:
             plans = [self.session.plan(prompt, profile, names)]
         for planned in plans:
-            self.front.show(request_bundle(shown_request(planned)))
+            self.front.show(request_bundle(shown_request(planned), self.session.foreseen(planned)))
 
     def _ask(self, planned: Plan) -> Answer:
         """Ask, show and keep. Raises what went wrong, with what had arrived shown and kept."""
@@ -102,8 +113,8 @@ class Actions:
     def _later(self, planned: Plan) -> Later:
         """Ask in a thread, and give what becomes the answer."""
         if self._background is None:
-            self._background = Background(self._ip.display_pub)
-        later = self._background.start(self.session.begin(planned))
+            self._background = Background(self._ip, self.changed)
+        later = self._background.start(self.session.begin(planned, attended=False))
         self._keep(later, planned.profile)
         return later
 
@@ -180,25 +191,31 @@ class Actions:
         self.front.show(listing.settings(self.session.layers, only))
 
     def changed(self) -> None:
-        """The settings or the books are others now: the panels show it."""
-        for panel in tuple(self.panels):
-            panel.refresh()
+        """The settings or the books are others now: the panels and the watches show it."""
+        for shown in self._views():
+            shown.refresh()
+
+    def _views(self) -> list[Panel | CostWatch]:
+        """What is on the page and follows the settings and the books."""
+        return [*self.panels, *self.watches]
 
     def close(self) -> None:
         """Stop what is on its way, close the panels and the session."""
         if self._background is not None:
             self._background.close()
-        for panel in tuple(self.panels):
-            panel.close()
+        for shown in self._views():
+            shown.close()
         self.session.close()
 
     def cost(self, line: str) -> None:
-        """Show what this session used and cost, by model and effort."""
-        refuse_words(line, "%o3_cost")
-        self.front.show(listings.costs(self.session.ledger, self.session.id))
+        """Show what was used and cost: this session by model and effort, or what `line` asks."""
+        costs.show(self, self._ip, line)
 
     def models(self, line: str) -> None:
         """Show the models we know beside those the provider lists, if there is one to ask."""
+        if line.split() == ["--check"]:
+            self.front.show(costs.price_check())
+            return
         chosen, rest = parse(line)
         refuse_words(rest, "%o3_models")
         profile = self.session.layers.profile(chosen)
@@ -215,8 +232,22 @@ class Actions:
         self.front.show(listings.schemas(self._ip.user_ns, self.session.schemas))
 
     def help(self, line: str) -> None:
-        """Show the options and the other magics."""
-        self.front.show(listings.help_page(help_text()))
+        """Show all options and magics with examples, or one of them."""
+        magics = self._ip.magics_manager.magics["line"]
+        own = {name: magic for name, magic in magics.items() if name.partition("_")[0] == "o3"}
+        session = self.session
+        self.front.show(help_bundle(line, session.layers, session.providers, own))
+
+
+def confirm(call: ToolCall) -> bool:
+    """Ask the user whether a tool may be called; nothing but y or yes lets it."""
+    said = f"{plain_text(call.name)}({plain_text(call.arguments)})"
+    shown = said if len(said) <= MOST_ASKED_CHARS else f"{said[:MOST_ASKED_CHARS]}…"
+    try:
+        answer = input(f"The model wants to call {shown}\nCall it? [y/N] ")
+    except (EOFError, StdinNotImplementedError):
+        return False  # nobody is there to answer
+    return answer.strip().lower() in ("y", "yes")
 
 
 def check_name(name: str) -> None:

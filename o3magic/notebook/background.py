@@ -7,6 +7,7 @@ import contextvars
 import secrets
 import threading
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 from o3magic.errors import O3Error
@@ -78,8 +79,9 @@ class Later:
 class Background:
     """The answers of one shell that are on their way."""
 
-    def __init__(self, publisher: Any) -> None:
-        self._publish = publisher.publish
+    def __init__(self, shell: Any, over: Callable[[], None]) -> None:
+        self._ip = shell
+        self._over = over  # called when an answer has ended, in its thread
         self._running: dict[Later, threading.Thread] = {}
 
     def start(self, asking: Asking) -> Later:
@@ -88,10 +90,12 @@ class Background:
         first = Bundle(
             {"text/plain": f"{asking.plan.profile.model} is asked in the background"}, {}
         )
-        self._send(first, display_id, update=False)
+        # While `%%capture` holds the cell's displays, the publisher is another.
+        send = partial(self._ip.display_pub.publish, transient={"display_id": display_id})
+        send(*first)
 
         def publish(bundle: Bundle) -> None:
-            self._send(bundle, display_id, update=True)
+            send(*bundle, update=True)
 
         def run() -> None:
             failed = None
@@ -100,6 +104,7 @@ class Background:
             finally:
                 later.end(failed)
                 self._running.pop(later, None)
+                self._over()
 
         # The context of the cell goes with the thread, so that its messages belong there.
         context = contextvars.copy_context()
@@ -115,10 +120,6 @@ class Background:
         for later, thread in list(self._running.items()):
             later.stop()
             thread.join(timeout_s)
-
-    def _send(self, bundle: Bundle, display_id: str, *, update: bool) -> None:
-        transient = {"display_id": display_id}
-        self._publish(bundle.data, bundle.metadata, transient=transient, update=update)
 
 
 def show_all(asking: Asking, publish: Callable[[Bundle], None]) -> O3Error | None:

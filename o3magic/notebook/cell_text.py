@@ -6,7 +6,8 @@ from typing import Any
 
 from o3magic.errors import BadOption
 from o3magic.notebook.options import parse
-from o3magic.settings import Layers, Option, options
+from o3magic.profile import Option, options
+from o3magic.settings import Layers
 
 ALWAYS = ("model", "effort", "schema", "out", "developer")
 SAID_HERE = ("%o3_config", "widget")

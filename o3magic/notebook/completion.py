@@ -12,7 +12,7 @@ from IPython.core.completer import (
     context_matcher,
 )
 
-from o3magic.settings import Option, options
+from o3magic.profile import Option, options
 from o3magic.talk.schemas import known_types
 from o3magic.talk.session import Session
 

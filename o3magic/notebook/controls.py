@@ -51,6 +51,7 @@ class Controls:
         self.model_line, self.schema_line, self.status = (words() for _ in range(3))
         self.effort_line = widgets.HTML()
         self.meter = words()
+        self.budget = widgets.HTML()
         self.box = self._box()
 
     def _box(self) -> Any:
@@ -66,6 +67,7 @@ class Controls:
         return widgets.VBox(
             [
                 row(title, self.meter),
+                self.budget,
                 row(self.model, self.model_line),
                 efforts,
                 row(self.schema, self.schema_line),

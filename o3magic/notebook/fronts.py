@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from o3magic.events import Answer, Event
+from o3magic.profile import Profile
 from o3magic.render.bundle import Bundle, bundles
 from o3magic.render.comparison import LiveComparison
 from o3magic.render.live import Live
-from o3magic.settings import Profile
 from o3magic.talk.plan import Plan
 
 
@@ -66,15 +66,20 @@ class KernelFront:
     # A cell that returns its Answer sets `_`, and nothing more is sent: see O3Magics.show.
     returns = True
 
-    def __init__(self, publisher: Any, name: str) -> None:
-        self._publisher = publisher
+    def __init__(self, shell: Any, name: str) -> None:
+        self._ip = shell
         self._ids = (f"o3magic-{name}-{n}" for n in itertools.count(1))
+
+    @property
+    def screen(self) -> Screen:
+        """Where displays of the running cell go: elsewhere while `%%capture` holds them."""
+        return Screen(self._ip.display_pub)
 
     def live(self, planned: Plan, *, owns_cell: bool) -> Live:
         """Throttled segments of Markdown."""
         profile = planned.profile
         return Live(
-            Screen(self._publisher),
+            self.screen,
             self._ids.__next__,
             model=profile.model,
             schema=profile.schema,
@@ -86,11 +91,11 @@ class KernelFront:
 
     def comparison(self, labels: Sequence[str]) -> LiveComparison:
         """A column for each, in one display."""
-        return LiveComparison(Screen(self._publisher), self._ids.__next__, labels)
+        return LiveComparison(self.screen, self._ids.__next__, labels)
 
     def show(self, bundle: Bundle) -> None:
         """One display."""
-        Screen(self._publisher).show(bundle, next(self._ids))
+        self.screen.show(bundle, next(self._ids))
 
     def show_answer(self, answer: Answer, profile: Profile) -> None:
         """The same displays as when it came."""
@@ -174,5 +179,5 @@ class AtTheEnd:
 def front_of(shell: Any, name: str) -> Front:
     """How this shell shows things; `name` sets its displays apart from others'."""
     if getattr(shell, "kernel", None) is not None:
-        return KernelFront(shell.display_pub, name)
+        return KernelFront(shell, name)
     return TerminalFront()

@@ -84,12 +84,15 @@ class O3Magics(Magics):
 
     @line_magic
     def o3_cost(self, line: str) -> None:
-        """Show what this session used and cost, by model and effort."""
+        """Show what was used and cost: `%o3_cost --of month --by day`; `%o3_cost?` has more."""
         self.actions.cost(line)
 
     @line_magic
     def o3_models(self, line: str) -> None:
-        """Show the models we know beside those the provider lists: `%o3_models -p ollama`."""
+        """Show the models we know beside those the provider lists: `%o3_models -p ollama`.
+
+        `%o3_models --check` compares our prices with those of genai-prices.
+        """
         self.actions.models(line)
 
     @line_magic
@@ -126,23 +129,26 @@ class O3Magics(Magics):
 
     @line_magic
     def o3_help(self, line: str) -> None:
-        """Show the options and the other magics."""
+        """Show all options and magics with examples, or one of them: `%o3_help effort`."""
         self.actions.help(line)
 
 
 def help_page() -> str:
     """What `%%o3?` shows, the options in it."""
-    from o3magic.notebook.options import help_text
+    from o3magic.notebook.help import cell_help
 
-    return f"""Ask a reasoning model; the answer appears as it is written.
-
-  %%o3 [options]        the cell below is the prompt, braces and all
-  %o3 [options] prompt  the same on one line; `answer = %o3 ...` works
-
-Options:
-{help_text()}
-"""
+    return cell_help()
 
 
 # IPython asks for this before the docstring, and not before somebody wants to read it.
 O3Magics.o3.getdoc = help_page  # type: ignore[union-attr]
+
+
+def cost_page() -> str:
+    """What `%o3_cost?` shows, the options in it."""
+    from o3magic.notebook.costs import help_text
+
+    return help_text()
+
+
+O3Magics.o3_cost.getdoc = cost_page  # type: ignore[union-attr]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.settings import Option, options
+from o3magic.profile import Option, options
 
 QUOTES = ("'", '"')
 
@@ -98,13 +98,6 @@ def unknown(name: str, known: list[str]) -> Option:
 def missing(name: str, option: Option) -> BadOption:
     """An option without its value."""
     return BadOption(f"{name} needs a value", hint=" or ".join(option.choices) or option.flag.help)
-
-
-def help_text() -> str:
-    """The options as lines of text, for `%%o3?` and %o3_help."""
-    rows = [(usage_of(option), option.flag.help, default_of(option)) for option in options()]
-    width = max(len(row[0]) for row in rows)
-    return "\n".join(f"  {usage:<{width}}  {told}{default}" for usage, told, default in rows)
 
 
 def usage_of(option: Option) -> str:

@@ -21,6 +21,7 @@ from o3magic.events import Answer
 from o3magic.messages import Effort
 from o3magic.notebook.actions import Actions, check_name
 from o3magic.notebook.asker import Asker
+from o3magic.notebook.budget_bars import bars_html
 from o3magic.notebook.cell_text import cell_text
 from o3magic.notebook.controls import Controls, set_options
 from o3magic.notebook.fronts import KernelFront
@@ -34,9 +35,9 @@ from o3magic.notebook.panel_words import (
     spent,
     status,
 )
+from o3magic.profile import Profile
 from o3magic.render import listing
 from o3magic.render.bundle import request_bundle
-from o3magic.settings import Profile
 from o3magic.talk.plan import check_effort, provider_for, shown_request
 from o3magic.talk.schemas import known_types
 
@@ -145,6 +146,8 @@ class Panel:
         try:
             history = spent(session.ledger.entries(session=session.id), same_model)
             self.controls.meter.value = meter_html(session)
+            profile = session.layers.profile()
+            self.controls.budget.value = bars_html(session.standing(profile), profile.budget_warn)
         except O3Error as error:
             history = {}
             self.controls.meter.value = error_html(error)
@@ -213,7 +216,8 @@ class Panel:
             self._tell(error_html(error))
             return
         if profile.dry_run:
-            self._asker.publish(request_bundle(shown_request(planned)))
+            foreseen = self._session.foreseen(planned)
+            self._asker.publish(request_bundle(shown_request(planned), foreseen))
             self._tell(status("nothing was sent: dry_run is set"))
             return
         self._tell(status(f"asking {profile.model} …"))

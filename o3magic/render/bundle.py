@@ -6,13 +6,16 @@ A model's words leave here as text/plain, as JSON, or as Markdown made safe; nev
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from o3magic.events import Answer
+from o3magic.render import uses
 from o3magic.render.footer import entities, facts, markdown_footer, plain_footer
 from o3magic.render.safe_markdown import plain_text, safe_markdown
 from o3magic.render.table import as_markdown
 
+LINK = "o3magic"
 View = Literal["auto", "tree", "table"]
 
 
@@ -25,6 +28,16 @@ class Bundle(NamedTuple):
 
 def bundles(answer: Answer, *, view: View = "auto", raw: bool = False) -> list[Bundle]:
     """The displays of an answer, in order: one, or two where a tree has its footer below it."""
+    shown = unlinked(answer, view, raw)
+    if answer.recorded is not None:
+        # Which entry of the cassette it shows: `o3magic check` looks for it.
+        link = {"key": answer.recorded.key, "n": answer.recorded.n}
+        shown = [Bundle(each.data, {**each.metadata, LINK: link}) for each in shown]
+    return shown
+
+
+def unlinked(answer: Answer, view: View, raw: bool) -> list[Bundle]:
+    """The same without the word where the answer was recorded."""
     if raw:
         return [Bundle({"text/plain": f"{plain_text(answer.text)}\n\n{plain_footer(answer)}"}, {})]
     if answer.data is None:
@@ -36,7 +49,12 @@ def bundles(answer: Answer, *, view: View = "auto", raw: bool = False) -> list[B
 
 def text_bundle(answer: Answer) -> Bundle:
     """An answer in words: rendered Markdown, and the words themselves as text."""
-    shown = [reasoning(answer.reasoning_summary), body(answer), markdown_footer(answer)]
+    shown = [
+        reasoning(answer.reasoning_summary),
+        uses.markdown(answer.tool_uses),
+        body(answer),
+        markdown_footer(answer),
+    ]
     markdown = "\n\n".join(each for each in shown if each)
     plain = plain_text(answer.text or answer.refusal) or plain_footer(answer)
     return Bundle({"text/markdown": markdown, "text/plain": plain}, {})
@@ -59,7 +77,8 @@ def reasoning(summary: str) -> str:
 
 def table_bundle(answer: Answer) -> Bundle:
     """A structured answer as a table with its footer."""
-    markdown = f"{as_markdown(answer.data, answer.schema_name)}\n\n{markdown_footer(answer)}"
+    shown = as_markdown(answer.data, answer.schema_name)
+    markdown = f"{shown}\n\n{footer_markdown(answer)}"
     return Bundle({"text/markdown": markdown, "text/plain": as_json(answer.data)}, {})
 
 
@@ -76,16 +95,27 @@ def tree_bundle(answer: Answer) -> Bundle:
 
 def footer_bundle(answer: Answer) -> Bundle:
     """The footer alone."""
-    shown = {"text/markdown": markdown_footer(answer), "text/plain": facts(answer)}
+    shown = {"text/markdown": footer_markdown(answer), "text/plain": facts(answer)}
     return Bundle(shown, {})
 
 
-def request_bundle(request: dict[str, Any]) -> Bundle:
-    """A request that is not sent, for --dry-run."""
+def footer_markdown(answer: Answer) -> str:
+    """The footer, what the tools said above it."""
+    return "\n\n".join(filter(None, [uses.markdown(answer.tool_uses), markdown_footer(answer)]))
+
+
+def request_bundle(request: dict[str, Any], facts: Sequence[tuple[str, str]] = ()) -> Bundle:
+    """A request that is not sent, for --dry-run, below what is known of it: labels and lines."""
     text = as_json(request)
-    return Bundle(
-        {"text/markdown": safe_markdown(f"````json\n{text}\n````"), "text/plain": text}, {}
-    )
+    rows = "".join(f"| {entities(label)} | {entities(line)} |\n" for label, line in facts)
+    fenced = f"````json\n{text}\n````"
+    above = f"| not sent | |\n| --- | --- |\n{rows}\n" if facts else ""
+    plain = "".join(f"{label}: {line}\n" for label, line in facts)
+    data = {
+        "text/markdown": f"{above}{safe_markdown(fenced)}",
+        "text/plain": f"{plain}{text}",
+    }
+    return Bundle(data, {})
 
 
 def as_json(data: Any) -> str:

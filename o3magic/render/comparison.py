@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 
 from o3magic.events import Answer, Event, TextDelta
 from o3magic.money import show_usd
-from o3magic.render.bundle import Bundle, as_json, body
+from o3magic.render.bundle import LINK, Bundle, as_json, body
 from o3magic.render.footer import entities, remarks
 from o3magic.render.live import INTERVAL_S, Screen
 from o3magic.render.safe_markdown import plain_text, table_cell
@@ -95,7 +95,9 @@ def final(labels: Sequence[str], answers: Sequence[Answer], errors: Sequence[str
     ]
     data = {"text/markdown": "\n\n".join(parts), "text/plain": "\n".join(plain)}
     drawn = plot(labels, answers)
-    return [Bundle(data, {}), *([drawn] if drawn else [])]
+    links = [{"key": a.recorded.key, "n": a.recorded.n} for a in answers if a.recorded]
+    metadata = {LINK: links} if links else {}
+    return [Bundle(data, metadata), *([drawn._replace(metadata=metadata)] if drawn else [])]
 
 
 def figures(labels: Sequence[str], answers: Sequence[Answer]) -> list[list[str]]:
@@ -104,16 +106,16 @@ def figures(labels: Sequence[str], answers: Sequence[Answer]) -> list[list[str]]
     def count(value: int | None) -> str:
         return "unknown" if value is None else f"{value:,}"
 
-    free = [answer.source == "simulated" for answer in answers]
-    cost = [
-        "$0 (SIMULATED)" if f else show_usd(a.cost_usd) for a, f in zip(answers, free, strict=True)
-    ]
+    made_up = {"simulated": "$0 (SIMULATED)", "hand": "$0 (BY HAND)"}
+    cost = [made_up.get(each.made_by) or show_usd(each.cost_usd) for each in answers]
+    days = [each.recorded.at[:10] if each.recorded else "" for each in answers]
     return [
         ["", *labels],
         ["seconds", *(f"{answer.elapsed_s:.1f}" for answer in answers)],
         ["output tokens", *(count(answer.usage.output_tokens) for answer in answers)],
         ["of which reasoning", *(count(answer.usage.reasoning_tokens) for answer in answers)],
         ["cost", *cost],
+        *([["recorded", *days]] if any(days) else []),
     ]
 
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 from o3magic.events import Answer, why_cut
 from o3magic.money import show_usd
 
+LABELS = {
+    "simulated": "SIMULATED, no model was asked",
+    "hand": "WRITTEN BY HAND, no model was asked",
+}
 SAFE = frozenset(" .,:;/()-–—·…?!")
 
 
 def facts(answer: Answer) -> str:
     """One line: `o3-mini · medium · 13 in (0 cached) · 87 out (64 reasoning) · $0.000391`."""
-    label = {"simulated": "SIMULATED, no model was asked", "replayed": "replayed"}
     said = [
-        label.get(answer.source, ""),
+        LABELS.get(answer.made_by, ""),
         answer.model,
         answer.effort or "",
         tokens(answer),
@@ -42,10 +45,17 @@ def counted(total: int | None, word: str, part: int | None, part_word: str) -> s
 
 
 def cost(answer: Answer) -> str:
-    """What it cost."""
-    if answer.source == "simulated":
-        return "$0"
-    return "cost unknown" if answer.cost_usd is None else show_usd(answer.cost_usd)
+    """What it cost; of an answer on a cassette, what it did then and does now.
+
+    The same whether it was just recorded or is replayed a year later.
+    """
+    made_up = answer.made_by in LABELS
+    then = "cost unknown" if answer.cost_usd is None else show_usd(answer.cost_usd)
+    if answer.recorded is None:
+        return "$0" if made_up else then
+    day = f" on {answer.recorded.at[:10]}" if answer.recorded.at else ""
+    word = "written" if answer.made_by == "hand" else "recorded"
+    return f"$0 · {word}{day}" if made_up else f"{then} when {word}{day}, $0 on replay"
 
 
 def remarks(answer: Answer) -> list[str]:

@@ -1,7 +1,8 @@
 """A structured answer while it grows: what is whole of it so far, as a table.
 
 The text is read again only when it has grown by a tenth, so that all readings together cost a
-fixed number of times the last one, however small the pieces are.
+fixed number of times the last one, however small the pieces are. Only the first rows are shown: the
+table goes out again and again, and a page renders it anew each time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from o3magic.render.table import as_markdown
 
 GROWTH = 1.1
 LEAST_CHARS = 24
+ROWS = 20
+CELL = 100  # characters
 
 
 class Growing:
@@ -38,5 +41,5 @@ class Growing:
             self._pieces = [whole]
             data = self._read(whole)
             if data not in (None, {}, [], ""):
-                self._shown = as_markdown(data, self._name)
+                self._shown = as_markdown(data, self._name, rows=ROWS, cell=CELL)
         return self._shown

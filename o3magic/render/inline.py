@@ -14,7 +14,8 @@ _NEWLINE = re.compile("\n")
 # Without one of these there is nothing to be read in a line, and nothing to be escaped.
 _SPECIAL = re.compile(r"[\\`$&<>\[\]~@:.](?:(?<![@:.])|(?<=@)(?=@)|(?<=:)(?=//)|(?<=[wW]{3}\.))")
 _STRUCTURE = re.compile(
-    r"(?:(?P<digits>\d{1,9})(?P<point>[.)])(?=[ \t]|$))|[#>=+|:-]|[*](?=[ \t]|$)|[*_](?=[ \t*_]*$)"
+    r"(?:(?P<digits>\d{1,9})(?P<point>[.)])(?=[ \t]|$))|[#>=+|:-]|~{3,}|[*](?=[ \t]|$)"
+    r"|[*_](?=[ \t*_]*$)"
 )
 
 
@@ -69,6 +70,8 @@ class _Lines:
     def _say(self, text: str) -> None:
         if text[:1].isdigit() and self._line and self._line[-1].endswith(MATH_DOLLAR):
             self._line.append(JOINER)  # `$x$1` is taken for money
+        if self._link_end >= 0:
+            text = text.replace("~", as_entity("~"))  # nbconvert strikes out past a link's end
         self._line.append(text)
 
     def _keep_apart(self, piece: Piece) -> None:
@@ -92,6 +95,8 @@ class _Lines:
                 self._before_link()
                 self._link_end = piece.partner
                 self._line.append("[")
+            elif not target.url:
+                self._keep_words_apart()
             if piece.partner == index + 1 and target.url:
                 self._say(literal(_shortened(target.written)))
         elif index == self._link_end:
@@ -99,6 +104,12 @@ class _Lines:
             self._link_end = -1
         elif not target.url:
             self._line.append(f" ({literal(_shortened(target.written))})")
+
+    def _keep_words_apart(self) -> None:
+        """What stood on both sides of a bracket that goes must not become one word, or address."""
+        before = next((part for part in reversed(self._line) if part), " ")
+        if not before[-1].isspace():
+            self._line.append(JOINER)
 
     def _before_link(self) -> None:
         """See to it that what is before a link makes no image of it, and no formula."""
@@ -142,7 +153,7 @@ def _begun(line: str) -> str:
 def _as_text(match: re.Match[str]) -> str:
     if match["digits"]:
         return match["digits"] + as_entity(match["point"])
-    return as_entity(match[0])
+    return "".join(map(as_entity, match[0]))
 
 
 def _shortened(text: str, limit: int = 80) -> str:

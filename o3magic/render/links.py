@@ -17,7 +17,10 @@ _DESTINATION = re.compile(
     re.VERBOSE,
 )
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
-_ALLOWED = re.compile(r"https?://[^/?#]|mailto:[^@]+@[^@]+$", re.IGNORECASE)
+# JupyterLab takes `http://@/lab` and `http://:/lab` for addresses of its own server.
+_ALLOWED = re.compile(
+    r"https?://[\w-]+(?:\.[\w-]+)*\.?(?::\d{1,5})?(?=[/?#]|$)|mailto:[^@]+@[^@]+$", re.IGNORECASE
+)
 _FORBIDDEN = re.compile(r"[\s\x00-\x20\x7f-\x9f]")
 _MAIL = re.compile(r"[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,200}\.[A-Za-z]{2,20}")
 _TRAILING = ".,;:!?_~&"
@@ -48,7 +51,8 @@ def address(written: str) -> str:
     """
     if len(written) > LIMIT or _FORBIDDEN.search(written) or not _ALLOWED.match(written):
         return ""
-    safe = quote(written, safe="/:?#@!&+,;=%-._~", errors="replace")
+    scheme, colon, rest = written.partition(":")
+    safe = scheme.lower() + colon + quote(rest, safe="/:?#@!&+,;=%-._~", errors="replace")
     return safe.replace("@@", "%40%40").replace("~~", "%7E%7E").replace("&", "&amp;")
 
 

@@ -9,9 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 from o3magic.catalog import Card, Catalog
+from o3magic.profile import Profile
 from o3magic.render.bundle import Bundle
 from o3magic.render.safe_markdown import plain_text, table_cell
-from o3magic.settings import Layers, Profile
+from o3magic.settings import Layers
 
 NEAR_DAYS = 90
 MOST_OTHERS = 40

@@ -2,8 +2,8 @@
 
 Jupyter's server drops messages, the last one included, where too many are sent, and JupyterLab
 renders a whole Markdown output anew at each update. So the text goes out at most ten times a
-second, less often where sending takes long, and in segments: what is finished stays as it is, only
-the open end is sent again. A timer sends what is there when no chunk comes.
+second, less often where it is long or sending takes long, and in segments: what is finished stays
+as it is, only the open end is sent again. A timer sends what is there when no chunk comes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta
+from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta, ToolUsed
+from o3magic.render import uses
 from o3magic.render.bundle import Bundle, View, bundles, footer_bundle, reasoning
 from o3magic.render.footer import entities
 from o3magic.render.growing import Growing
@@ -22,7 +23,11 @@ from o3magic.render.safe_markdown import plain_text, safe_markdown
 from o3magic.render.segments import Segments
 
 INTERVAL_S = 0.1
+LIVELY_CHARS = 2_000  # beyond, no one reads along: half as often spares half of the page's work
+CHARS_PER_S = 20_000  # what a page renders with time to spare, formulas included
+LONGEST_S = 1.0  # between two updates of a stream that is faster than that
 PAUSE = 4  # times what the last update took: so a fifth of the time, at most, goes into them
+COUNT_S = 1.0
 SILENCE_S = 15.0
 MOST_MERGED_CHARS = 65_536
 SPINNER = "◐◓◑◒"
@@ -69,11 +74,14 @@ class Live:
         self._new: list[str] = []
         self._chars = 0
         self._reasoning: list[str] = []
+        self._uses: list[ToolUsed] = []
         self._status = "is thinking"
         self._segments = Segments()
         self._displays: list[str] = []
         self._sent: list[object] = []
-        self._began_s = self._last_s = self._next_s = clock()
+        self._sent_chars = 0  # of Markdown, in this update
+        self._table = ""  # of a structured answer, as it was sent last
+        self._began_s = self._last_s = self._next_s = self._told_s = clock()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._timer: threading.Thread | None = None
@@ -109,8 +117,12 @@ class Live:
             self._flush(may_open=True)
         elif type(event) is ReasoningDelta:
             self._reasoning.append(event[0])
+        elif type(event) is ToolUsed:
+            self._uses.append(event)
+            self._again("reads what its tools say")
         elif type(event) is Retrying:
-            self._restart(event)
+            when = f" in {event.wait_s:.0f} s" if event.wait_s >= 1 else ""
+            self._again(f"is asked again{when} ({event.why})")
 
     def finish(self, answer: Answer) -> None:
         """Show the answer as it is saved: one display wherever that can be."""
@@ -156,16 +168,15 @@ class Live:
             self._segments.feed(answer.text)
         return bool(self._reasoning) or len(self._segments.rendered()) > 1
 
-    def _restart(self, event: Retrying) -> None:
-        """Another attempt: what the last one said goes, and the line says why and when."""
+    def _again(self, status: str) -> None:
+        """Another turn or attempt: what the last one said goes, and the line says why."""
         with self._lock:
             self._new.clear()
             self._reasoning.clear()
             self._chars = 0
             self._segments = Segments()
-            self._growing = self._grow()
-            when = f" in {event.wait_s:.0f} s" if event.wait_s >= 1 else ""
-            self._status = f"is asked again{when} ({event.why})"
+            self._growing, self._table = self._grow(), ""
+            self._status = status
             self._send(0, self._waiting())
             self._empty(range(1, len(self._displays)))
 
@@ -200,14 +211,24 @@ class Live:
             count = len(self._new)
             text = "".join(self._new[:count])
             del self._new[:count]
-            began_s = self._clock()
+            began_s, self._sent_chars = self._clock(), 0
             self._take(text)
             if self._schema:
-                self._send(0, self._waiting())
+                self._show_growth(began_s)
             else:
                 self._publish(may_open=may_open)
             now = self._clock()
-            self._next_s = max(began_s + INTERVAL_S, now + PAUSE * (now - began_s))
+            calm_s = INTERVAL_S if self._chars <= LIVELY_CHARS else 2 * INTERVAL_S
+            calm_s = max(calm_s, min(self._sent_chars / CHARS_PER_S, LONGEST_S))
+            self._next_s = max(began_s + calm_s, now + PAUSE * (now - began_s))
+
+    def _show_growth(self, now_s: float) -> None:
+        """The structured answer so far; once a second where only its length is new."""
+        table = self._growing.shown() if self._growing else ""
+        if table and table == self._table and now_s < self._told_s + COUNT_S:
+            return
+        self._table, self._told_s = table, now_s
+        self._send(0, self._waiting())
 
     def _take(self, text: str) -> None:
         self._chars += len(text)
@@ -243,20 +264,26 @@ class Live:
         display_id = self._ids()
         self._displays.append(display_id)
         self._sent.append(sent)
-        self._screen.show(bundle, display_id)
+        self._screen.show(self._counted(bundle), display_id)
 
     def _send(self, place: int, bundle: Bundle) -> None:
         """Update a display, if it is not so already."""
         now = str(bundle.data)
         if self._sent[place] != now:
             self._sent[place] = now
-            self._screen.update(bundle, self._displays[place])
+            self._screen.update(self._counted(bundle), self._displays[place])
 
     def _send_part(self, place: int, text: str, *, closed: bool = True) -> None:
         """The same with a piece of the answer, which is rendered only where it is new."""
         if self._sent[place] != (text, closed):
             self._sent[place] = (text, closed)
-            self._screen.update(self._segment(text, closed=closed), self._displays[place])
+            bundle = self._counted(self._segment(text, closed=closed))
+            self._screen.update(bundle, self._displays[place])
+
+    def _counted(self, bundle: Bundle) -> Bundle:
+        """What is sent, after it was added to what the page has to render."""
+        self._sent_chars += len(bundle.data.get("text/markdown", ""))
+        return bundle
 
     def _segment(self, text: str, *, closed: bool) -> Bundle:
         """A piece of the answer. The open end is sent often, so it goes without its text twice."""
@@ -286,4 +313,6 @@ class Live:
         elif thought:
             quoted = thought.rpartition("\n\n")[2][-600:]
             shown += f"\n\n> {entities(' '.join(quoted.split()))}"
+        if self._uses:
+            shown = f"{uses.markdown(self._uses)}\n\n{shown}"
         return self._words(shown, line)

@@ -21,14 +21,15 @@ _TOKENS = r"""
     | \$(?P<dollar>)
     | <(?:(?P<break>br\s{0,9}/?>) | (?P<auto>[^\s<>"'`$\\]{3,2000})>)
     | !(?P<image>\[)
-    | \[(?P<open>)
-    | \](?P<close>)
+    | \[(?P<open>\[*+)
+    | \](?P<close>\]*+)
     | \n(?P<newline>[ \t]*+)
 """
 _URL = r"| h(?<![A-Za-z0-9]h)(?P<url>ttps?://[^\s<>\"'`$\\|{}^\[\]*]{1,2000})"
 _TOKEN = re.compile(_TOKENS, re.VERBOSE)
 _TOKEN_OR_URL = re.compile(_TOKENS + _URL, re.VERBOSE)
 _RUN = re.compile("`+")
+_BRACKETS = re.compile(r"!?[\[\]]+")
 _MARKUP = re.compile(
     r"""[<>&`\[\]\\@:.~](?:(?<![@:.~]) | (?<=@)(?=@) | (?<=:)(?=//) | (?<=[wW]{3}\.)
     | (?<=~)(?<!~~)(?:(?!~)|~~+))""",
@@ -48,7 +49,7 @@ class Piece:
 
 
 class _Mark(NamedTuple):
-    piece: Piece
+    at: int  # in what was found
     image: bool
 
 
@@ -61,6 +62,7 @@ class Pieces:
         self._cell = cell
         self._formulas = Formulas(text, cell=cell)
         self._open: list[_Mark] = []
+        self._last_link = text.rfind("](")
         self._runs: dict[int, list[int]] = {}
         if "`" in text:
             for run in reversed(list(_RUN.finditer(text))):
@@ -93,9 +95,7 @@ class Pieces:
             case "auto" | "url":
                 return self._address(match)
             case "open" | "image" as kind:
-                piece = Piece("open", "".join(map(as_entity, match[0])))
-                self._open.append(_Mark(piece, kind == "image"))
-                self.found.append(piece)
+                return self._brackets(match, image=kind == "image")
             case "money" | "cash":
                 self.found.append(DOLLAR)
             case _:
@@ -163,7 +163,28 @@ class Pieces:
         self.found.append(Piece("code", code))
         return end + len(match[0])
 
+    def _brackets(self, match: re.Match[str], *, image: bool) -> int:
+        """What may begin links, as text until one of them does."""
+        if match.start() > self._last_link:
+            return self._mere_brackets(match)
+        at, count = len(self.found), 1 if image else len(match[0])
+        self._open += [_Mark(at + n, image) for n in range(count)]
+        self.found += [as_entity("!") + as_entity("[")] if image else [as_entity("[")] * count
+        return match.end()
+
+    def _mere_brackets(self, match: re.Match[str]) -> int:
+        """Brackets below the last link."""
+        row = _BRACKETS.match(self._text, match.start())
+        end = row.end() if row else match.end()
+        self.found.append("".join(map(as_entity, self._text[match.start() : end])))
+        return end
+
     def _close(self, match: re.Match[str]) -> int:
+        if match.end() - 1 > self._last_link:
+            return self._mere_brackets(match)
+        if passed := len(match["close"]):  # nothing but another one follows these
+            del self._open[-passed:]
+            self.found.append(as_entity("]") * passed)
         mark = self._open.pop() if self._open else None
         target = links.target_at(self._text, match.end()) if mark else None
         if mark is None or target is None:
@@ -171,7 +192,8 @@ class Pieces:
             return match.end()
         if not mark.image:
             self._open.clear()  # a link holds no link
-        mark.piece.target, mark.piece.partner = target, len(self.found)
+        shown = str(self.found[mark.at])
+        self.found[mark.at] = Piece("open", shown, target=target, partner=len(self.found))
         self.found.append(Piece("close", target=target))
         return target.end
 

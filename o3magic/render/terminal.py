@@ -6,11 +6,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta
+from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta, ToolUsed
 from o3magic.render.bundle import Bundle, as_json
 from o3magic.render.footer import plain_footer
 from o3magic.render.safe_markdown import plain_text, safe_markdown
 from o3magic.render.segments import Segments
+from o3magic.render.uses import plain
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -63,9 +64,16 @@ class TerminalLive:
                 self._print_closed()
         elif type(event) is ReasoningDelta:
             self._reasoning.append(event[0])
+        elif type(event) is ToolUsed:
+            self._again("reads what its tools say")
+            self._console.print(plain([event]), style="dim", markup=False, highlight=False)
         elif type(event) is Retrying:
-            self._segments, self._printed, self._chars = Segments(), 0, 0
-            self._status = f"is asked again ({event.why})"
+            self._again(f"is asked again ({event.why})")
+
+    def _again(self, status: str) -> None:
+        """Another turn or attempt begins."""
+        self._segments, self._printed, self._chars = Segments(), 0, 0
+        self._status = status
 
     def finish(self, answer: Answer) -> None:
         """Print the rest, and the footer."""

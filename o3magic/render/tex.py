@@ -41,7 +41,7 @@ _LENGTH = r"\*?\[\s*-?[\d.]+\s*[a-z]{2}\s*\]"
 _LINE_BREAK = re.compile(rf"(\\\\)(?:{_LENGTH} *|(?=[{{}}()\[\]$]))|\\.", re.DOTALL)
 _BAR = re.compile(r"\\.|\|", re.DOTALL)
 _IN_CELL = {"|": r"\vert ", r"\|": r"\Vert "}
-_ENDS_IN_BREAK = re.compile(r"\\$")
+_ENDS_IN_ESCAPE = re.compile(r"[\\$]$")  # nbconvert takes no `$` for the end behind one of these
 # Tags and links, should a reader miss that it is mathematics; spaces do not count in it.
 _MARKUP = re.compile(r"<(?=[A-Za-z/!?])|\](?=[(\[:])|:(?=//)|@(?=@)|~(?=~)")
 _TEX_MARKS = re.compile(r"[\\^_{}=+*/<>|]")
@@ -102,7 +102,7 @@ class Formulas:
             return None
         body = one_line(body, cell=self._cell)
         verdict = _judged(body)
-        if verdict is None or len(body) > LIMIT:
+        if verdict is None or not body or len(body) > LIMIT:
             return None
         if mark == "$" and _is_money(body):
             body = "{}" + body
@@ -133,13 +133,13 @@ def one_line(body: str, *, cell: bool) -> str:
         body = _COMMENT.sub(lambda m: m[1] or ("\n" if m[0].endswith("\n") else r"\%"), body)
     if "\n" in body:
         body = _LINE_END.sub(" ", body)
-    body = body.strip(" \t\n").replace("\t", " ")
+    body = body.strip().replace("\t", " ")
     if r"\\" in body:
         body = _LINE_BREAK.sub(lambda m: m[1] + " " if m[1] else m[0], body).rstrip(" ")
     body = _MARKUP.sub(lambda m: m[0] + " ", body).replace('"', "\u201d")
     if cell:
         body = _BAR.sub(lambda m: _IN_CELL.get(m[0], m[0]), body).rstrip(" ")
-    return body + " {}" if _ENDS_IN_BREAK.search(body) else body
+    return body + " {}" if _ENDS_IN_ESCAPE.search(body) else body
 
 
 def _is_money(body: str) -> bool:

@@ -22,10 +22,13 @@ from itertools import cycle
 from pathlib import Path
 
 from o3magic.cost.ledger import Attempt, Ledger, Outcome
+from o3magic.cost.query import costs
 from o3magic.cost.schema import ENTRIES, SUMS
 from o3magic.events import Usage
 
 EFFORTS = ("low", "medium", "high")
+NAMES = ("session", "provider", "model", "effort", "service_tier", "schema_name", "notebook")
+NAMES += ("cell_key", "source", "kind")
 OK = Outcome("ok", Usage(1000, 200, 500, 320, 0, 1500), 3_190_000, "o3-mini-2025-01-31")
 
 Line = tuple[str, float, float, float]
@@ -68,9 +71,8 @@ def ledger_line(name: str, path: Path | str, calls: int) -> Line:
 
 def plain_sqlite_line(path: Path, calls: int, journal: str) -> Line:
     """The same table without triggers or indexes: insert, then update, each its own commit."""
-    insert = """INSERT INTO entries (at_ms, session, provider, model, effort, service_tier,
-        schema_name, notebook, cell_key, source, kind, host, pid, started)
-        VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, '')"""
+    insert = f"""INSERT INTO entries (at_ms, {", ".join(NAMES)}, host, pid, started)
+        VALUES (0, {", ".join("?" for _ in NAMES)}, '', 0, '')"""
     update = """UPDATE entries SET status = ?, input_tokens = ?, cached_tokens = ?,
         output_tokens = ?, reasoning_tokens = ?, cost_nano_usd = ? WHERE id = ?"""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -78,7 +80,7 @@ def plain_sqlite_line(path: Path, calls: int, journal: str) -> Line:
         connection.execute(ENTRIES)
 
         def call(effort: str) -> None:
-            row = connection.execute(insert, tuple(asdict(attempt(effort)).values())).lastrowid
+            row = connection.execute(insert, [getattr(attempt(effort), n) for n in NAMES]).lastrowid
             connection.execute(update, ("ok", 1000, 200, 500, 320, 3_190_000, row))
 
         name = f"sqlite3 autocommit, {journal} journal, its default sync=FULL, no totals"
@@ -114,7 +116,7 @@ def fill(ledger: Ledger, rows: int) -> None:
 
 
 def reading(folder: Path, rows: int) -> list[Line]:
-    shares = ", ".join(f"sum(ifnull({name}, 0))" for name in SUMS[3:])
+    shares = ", ".join(f"sum(ifnull({name}, 0))" for name in SUMS[3:9])
     over_rows = f"SELECT model, effort, count(*), {shares} FROM entries {{}} GROUP BY model, effort"
     with closing(Ledger(folder / "many.db")) as ledger:
         ledger.totals()
@@ -124,12 +126,15 @@ def reading(folder: Path, rows: int) -> list[Line]:
         return [
             timed("totals(), all time", 50, lambda _: ledger.totals()),
             timed("totals(session=)", 50, lambda _: ledger.totals(session="s7")),
+            timed(
+                "costs(), as %o3_cost shows them", 50, lambda _: costs(ledger, session="s7").text()
+            ),
             timed("SUM over rows, all time", 5, lambda _: store.read(over_rows.format(""))),
             timed("SUM over rows, one session", 50, lambda _: store.read(over_rows.format(one))),
         ]
 
 
-def main(calls: int = 3000, rows: int = 200_000) -> None:
+def main(calls: int = 3000, rows: int = 1_000_000) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lines = [

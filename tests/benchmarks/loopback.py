@@ -1,5 +1,6 @@
 """Servers on this machine, each in a process of its own, so that no lock is shared with them."""
 
+import json
 import multiprocessing
 import threading
 import time
@@ -23,10 +24,12 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     streams: Sequence[Stream]
+    ended_s: dict[int, float]
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        stream = self.streams[int(self.path.split("/")[1])]
+        number = int(self.path.split("/")[1])
+        stream = self.streams[number]
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
@@ -36,6 +39,15 @@ class Handler(BaseHTTPRequestHandler):
             if stream.per_s:
                 time.sleep(max(0.0, began_s + n / stream.per_s - time.monotonic()))
             self.wfile.write(block)
+        self.ended_s[number] = time.time()
+
+    def do_GET(self) -> None:
+        """When the stream of this address was sent to its end, in seconds of the epoch."""
+        said = json.dumps(self.ended_s.get(int(self.path.split("/")[1]))).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: the table is all that is printed."""
@@ -47,7 +59,7 @@ def serve(streams: Mapping[str, Stream], ready: Connection) -> None:
         Stream([*map(http_chunk, stream.blocks), b"0\r\n\r\n"], stream.per_s)
         for stream in streams.values()
     ]
-    handler = type("Streams", (Handler,), {"streams": framed})
+    handler = type("Streams", (Handler,), {"streams": framed, "ended_s": {}})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     ready.send(server.server_port)
     server.serve_forever()

@@ -65,7 +65,8 @@ def test_nothing_to_compare_is_said(kernel: Kernel):
 def test_a_dry_run_of_a_comparison_sends_nothing(kernel: Kernel, simulator: Simulator):
     ran = kernel.run("%%o3 --compare --dry-run\nWhy?")
     assert ran.status == "ok", ran.error
-    shown = [json.loads(text)["body"]["reasoning"]["effort"] for text in ran.texts()]
+    requests = [json.loads(text[text.index("{") :]) for text in ran.texts()]
+    shown = [request["body"]["reasoning"]["effort"] for request in requests]
     assert shown == ["low", "medium", "high"]
     assert simulator.requests == []
 

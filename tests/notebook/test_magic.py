@@ -84,9 +84,12 @@ def test_an_answer_shown_again_looks_as_before(kernel: Kernel, simulator: Simula
 
 def test_braces_and_dollars_in_a_prompt_belong_to_the_user(kernel: Kernel, simulator: Simulator):
     kernel.run("x = 'EXPANDED'")
-    prompt = r"{x} {{x}} $x ${x} \frac{a}{b} %x !ls {'a': 1}"
-    kernel.run(f"%%o3\n{prompt}")
-    assert simulator.requests[-1].body["input"][-1]["content"] == prompt
+    prompt = r"{x} $x ${x} \frac{a}{b} \frac{{a}}{{b^{2}}} %x !ls {'a': 1} {% if x %} {# x #}"
+    kernel.run(f"%%o3 --no-template\n{prompt} {{{{x}}}}")
+    assert simulator.requests[-1].body["input"][-1]["content"] == f"{prompt} {{{{x}}}}"
+    kernel.run(f"%%o3\n{prompt.replace('{{a}}{{b^{2}}}', 'ab')} {{{{x}}}}")
+    sent = simulator.requests[-1].body["input"][-1]["content"]
+    assert sent == f"{prompt.replace('{{a}}{{b^{2}}}', 'ab')} EXPANDED"
 
 
 def test_formatting_is_reenabled_for_models_that_need_it(kernel: Kernel, simulator: Simulator):
@@ -243,7 +246,9 @@ def test_raw_is_text_only(kernel: Kernel, simulator: Simulator):
 
 def test_a_dry_run_sends_nothing_and_shows_no_key(kernel: Kernel, simulator: Simulator):
     ran = kernel.run("%%o3 --dry-run -e high\nWhat is 2+2?")
-    shown = json.loads(ran.texts()[0])
+    facts, brace, request = ran.texts()[0].partition("{")
+    assert "worst case: $0.44" in facts
+    shown = json.loads(brace + request)
     assert shown["body"]["reasoning"] == {"effort": "high"}
     assert simulator.requests == []
     assert SECRET not in json.dumps(ran.messages)
@@ -373,3 +378,11 @@ def test_costs_are_listed_by_model_and_effort(kernel: Kernel, simulator: Simulat
     shown = kernel.run("%o3_cost").texts()[0]
     assert "o3-mini" in shown
     assert "SIMULATED" in shown
+
+
+@pytest.mark.parametrize("option", ["", "--background"])
+def test_a_captured_cell_keeps_no_hold_on_the_next(option, kernel: Kernel, simulator: Simulator):
+    inner = f"%%capture held\nanswer = get_ipython().run_cell_magic('o3', {option!r}, 'Hi')"
+    assert kernel.run(inner).outputs == []
+    assert "SIMULATED" in kernel.run("%%o3\nAgain").texts("text/markdown")[0]
+    assert kernel.run(f"%%o3 {option}\nAgain").outputs

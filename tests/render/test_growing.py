@@ -2,7 +2,7 @@
 
 import json
 
-from o3magic.render.growing import Growing
+from o3magic.render.growing import ROWS, Growing
 from o3magic.wire.shape import load_partial
 
 
@@ -13,6 +13,15 @@ def test_what_is_there_so_far_is_shown():
     assert "2026" in growing.shown()
     growing.feed('fee", "price": 8.5}, {"item": "grinder", "price": 64.9')
     assert "grinder" in growing.shown()
+
+
+def test_of_many_rows_the_first_are_shown_and_the_others_counted():
+    growing = Growing(load_partial, "rows")
+    growing.feed(json.dumps([{"item": f"item{n}"} for n in range(10_000)]))
+    shown = growing.shown()
+    assert f"item{ROWS - 1} " in shown
+    assert f"item{ROWS} " not in shown
+    assert f"{10_000 - ROWS:,} more rows" in shown
 
 
 def test_what_is_no_json_shows_nothing_and_breaks_nothing():

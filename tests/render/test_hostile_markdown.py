@@ -243,3 +243,25 @@ def test_a_payload_in_data_does_nothing() -> None:
             shown = as_markdown(data, text)
             assert Page(shown).wrong == [], f"{text!r} -> {shown!r}"
             assert safe_markdown(shown) == shown
+
+
+# Found by tests/browser/test_fuzz.py in the renderers themselves, and made as short as they go.
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"$\$$$\x<img src=x onerror=alert(1)>$", None),  # nbconvert read on behind `\$`
+        ("http://@/lab", "http&#58;//@/lab"),  # JupyterLab took it for its own address
+        ("[x](http://:8888/lab)", "x (http&#58;//:8888/lab)"),
+        ("[x](http://a@b:c/)", "x (http&#58;//a@b:c/)"),
+        ("[x](HTTP://a.test)", "[x](http://a.test)"),
+        ("~~[~~[]]()", "~~\u2060~~&#91;&#93; ()"),  # a fence, when read again
+        ("http:[//a@/lab]()", "http:\u2060//a@/lab ()"),  # an address, when read again
+        ("[~~](http://a.test)`<img src=x onerror=alert(1)>`~~", None),  # struck past the link
+        ("~~[a ~~b](http://a.test)`<b>`~~", None),
+        ("\\(x\u00a0\\)", "$x$"),
+        ("\\(%\u00a0\n\\)", None),
+    ],
+)
+def test_what_the_real_renderers_found(text: str, expected: str | None) -> None:
+    assert_harmless(text)
+    assert expected is None or safe_markdown(text) == expected

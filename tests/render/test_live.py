@@ -1,6 +1,7 @@
 """A live answer: when what is sent, and what stays, whatever the order of arrival."""
 
 import itertools
+import json
 import random
 import threading
 import time
@@ -10,7 +11,7 @@ import pytest
 
 from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta
 from o3magic.render.bundle import Bundle, footer_bundle, text_bundle
-from o3magic.render.live import INTERVAL_S, MOST_MERGED_CHARS, PAUSE, Live
+from o3magic.render.live import INTERVAL_S, LONGEST_S, MOST_MERGED_CHARS, PAUSE, Live
 from o3magic.render.segments import MOST
 
 PARAGRAPH = "One sentence after another, and `code` in it: " * 12 + "an end.\n\n"
@@ -162,6 +163,37 @@ def test_where_an_update_takes_long_there_are_fewer() -> None:
     assert page.texts == ["a" * 10_000]
 
 
+class Scale(Page):
+    """A page that weighs what it has to render."""
+
+    chars = 0
+
+    def show(self, bundle: Bundle, display_id: str) -> None:
+        self.chars += len(bundle.data.get("text/markdown", ""))
+        super().show(bundle, display_id)
+
+    def update(self, bundle: Bundle, display_id: str) -> None:
+        self.chars += len(bundle.data.get("text/markdown", ""))
+        super().update(bundle, display_id)
+
+
+@pytest.mark.parametrize(("chars_per_s", "most"), [(1_000, 8), (20_000, 4), (50_000, 3)])
+def test_a_long_stream_is_sent_a_few_times_over_and_never_stands_still(
+    chars_per_s: int, most: int
+) -> None:
+    text = (PARAGRAPH * 900)[: 10 * chars_per_s]
+    clock = Clock()
+    page = Scale(clock)
+    with live(page, clock) as showing:
+        for at in range(0, len(text), chars_per_s // 100):
+            showing.add(TextDelta(text[at : at + chars_per_s // 100]))
+            clock.now_s += 0.01
+        told_s = page.told_s
+        assert page.chars < most * len(text)
+        assert max(b - a for a, b in itertools.pairwise(told_s)) < LONGEST_S + 0.1
+        showing.finish(Answer(text))
+
+
 def test_the_timer_sends_the_tail_when_nothing_more_comes() -> None:
     page = Page(time.monotonic)
     with live(page, time.monotonic) as showing:
@@ -295,6 +327,32 @@ def test_another_attempt_thinks_anew() -> None:
     shown = [each.data["text/markdown"] for each in page.shown.values()]
     assert "Twice." in shown[0]
     assert "Once." not in "".join(shown)
+
+
+def test_a_table_that_stays_the_same_is_sent_once_a_second() -> None:
+    text = json.dumps([{"item": f"item{n}"} for n in range(2_000)])
+    half = len(text) // 2
+    clock, reads = Clock(), []
+
+    def read(so_far: str) -> object:
+        reads.append(len(so_far))
+        return [{"item": "coffee"}] * (1 + so_far.count("item999"))
+
+    page = Page(clock)
+    with live(page, clock, schema="Row", partial=read) as showing:
+        showing.add(TextDelta(text[:half]))
+        told = len(page.told_s)
+        assert "coffee" in page.shown["d1"].data["text/markdown"]
+        for _ in range(300):  # three seconds in which less than a tenth comes
+            clock.now_s += 0.01
+            showing.add(TextDelta(text[half : half + 2]))
+        assert 2 <= len(page.told_s) - told <= 3
+        assert f"{half + 600:,}"[:-3] in page.texts[0]
+        clock.now_s += 0.2
+        showing.add(TextDelta(text[half:]))
+        assert page.shown["d1"].data["text/markdown"].count("coffee") == 2
+        showing.finish(Answer(text, data=[{"item": "tea"}], schema_name="Row"))
+    assert len(reads) == 2
 
 
 def test_after_the_end_the_timer_says_nothing() -> None:

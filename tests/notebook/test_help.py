@@ -1,0 +1,138 @@
+"""`%o3_help` and `%%o3?`: all there is to say, out of what the code says of itself."""
+
+from dataclasses import fields
+
+import pytest
+
+from o3magic.notebook.help import EXAMPLES, GROUPS, cell_help, help_bundle, option_sections
+from o3magic.notebook.options import parse, usage_of
+from o3magic.profile import Profile, options
+from o3magic.providers import Providers
+from o3magic.settings import Layers
+from o3magic.simulator import Reply, Simulator
+from tests.notebook.conftest import Kernel
+
+ASKING = [each.cell for each in EXAMPLES if "%o3 " in each.cell or each.cell[:4] == "%%o3"]
+
+
+def line_of(cell: str) -> str:
+    """What stands behind the magic in an example."""
+    return cell.partition("\n")[0].partition("%o3")[2]
+
+
+def help_on(topic: str) -> str:
+    """The page of an option, as text."""
+    return help_bundle(topic, Layers(), Providers({}, {}), {}).data["text/plain"]
+
+
+@pytest.mark.parametrize("cell", ASKING)
+def test_every_example_is_one_the_parser_takes(cell: str):
+    chosen, rest = parse(line_of(cell))
+    Layers().profile(chosen)
+    assert bool(rest) != cell.startswith("%%"), "a prompt stands on the line or below it"
+
+
+@pytest.mark.parametrize("named", ["--schema", "-o", "--compare", "--background", "--dry-run"])
+def test_there_is_an_example_of_what_is_used_most(named: str):
+    assert any(named in line_of(cell).split() for cell in ASKING)
+
+
+def test_every_example_runs(kernel: Kernel, simulator: Simulator):
+    for cell in (each.cell for each in EXAMPLES):
+        if "--schema" in cell:
+            simulator.script(Reply(json={"items": [{"item": "coffee", "price": 8.5}]}))
+        ran = kernel.run(cell)
+        assert ran.status == "ok", (cell, ran.error)
+    assert kernel.value("[later.wait(20).finish_reason, lines.parsed[0].price]") == ["stop", 8.5]
+
+
+def test_every_option_is_in_one_group():
+    grouped = [row for section in option_sections() for row in section.rows]
+    assert sorted(code for code, _ in grouped) == sorted(map(usage_of, options()))
+    assert set(GROUPS) <= {field.name for field in fields(Profile)}
+
+
+def test_the_page_says_everything(kernel: Kernel):
+    [shown] = kernel.run("%o3_help").outputs
+    for text in (shown["data"]["text/plain"], shown["data"]["text/markdown"]):
+        for option in options():
+            assert usage_of(option) in text.replace("\\|", "|")
+        for example in EXAMPLES:
+            assert example.cell.partition("\n")[0] in text
+        for magic in ("%o3_config", "%o3_cost", "%o3_models", "%o3_schemas", "%o3_panel"):
+            assert magic in text
+        assert "OPENAI_API_KEY" in text
+        assert "o3magic doctor" in text
+    assert "```python\n%%o3" in shown["data"]["text/markdown"]
+
+
+@pytest.mark.parametrize("word", ["effort", "--effort", "-e", "e"])
+def test_one_option_is_told_whatever_it_is_called(kernel: Kernel, word: str):
+    kernel.run("%o3_config effort=low")
+    told = kernel.run(f"%o3_help {word}").texts()[0]
+    assert "One of none, minimal, low, medium, high, xhigh, max." in told
+    assert "%o3_config effort=" in told
+    assert "O3MAGIC_EFFORT=" in told
+    assert 'effort = "' in told
+    assert "Now: low (set by %o3_config)." in told
+    assert "%%o3 --effort high" in told
+    assert "--schema" not in told
+
+
+@pytest.mark.parametrize("option", options(), ids=lambda each: each.name)
+def test_every_option_has_a_page_whose_settings_hold(option):
+    told = help_on(option.name)
+    assert all(flag in told for flag in option.flag.names)
+    assert f"O3MAGIC_{option.name.upper()}=" in told
+    [setting] = [row.split()[1] for row in told.split("\n") if row.startswith("  %o3_config ")]
+    name, _, value = setting.partition("=")
+    if value != option.name.upper():  # a word for what only the user knows
+        Layers().with_layer("%o3_config", {name: value})
+
+
+def test_an_address_belongs_into_ones_own_file():
+    assert "your own config.toml" in help_on("base_url")
+    assert "o3magic.toml" in help_on("effort")
+
+
+@pytest.mark.parametrize("topic", ["examples", "options", "magics", "keys"])
+def test_a_part_of_the_page_is_a_topic(kernel: Kernel, topic: str):
+    part, whole = (kernel.run(f"%o3_help {word}").texts()[0] for word in (topic, ""))
+    assert 0 < len(part) < len(whole)
+    assert part in whole
+
+
+@pytest.mark.parametrize("word", ["cost", "%o3_cost", "o3_cost"])
+def test_a_magic_is_told_whatever_it_is_called(kernel: Kernel, word: str):
+    assert "%o3_cost" in kernel.run(f"%o3_help {word}").texts()[0]
+
+
+def test_of_two_that_are_called_alike_both_are_told(kernel: Kernel):
+    told = kernel.run("%o3_help models").texts()[0]
+    assert "--models" in told
+    assert "%o3_models" in told
+
+
+@pytest.mark.parametrize(("word", "meant"), [("efort", "effort"), ("--schem", "schema")])
+def test_what_is_near_a_topic_is_suggested(kernel: Kernel, word: str, meant: str):
+    ran = kernel.run(f"%o3_help {word}")
+    assert ran.error["ename"] == "BadOption"
+    assert f"did you mean {meant}" in "\n".join(ran.error["traceback"])
+
+
+def test_what_is_near_none_is_told_where_to_look(kernel: Kernel):
+    ran = kernel.run("%o3_help <img src=x>")
+    assert ran.error["ename"] == "BadOption"
+    assert "examples, options, magics, keys" in "\n".join(ran.error["traceback"])
+
+
+@pytest.mark.parametrize("asked", ["%%o3?", "%o3?"])
+def test_help_on_the_magic_has_options_and_examples(kernel: Kernel, asked: str):
+    reply = kernel.run(asked)
+    assert reply.status == "ok"
+    kernel.run("from IPython.core.oinspect import getdoc")
+    shown = kernel.value("getdoc(get_ipython().find_cell_magic('o3'))")
+    assert shown == cell_help()
+    for option in options():
+        assert usage_of(option) in shown
+    assert "%%o3 --schema list[Line]" in shown
