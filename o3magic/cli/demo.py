@@ -1,7 +1,4 @@
-"""`o3magic demo`: the quickstart notebook, run in a real kernel against the embedded simulator.
-
-The door of nbformat and nbclient.
-"""
+"""`o3magic demo`: the quickstart notebook, run in a real kernel against the embedded simulator."""
 
 from __future__ import annotations
 
@@ -15,8 +12,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import nbformat
-from nbclient import NotebookClient
 from rich.console import Console
 from rich.live import Live
 from rich.markdown import Markdown
@@ -24,6 +19,8 @@ from rich.panel import Panel
 from rich.syntax import Syntax
 from rich.text import Text
 
+from o3magic.cli import notebooks
+from o3magic.cli.execution import Runner, Step
 from o3magic.cli.page import page
 from o3magic.errors import O3Error
 from o3magic.render.safe_markdown import plain_text
@@ -32,6 +29,8 @@ from o3magic.simulator import Simulator
 NOTEBOOK = "01-quickstart.ipynb"
 DELAY_S = 0.01
 TAIL_LINES = 12
+TIMEOUT_S = 120.0
+DOCTOR = "o3magic doctor"
 FOOTER = "---\n\n<small>"
 TAG = re.compile(r"</?\w+>")
 
@@ -50,12 +49,12 @@ def run(folder: str, *, lab: bool) -> int:
             title="o3magic demo",
         )
     )
-    notebook = nbformat.read(source, as_version=4)
+    notebook = notebooks.read(source).notebook
     with Simulator(delay_s=DELAY_S) as simulator, tempfile.TemporaryDirectory() as scratch:
-        client = Player(notebook, console, target, environment(simulator.base_url, Path(scratch)))
-        client.play()
-    clean(notebook)
-    nbformat.write(notebook, source)
+        player = Player(notebook, console, target, environment(simulator.base_url, Path(scratch)))
+        player.play()
+    notebooks.tidy(notebook)
+    notebooks.replace(source, notebooks.encoded(notebook))
     html = source.with_suffix(".html")
     html.write_text(page(notebook, "o3magic quickstart (SIMULATED answers)"), encoding="utf-8")
     console.print(f"\nthe executed notebook  {source}", highlight=False)
@@ -96,13 +95,6 @@ def environment(url: str, scratch: Path) -> dict[str, str]:
     return {k: v for k, v in kept.items() if not k.endswith("_API_KEY")} | said
 
 
-def clean(notebook: Any) -> None:
-    """Drop what differs from run to run and says nothing: times and the kernel's details."""
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
-    notebook.metadata["language_info"] = {"name": "python"}
-
-
 def open_lab(notebook: Path) -> int:
     """Start JupyterLab on the notebook, until it is closed; the simulator answers there too."""
     if shutil.which("jupyter-lab") is None:
@@ -113,32 +105,18 @@ def open_lab(notebook: Path) -> int:
         return subprocess.run(words, env=os.environ | said, check=False).returncode
 
 
-class Player(NotebookClient):
+class Player(Runner):
     """Runs a notebook and shows each cell in the terminal while it runs."""
 
     def __init__(
         self, notebook: Any, console: Console, folder: Path, variables: dict[str, str]
     ) -> None:
-        super().__init__(
-            notebook,
-            kernel_name="python3",
-            timeout=120,
-            resources={"metadata": {"path": str(folder)}},
-            record_timing=False,
-        )
-        self._console, self._variables = console, variables
+        super().__init__(notebook, folder, variables, timeout_s=TIMEOUT_S)
+        self._console = console
         self._live: Live | None = None
         self._shown: dict[str, str] = {}
 
-    def play(self) -> None:
-        """Run every cell."""
-        with self.setup_kernel(env=self._variables):
-            for index, cell in enumerate(self.nb.cells):
-                self._show_cell(cell)
-                if cell.cell_type == "code":
-                    self._play_cell(cell, index)
-
-    def _show_cell(self, cell: Any) -> None:
+    def reached(self, cell: Any) -> None:
         """A cell as it is read: prose as prose, code as code, a prompt as a prompt."""
         if cell.cell_type != "code":
             self._console.print(Markdown(cell.source))
@@ -146,16 +124,24 @@ class Player(NotebookClient):
         lexer = "markdown" if cell.source.startswith("%%o3") else "python"
         self._console.print(Panel(Syntax(cell.source, lexer, word_wrap=True), title="In"))
 
-    def _play_cell(self, cell: Any, index: int) -> None:
-        """Run one cell, redrawing what arrives; then print it as it stays."""
+    def begun(self, cell: Any, number: int) -> None:
+        """Redraw what arrives, until the cell has ended."""
         self._shown = {}
-        with Live(
+        self._live = Live(
             console=self._console, transient=True, vertical_overflow="crop", refresh_per_second=12
-        ) as self._live:
-            self.execute_cell(cell, index)
-        self._live = None
+        )
+        self._live.start()
+
+    def ended(self, cell: Any, step: Step) -> None:
+        """Print the cell's outputs as they stay. Raises O3Error for a cell that failed."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
         for output in cell.outputs:
             self._print_output(output)
+        if step.state != "ok":
+            told = " ".join(step.failure.lines) if step.failure else step.state
+            raise O3Error(f"cell {step.number} of the notebook: {told}", hint=DOCTOR)
 
     def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
         """Each message of the kernel, on its way into the notebook."""

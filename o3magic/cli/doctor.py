@@ -12,8 +12,9 @@ from pathlib import Path
 from o3magic.catalog import Card
 from o3magic.cost.ledger import Ledger
 from o3magic.errors import O3Error
+from o3magic.profile import Profile
 from o3magic.providers import Provider
-from o3magic.settings import Profile, ledger_file, project_file, user_file
+from o3magic.settings import ledger_file, project_file, user_file
 from o3magic.talk.plan import check_effort, provider_for
 from o3magic.talk.session import Session
 from o3magic.version import __version__

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from o3magic.cli import cassettes, cost, notebook_words
 from o3magic.errors import O3Error
 from o3magic.version import __version__
 
@@ -42,14 +43,17 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--key", help="refuse every other key")
     serve.set_defaults(run=run_serve)
 
-    cost = commands.add_parser("cost", help="what was used and spent, by model and effort")
-    cost.set_defaults(run=run_cost)
+    costs = commands.add_parser("cost", help="what was used and spent; how it agrees with a bill")
+    cost.add_arguments(costs)
 
     models = commands.add_parser("models", help="prices, windows, efforts, shutdown dates")
     models.set_defaults(run=run_models)
 
     doctor = commands.add_parser("doctor", help="what is set up, and what is wrong with it")
     doctor.set_defaults(run=run_doctor)
+
+    notebook_words.add(commands)
+    cassettes.add(commands)
     return top
 
 
@@ -71,20 +75,6 @@ def run_serve(chosen: argparse.Namespace) -> int:
         print(f"in a notebook:  %o3_config provider=simulator base_url={simulator.base_url}")
         print("Ctrl-C stops it", flush=True)
         threading.Event().wait()
-    return 0
-
-
-def run_cost(_: argparse.Namespace) -> int:
-    """`o3magic cost`: all that the ledger holds."""
-    from o3magic.cost.ledger import Ledger
-    from o3magic.cost.report import report
-    from o3magic.settings import ledger_file
-
-    ledger = Ledger(ledger_file(os.environ))
-    try:
-        print(report(ledger.totals(by=("model", "effort")), "all time"))
-    finally:
-        ledger.close()
     return 0
 
 
