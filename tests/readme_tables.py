@@ -2,7 +2,7 @@
 
 from o3magic.catalog import Catalog
 from o3magic.notebook.options import default_of, usage_of
-from o3magic.settings import options
+from o3magic.profile import options
 
 
 def option_table() -> str:

@@ -17,7 +17,18 @@ MODULES = {
 MODULES = {name.removesuffix(".__init__"): path for name, path in MODULES.items()}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in MODULES.items()}
 
-GROUND = {"errors", "messages", "events", "catalog", "settings", "providers", "money", "frames"}
+GROUND = {
+    "errors",
+    "messages",
+    "events",
+    "draft",
+    "catalog",
+    "profile",
+    "settings",
+    "providers",
+    "money",
+    "frames",
+}
 GROUND |= {"version"}
 # What each room may import, besides itself. The face and __main__ stand above all of them.
 FLOORS = {
@@ -25,39 +36,47 @@ FLOORS = {
     "wire": {"ground"},
     "client": {"wire", "ground"},
     "cost": {"ground"},
+    "tapes": {"ground"},
     "render": {"ground"},
-    "talk": {"client", "cost", "wire", "ground"},
+    "talk": {"client", "cost", "tapes", "wire", "ground"},
     "notebook": {"talk", "render", "cost", "ground"},
     "simulator": set(),
-    "cli": {"simulator", "talk", "render", "client", "cost", "wire", "ground"},
+    "cli": {"simulator", "talk", "render", "client", "cost", "tapes", "wire", "ground"},
     "face": {"notebook", "talk", "ground"},
     "__main__": {"cli"},
 }
 # A room's one way past its floor, loaded only when it is used.
-LAZY = {("o3magic.talk.session", "simulator")}
+LAZY = {("o3magic.talk.reach", "simulator")}
 
 # Where each third-party package enters.
 DOORS = {
     "httpx": {"o3magic.client.http"},
     "sqlite3": {"o3magic.cost.store"},
+    "tiktoken": {"o3magic.cost.tokenizer"},
     "IPython": {"o3magic.notebook"},
     "ipywidgets": {"o3magic.notebook"},
     "rich": {"o3magic.render.terminal", "o3magic.cli"},
     "platformdirs": {"o3magic.settings"},
-    "jinja2": {"o3magic.cli"},
+    "jinja2": {"o3magic.cli", "o3magic.talk.sandbox"},
     "markdown_it": {"o3magic.cli"},
     "nbformat": {"o3magic.cli"},
     "nbclient": {"o3magic.cli"},
+    "jupyter_client": {"o3magic.cli.execution"},
+    "pytest": {"o3magic.cli.pytest_plugin"},
     "pandas": {"o3magic.frames"},
+    "PIL": {"o3magic.talk.images"},
+    "duckdb": {"o3magic.talk.builtin_tools"},
+    "genai_prices": {"o3magic.cost.price_check"},
+    "matplotlib": {"o3magic.cost.figure"},
     "azure": {"o3magic.client.entra"},
     "pydantic": {
         "o3magic.catalog",
         "o3magic.client",
         "o3magic.providers",
-        "o3magic.settings",
+        "o3magic.profile",
         "o3magic.talk",
     },
-    "pydantic_core": {"o3magic.wire", "o3magic.client.http"},
+    "pydantic_core": {"o3magic.wire", "o3magic.client.call"},
 }
 
 

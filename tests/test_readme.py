@@ -16,8 +16,8 @@ def test_a_table_of_the_readme_is_that_of_the_code(table):
 
 def test_the_commands_of_the_readme_are_those_ci_runs():
     script = (Path(__file__).parents[1] / ".ci" / "run").read_text(encoding="utf-8")
-    assert "python -m pip install -e '.[test]' && python -m pytest" in README
-    assert "python -m pip install --quiet -e '.[test]'" in script
+    assert "python -m pip install -e '.[test,browser]' && python -m pytest" in README
+    assert "python -m pip install --quiet -e '.[test,browser]'" in script
     assert "\npython -m pytest\n" in script
 
 
