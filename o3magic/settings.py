@@ -95,7 +95,7 @@ def load_layers(environment: Mapping[str, str], folder: Path) -> Layers:
 
 
 def lower_budgets(user: Mapping[str, Any], project: Mapping[str, Any]) -> dict[str, Any]:
-    """What a project's file says, but for budgets above the user's own: those are not its to set."""
+    """What a project's file says, but for budgets above the user's own: it may only lower them."""
 
     def raises(name: str) -> bool:
         both = [getattr(profile_of({name: file[name]}), name) for file in (user, project)]

@@ -31,8 +31,8 @@ OF: dict[str, str] = {
     "call": "one question",
     "session": "this session",
     "notebook": "this notebook",
-    "day": "today",
-    "month": "this month",
+    "day": "today (UTC)",
+    "month": "this month (UTC)",
 }
 
 

@@ -261,16 +261,22 @@ class Ledger:
         return list(groups.values())
 
     def entries(
-        self, *, session: str | None = None, since: datetime | None = None
+        self,
+        *,
+        session: str | None = None,
+        conversation: str | None = None,
+        since: datetime | None = None,
     ) -> Iterator[Entry]:
         """The rows in the order they were entered, read as they are asked for."""
         after, more = 0, True
         of_session = "" if session is None else "AND session = :session"
+        if conversation is not None:  # by its index, which leaves "" out
+            of_session += " AND conversation = :conversation AND conversation <> ''"
         from_then = "" if since is None else "AND at_ms >= :since_ms"
         query = f"""SELECT {ROW} FROM entries WHERE id > :after {of_session} {from_then}
                     ORDER BY id LIMIT {PAGE_ROWS}"""
         given: dict[str, Any] = {} if since is None else moments(since)
-        given["session"] = clean(session or "")
+        given |= {"session": clean(session or ""), "conversation": clean(conversation or "")}
         while more:
             rows = self._store.read(query, given | {"after": after})
             yield from map(entry_of, rows)

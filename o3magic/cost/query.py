@@ -17,11 +17,12 @@ from o3magic.cost.report import BY, HEADINGS, CostReport, Span, report
 from o3magic.cost.schema import GROUPS
 from o3magic.errors import BadOption, did_you_mean
 
-OF = ("cell", "session", "notebook", "day", "month", "all")
+OF = ("cell", "conversation", "session", "notebook", "day", "month", "all")
 LAST_YEAR = 3000
 OF_ALONE = ("day", "month", "all")  # without a notebook around
 TITLES = {
     "cell": "the last cell that asked",
+    "conversation": "the conversation that was asked last",
     "session": "this session",
     "notebook": "this notebook",
     "day": "today",
@@ -62,8 +63,8 @@ def costs(
 ) -> CostReport:
     """The costs of a cell, session, notebook, day, month or of all time.
 
-    of     None: the session, with a line for each longer time; all time where there is no
-           session, or where a `since` is given
+    of     "cell" and "conversation" are those asked last. None: the session, with a line for each
+           longer time; all time where there is no session, or where a `since` is given
     by     names of groups, `"effort,model"` or a sequence; None: model and effort
     since  a date or moment; without a time zone it is local. Days in `by` are UTC
 
@@ -74,8 +75,9 @@ def costs(
     usual = of is None
     of = of or ("session" if session and begin is None else "all")
     where = limits(of, begin, now, session, notebook)
-    if of == "cell":
-        entries = last_cell(ledger, session, begin)
+    if of in ("cell", "conversation"):
+        last = last_cell if of == "cell" else last_conversation
+        entries = last(ledger, session, begin)
         rows, days = totals_of(entries, groups), totals_of(entries, ("day", "effort"))
     else:
         rows = ledger.totals(by=groups, **where)
@@ -100,7 +102,7 @@ def limits(
     if of not in OF:
         hint = did_you_mean(of, OF, f"of one of {', '.join(OF)}")
         raise BadOption(f"costs cannot be shown of {of!r}", hint=hint)
-    if of in ("cell", "session") and not session:
+    if of in ("cell", "conversation", "session") and not session:
         raise BadOption(f"there is no session here whose {of} could be summed", hint="--of all")
     if of == "notebook" and not notebook:
         raise BadOption("this notebook's name is not known here", hint="--of session, --of day")
@@ -173,6 +175,17 @@ def last_cell(ledger: Ledger, session: str, since: datetime | None) -> list[Entr
     if entries and not keys:
         raise BadOption("this front end does not name its cells", hint="--of session")
     return [entry for entry in entries if entry.cell_key == keys[-1]]
+
+
+def last_conversation(ledger: Ledger, session: str, since: datetime | None) -> list[Entry]:
+    """The calls of the conversation this session asked last, those of other sessions included.
+
+    Raises BadOption where no conversation was asked.
+    """
+    names = [e.conversation for e in ledger.entries(session=session) if e.conversation]
+    if not names:
+        raise BadOption("this session asked no conversation", hint="%%o3 -c NAME begins one")
+    return list(ledger.entries(conversation=names[-1], since=since))
 
 
 def totals_of(entries: Iterable[Entry], by: Sequence[str]) -> list[Total]:

@@ -1,4 +1,4 @@
-"""What the model's tools were asked and said, folded. Every word of it may be anybody's: text only."""
+"""What the model's tools were asked and what they said, folded. Anybody's words: text only."""
 
 from __future__ import annotations
 

@@ -253,3 +253,18 @@ def test_a_narrow_page_gets_fewer_columns(filled):
 def test_it_shows_itself_as_text_and_markdown_and_as_nothing_else(filled):
     assert set(costs(filled)._repr_mimebundle_()) == {"text/markdown", "text/plain"}
     assert repr(costs(filled)) == str(costs(filled))
+
+
+def test_a_conversation_counts_over_all_its_sessions(ledger):
+    for session, talk, cost in (
+        ("s0", "geo", 1),
+        ("s1", "other", 2),
+        ("s1", "geo", 4),
+        ("s1", "", 8),
+    ):
+        asked = Attempt(session, "openai", "o3-mini", conversation=talk)
+        ledger.settle(ledger.enter(asked), Outcome("ok", Usage(1, 0, 1), cost))
+    found = costs(ledger, of="conversation", session="s1")
+    assert (found.total.calls, found.total.cost_nano_usd) == (2, 5)
+    with pytest.raises(BadOption, match="no conversation"):
+        costs(ledger, of="conversation", session="s9")
