@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 Scope = Literal["call", "session", "notebook", "day", "month"]
-WHERE: dict[Scope, str] = {
-    "session": "session = :session",
-    "notebook": "notebook = :notebook",
-    "day": "day = :day",
-    "month": "day BETWEEN :month || '-01' AND :month || '-31'",
+SPENT: dict[Scope, str] = {
+    "session": "totals WHERE source = 'live' AND session = :session",
+    "notebook": "totals WHERE source = 'live' AND notebook = :notebook",
+    "day": "days WHERE day = :day",
+    "month": "days WHERE day BETWEEN :month || '-01' AND :month || '-31'",
 }
 # Everything that is held is held today, whoever holds it.
-HELD: dict[Scope, str] = {"session": WHERE["session"], "notebook": WHERE["notebook"]}
+HELD: dict[Scope, str] = {"session": "session = :session", "notebook": "notebook = :notebook"}
 OF: dict[str, str] = {
     "call": "one question",
     "session": "this session",
@@ -77,7 +77,7 @@ def standing(connection: Connection, budget: Budget, names: Mapping[str, Any]) -
         return Standing(budget, 0)
     [(spent, unknown)] = connection.execute(
         f"""SELECT ifnull(sum(cost_nano_usd), 0), ifnull(sum(held_nano_usd), 0)
-            FROM totals WHERE source = 'live' AND {WHERE[scope]}""",
+            FROM {SPENT[scope]}""",
         names,
     )
     [(held,)] = connection.execute(

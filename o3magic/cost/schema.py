@@ -143,6 +143,26 @@ CREATE TABLE holds (
 )
 """
 
+# What was spent on each day: the budgets of days and months are looked up here at every question.
+DAYS = """
+CREATE TABLE days (
+    day TEXT PRIMARY KEY,
+    cost_nano_usd INTEGER NOT NULL,
+    held_nano_usd INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+SPENT = ("cost_nano_usd", "held_nano_usd")
+JOIN_DAY = f"""
+    INSERT INTO days (day, {", ".join(SPENT)})
+    SELECT {DAY.format(row="NEW.")}, {", ".join(SHARES[n].format(row="NEW.") for n in SPENT)}
+    WHERE NEW.source = 'live'
+    ON CONFLICT DO UPDATE SET {", ".join(f"{n} = {n} + excluded.{n}" for n in SPENT)};
+"""
+LEAVE_DAY = f"""
+    UPDATE days SET {", ".join(f"{n} = {n} - {SHARES[n].format(row='OLD.')}" for n in SPENT)}
+    WHERE OLD.source = 'live' AND day = {DAY.format(row="OLD.")};
+"""
+
 MIGRATIONS: tuple[Sequence[str], ...] = (
     (
         ENTRIES,
@@ -157,12 +177,16 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         "ALTER TABLE entries ADD COLUMN conversation TEXT NOT NULL DEFAULT ''",
         "CREATE INDEX entries_by_conversation ON entries (conversation) WHERE conversation <> ''",
         "ALTER TABLE totals ADD COLUMN held_nano_usd INTEGER NOT NULL DEFAULT 0",
-        "CREATE INDEX totals_by_day ON totals (day)",
         "CREATE INDEX totals_by_notebook ON totals (notebook)",
         "DROP TRIGGER entered",
         "DROP TRIGGER settled",
         *triggers(SUMS),
         HOLDS,
+        DAYS,
+        """INSERT INTO days SELECT day, sum(cost_nano_usd), sum(held_nano_usd) FROM totals
+           WHERE source = 'live' GROUP BY day""",
+        f"CREATE TRIGGER spent AFTER INSERT ON entries BEGIN {JOIN_DAY} END",
+        f"CREATE TRIGGER respent AFTER UPDATE ON entries BEGIN {LEAVE_DAY} {JOIN_DAY} END",
     ),
 )
 

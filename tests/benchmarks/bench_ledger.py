@@ -21,6 +21,7 @@ from dataclasses import asdict
 from itertools import cycle
 from pathlib import Path
 
+from o3magic.cost.budgets import Budget
 from o3magic.cost.ledger import Attempt, Ledger, Outcome
 from o3magic.cost.query import costs
 from o3magic.cost.schema import ENTRIES, SUMS
@@ -67,6 +68,20 @@ def ledger_line(name: str, path: Path | str, calls: int) -> Line:
     with closing(Ledger(path)) as ledger:
         ledger.totals()
         return timed(name, calls, lambda effort: ledger.settle(ledger.enter(attempt(effort)), OK))
+
+
+def budget_line(name: str, path: Path | str, calls: int) -> Line:
+    """The same call held to three budgets: what it may cost is held, drawn from, given back."""
+    budgets = [Budget("session", 10**14), Budget("day", 10**14), Budget("month", 10**14)]
+    with closing(Ledger(path)) as ledger:
+
+        def call(effort: str) -> None:
+            hold = ledger.hold(10_000_000, budgets, "s1", "a.ipynb")
+            row = ledger.enter(attempt(effort), hold=hold, budgets=budgets)
+            ledger.settle(row, OK, hold=hold)
+            ledger.release(hold)
+
+        return timed(name, calls, call)
 
 
 def plain_sqlite_line(path: Path, calls: int, journal: str) -> Line:
@@ -139,6 +154,7 @@ def main(calls: int = 3000, rows: int = 1_000_000) -> None:
         folder = Path(name)
         lines = [
             ledger_line("ledger: enter + settle", folder / "ledger.db", calls),
+            budget_line("the same with three budgets", folder / "ledger.db", calls),
             ledger_line("ledger in memory", ":memory:", calls),
             plain_sqlite_line(folder / "delete.db", max(calls // 10, 100), "DELETE"),
             plain_sqlite_line(folder / "wal.db", max(calls // 10, 100), "WAL"),
