@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -55,17 +56,28 @@ class Profile:
         Flag(("--api",), "which API is spoken; auto: Responses where both sides have it"),
     ] = "auto"
     developer: Annotated[
-        str, Flag(("-d", "--developer"), "developer message: how to answer, above the prompt")
+        str,
+        Flag(("-d", "--developer"), "developer message, above the prompt; `@FILE`: from a file"),
+    ] = ""
+    profile: Annotated[
+        str, Flag(("-P", "--profile"), "named settings: `[profile.NAME]` of a settings file")
     ] = ""
     template: Annotated[
         bool, Flag(("--no-template",), "send `{{ names }}` in the prompt as they are", False)
     ] = True
     file: Annotated[
-        str, Flag(("--file",), "read the prompt from this file; the cell's text comes below it")
+        str,
+        Flag(("--file",), "a file or registered prompt to ask; the cell's text comes below it"),
     ] = ""
     conversation: Annotated[
         str, Flag(("-c", "--conversation"), "name of a conversation: its turns are sent before")
     ] = ""
+    keep_text: Annotated[
+        bool, Flag(("--keep-text",), "conversations outlive the kernel, in a file of yours", True)
+    ] = False
+    compact: Annotated[
+        bool, Flag(("--compact",), "sum up the oldest turns before the window is full", True)
+    ] = False
     tools: Annotated[
         str, Flag(("-t", "--tools"), "functions the model may call: `f,g`; also python, sql, ...")
     ] = ""
@@ -216,8 +228,9 @@ class Option:
     choices: tuple[str, ...]
 
 
+@cache
 def options() -> tuple[Option, ...]:
-    """All options, in the order they are declared."""
+    """All options, in the order they are declared. Read off the class once: that takes 3 ms."""
     hints = get_type_hints(Profile, include_extras=True)
     found = []
     for item in fields(Profile):
