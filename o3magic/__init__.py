@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from o3magic.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
     from datetime import date
+    from pathlib import Path
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -25,9 +26,16 @@ if TYPE_CHECKING:
     from o3magic.events import Answer as Answer
     from o3magic.events import Event
     from o3magic.events import Usage as Usage
+    from o3magic.jobs.batch import BatchJob, Room
+    from o3magic.jobs.map_job import MapJob
+    from o3magic.jobs.progress import Show
+    from o3magic.jobs.sweep_result import SweepResult
     from o3magic.notebook.panel import Panel
     from o3magic.talk.compare import Comparison as Comparison
     from o3magic.talk.session import Session as Session
+
+# The room of that name binds itself here when it is first loaded: before `jobs` below does.
+import_module("o3magic.jobs")
 
 T = TypeVar("T")
 
@@ -47,12 +55,20 @@ __all__ = [
     "Session",
     "Usage",
     "__version__",
+    "aask",
     "ask",
+    "astream",
+    "batch",
     "compare",
     "costs",
+    "job",
+    "jobs",
+    "map",
     "panel",
+    "prompt",
     "schema",
     "stream",
+    "sweep",
     "tool",
 ]
 
@@ -78,6 +94,34 @@ def ask(prompt: str, *, schema: Any = None, **options: Any) -> Answer:
     session, ours = _session()
     try:
         return session.ask(prompt, schema=schema, **options)
+    finally:
+        if ours:
+            session.close()
+
+
+def batch(rows: Any, prompt: str, *, schema: Any = None, **options: Any) -> BatchJob:
+    """Send a prompt for each row to the provider's Batch API: half the price, within a day.
+
+    The arguments are those of `map`. Gives a job at once: `.wait()` gives the DataFrame that map
+    would give; `.status()`, `.results()`, `.cancel()`, `.retry()`. It outlives the kernel: `jobs()`
+    lists it. The same call again gives the same job, and nothing is paid for twice.
+
+    Raises BadOption where the provider or the model has no Batch API, and OverBudget.
+    """
+    from o3magic.jobs.batch_submit import submit
+
+    room, names = _room()
+    return submit(room, rows, prompt, schema=schema, names=names, **options)
+
+
+async def aask(prompt: str, *, schema: Any = None, **options: Any) -> Answer:
+    """The same as `ask`, for `await`: other tasks go on meanwhile, and cancelling stops it.
+
+    Nobody is asked to confirm a dangerous tool here: its calls are declined.
+    """
+    session, ours = _session()
+    try:
+        return await session.aask(prompt, schema=schema, **options)
     finally:
         if ours:
             session.close()
@@ -138,6 +182,111 @@ def stream(prompt: str, *, schema: Any = None, **options: Any) -> Iterator[Event
             session.close()
 
 
+def jobs() -> list[BatchJob | MapJob]:
+    """The jobs of `o3.map` and `o3.batch`, the last one first, also those of kernels before.
+
+    `o3.job(3)` and `o3.job("name")` give one of them. Nobody is asked how they stand: a batch's
+    `.status()` does that.
+    """
+    from o3magic.jobs.batch_open import all_jobs
+
+    return all_jobs(*_room())
+
+
+def job(named: int | str) -> BatchJob | MapJob:
+    """The job of a number or a name. Raises BadOption."""
+    from o3magic.jobs.batch_open import one_job
+
+    room, names = _room()
+    return one_job(room, named, names)
+
+
+def map(
+    rows: Any,
+    prompt: str,
+    *,
+    schema: Any = None,
+    concurrency: int = 64,
+    budget: Any = None,
+    on_error: str = "keep",
+    name: str = "",
+    flatten: bool = False,
+    **options: Any,
+) -> Any:
+    """Ask a prompt for each row, many at once; gives a DataFrame of the answers, in their order.
+
+    rows         a DataFrame (pandas, polars, ...), a list of dicts, or an iterator of dicts
+    prompt       `{{ column }}` in it is the row's value
+    schema       the type of an answer, or its name: its fields are the columns, else `text` is
+    concurrency  how many at once; requests_per_min= and tokens_per_min= are limits too
+    budget       US dollars for all rows, in all calls of the same job
+    on_error     "keep": what went wrong is in the column `error`; "raise": stop at the first
+    flatten      fields within fields as columns `a.b`
+
+    Answers are kept as they come: the same call goes on where it stopped and pays for none twice;
+    `name` makes it another job. Raises O3Error, with the rows so far in `.answer`.
+    """
+    from o3magic.jobs.map_job import map_in
+    from o3magic.notebook.mapping import show_for
+
+    room, names = _room()
+    wish = {"concurrency": concurrency, "budget": budget, "on_error": on_error, "name": name}
+    said = {"names": names, "schema": schema, "flatten": flatten, **wish, **options}
+    with room.opened():
+        show = show_for(_shell(), quiet=bool(options.get("quiet")))
+        return map_in(room.session, rows, prompt, said, show)
+
+
+def sweep(
+    rows: Any,
+    prompt: str,
+    *,
+    expected: Any = None,
+    scorer: Any = "exact",
+    efforts: Sequence[str] = (),
+    models: Sequence[str] = (),
+    schema: Any = None,
+    **options: Any,
+) -> SweepResult:
+    """Ask a prompt for each row at every effort, and score the answers: what effort buys you.
+
+    expected  a column, a list with a value for each row, or a function of a row: where it is None,
+              the row is not asked. A column named here is hidden from the prompt
+    scorer    "exact": the same text, whatever its case and blanks; "number": the last number in it,
+              within abs_tol= and rel_tol=; "fields": the F1 of a schema's fields; or a function of
+              (answer, row) that gives a bool or a number from 0 to 1
+    efforts   every effort of the model where none is said
+    models    several of them, each at every effort
+
+    The other arguments are those of `map`; `budget` is for all efforts together. The result has
+    `.recommendation`, `.to_frame()`, `.plot()`, `.disagreements()` and `.rows_frame()`. The same
+    call goes on where it stopped. Raises O3Error, with what there is so far in `.answer`.
+    """
+    from o3magic.jobs.sweep import sweep_in
+    from o3magic.notebook.mapping import show_for
+
+    room, names = _room()
+    said = {"expected": expected, "scorer": scorer, "efforts": efforts, "models": models}
+    with room.opened():
+        show = show_for(_shell(), quiet=bool(options.get("quiet")))
+        said = {"schema": schema, "names": names, **said, **options}
+        return sweep_in(room.session, rows, prompt, show=show, **said)
+
+
+async def astream(prompt: str, *, schema: Any = None, **options: Any) -> AsyncGenerator[Event]:
+    """The same as `stream`, for `async for`; leave it early by `contextlib.aclosing`."""
+    from contextlib import aclosing
+
+    session, ours = _session()
+    try:
+        async with aclosing(session.astream(prompt, schema=schema, **options)) as events:
+            async for event in events:
+                yield event
+    finally:
+        if ours:
+            session.close()
+
+
 def panel() -> Panel | None:
     """The settings and a prompt as widgets, as `%o3_panel` shows them; None in a terminal.
 
@@ -151,6 +300,26 @@ def panel() -> Panel | None:
     from o3magic.notebook.load import magics_of
 
     return magics_of(shell).panel()
+
+
+def prompt(name: str, path: str | Path) -> Path:
+    """Register a file as a prompt, for `%%o3 --file NAME` in this shell; gives its whole path.
+
+    Raises BadOption where there is no such file.
+    """
+    from pathlib import Path
+
+    from o3magic.errors import BadOption
+
+    found = Path(path).expanduser().resolve()
+    if not found.is_file():
+        raise BadOption(f"there is no file {found}", hint=f"paths begin in {Path.cwd()}")
+    shell = _shell()
+    if shell is not None:
+        from o3magic.notebook.load import session_of
+
+        session_of(shell).prompts[name] = found
+    return found
 
 
 def schema(python_type: T) -> T:
@@ -195,3 +364,18 @@ def _session() -> tuple[Session, bool]:
     from o3magic.talk.session import Session
 
     return Session.start(os.environ), True
+
+
+def _room() -> tuple[Room, dict[str, Any]]:
+    """Where jobs are worked on, and the names of the notebook, or of the script."""
+    from o3magic.jobs.batch_open import room_of
+
+    shell, (session, ours) = _shell(), _session()
+
+    def show() -> Show:
+        from o3magic.notebook.mapping import show_for
+
+        return show_for(shell)
+
+    names = shell.user_ns if shell is not None else vars(sys.modules["__main__"])
+    return room_of(session, show, close_after=ours), names

@@ -207,7 +207,11 @@ class InvalidAnswer(O3Error):
 
 
 class Interrupted(O3Error):
-    hint = "what had arrived is kept in _; its cost is unknown until the provider's bill"
+    hint = "what had arrived is kept in _"
+
+    def lines(self) -> list[str]:
+        """As O3Error's; what is known of the answer is nothing to try."""
+        return [f"{type(self).__name__}: {self}", f"  {self.hint}"]
 
 
 class LedgerUnavailable(O3Error):

@@ -141,6 +141,15 @@ class Profile:
     compare: Annotated[
         bool, Flag(("--compare",), "ask at every effort of the model at once, side by side", True)
     ] = False
+    map: Annotated[
+        str,
+        Flag(("--map",), "ask for each row of this DataFrame or list: `{{ column }}` is its value"),
+    ] = ""
+    concurrency: Annotated[
+        int,
+        Field(ge=1, le=1024),
+        Flag(("--concurrency",), "with --map: how many rows are asked at once"),
+    ] = 64
     efforts: Annotated[
         str, Flag(("--efforts",), "with --compare: these efforts only, such as low,high")
     ] = ""

@@ -31,6 +31,7 @@ class Provider:
     system_role: takes a system message, not a developer's. max_tokens: calls the limit so.
     insecure: its key may go over http to another machine. cards: {its model name: ours}.
     small_schemas: takes only Azure's 100 properties and 5 levels.
+    stores: keeps its answers, so that the next question can name the last one by its id.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Provider:
     max_tokens: bool = False
     insecure: bool = False
     small_schemas: bool = False
+    stores: bool = False
     cards: Mapping[str, str] = field(default_factory=dict)
 
     def url(self, path: str, model: str = "") -> str:

@@ -39,10 +39,11 @@ FLOORS = {
     "tapes": {"ground"},
     "render": {"ground"},
     "talk": {"client", "cost", "tapes", "wire", "ground"},
-    "notebook": {"talk", "render", "cost", "ground"},
+    "jobs": {"talk", "client", "cost", "tapes", "wire", "ground"},
+    "notebook": {"jobs", "talk", "render", "cost", "ground"},
     "simulator": set(),
     "cli": {"simulator", "talk", "render", "client", "cost", "tapes", "wire", "ground"},
-    "face": {"notebook", "talk", "ground"},
+    "face": {"notebook", "jobs", "talk", "ground"},
     "__main__": {"cli"},
 }
 # A room's one way past its floor, loaded only when it is used.
@@ -50,7 +51,7 @@ LAZY = {("o3magic.talk.reach", "simulator")}
 
 # Where each third-party package enters.
 DOORS = {
-    "httpx": {"o3magic.client.http"},
+    "httpx": {"o3magic.client.http", "o3magic.client.wide"},
     "sqlite3": {"o3magic.cost.store"},
     "tiktoken": {"o3magic.cost.tokenizer"},
     "IPython": {"o3magic.notebook"},
@@ -61,6 +62,8 @@ DOORS = {
     "markdown_it": {"o3magic.cli"},
     "nbformat": {"o3magic.cli"},
     "nbclient": {"o3magic.cli"},
+    "jupyterlite_pyodide_kernel": {"o3magic.cli.lite"},
+    "packaging": {"o3magic.cli.lite_wheels"},
     "jupyter_client": {"o3magic.cli.execution"},
     "pytest": {"o3magic.cli.pytest_plugin"},
     "pandas": {"o3magic.frames"},

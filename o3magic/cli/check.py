@@ -26,7 +26,10 @@ TIMEOUT_S = 600.0  # per cell: a build server should not hang
 IGNORED, SKIPPED = "o3-ignore-output", "o3-skip"
 SECRET = re.compile(r"(?:(?:^|_)KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)$", re.I)
 COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE")
+# Settings, addresses and vocabularies; where the cassettes are belongs to the notebooks.
+OWN = re.compile(r"O3MAGIC_(?!CASSETTES$)|(?:AZURE_)?OPENAI_|(?:TIKTOKEN|DATA_GYM)_CACHE_DIR$")
 FIXED = {
+    "O3MAGIC_CONFIG": os.devnull,
     "O3MAGIC_MODE": "replay",
     "O3MAGIC_REPLAY_SPEED": "0",
     "O3MAGIC_LEDGER": ":memory:",
@@ -120,8 +123,15 @@ def compared(opened: Opened, options: Options) -> Checked:
 
 
 def environment(variables: Mapping[str, str], path: Path) -> dict[str, str]:
-    """What the kernel gets: no key, no colours, and the same settings everywhere."""
-    kept = {k: v for k, v in variables.items() if not SECRET.search(k) and k not in COLOURS}
+    """What the kernel gets: no key, no colours, and the same settings everywhere.
+
+    The user's own settings stay out: what passes here shall pass on any other machine.
+    """
+    kept = {
+        name: value
+        for name, value in variables.items()
+        if not SECRET.search(name) and name not in COLOURS and not OWN.match(name)
+    }
     return variables_for(path, kept) | FIXED
 
 

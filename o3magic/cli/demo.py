@@ -1,14 +1,15 @@
-"""`o3magic demo`: the quickstart notebook, run in a real kernel against the embedded simulator."""
+"""`o3magic demo`: the demo notebooks with their cassettes; the first one is run cell by cell."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
+import sys
 import tempfile
 from html import unescape
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,89 +21,112 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from o3magic.cli import notebooks
-from o3magic.cli.execution import Runner, Step
+from o3magic.cli.execution import Runner, Step, variables_for
 from o3magic.cli.page import page
 from o3magic.errors import O3Error
 from o3magic.render.safe_markdown import plain_text
-from o3magic.simulator import Simulator
+from o3magic.tapes.cassette import Cassette
+from o3magic.tapes.mode import SUFFIX, cassette_path
 
 NOTEBOOK = "01-quickstart.ipynb"
-DELAY_S = 0.01
+BUNDLED = (notebooks.SUFFIX, SUFFIX)
 TAIL_LINES = 12
 TIMEOUT_S = 120.0
 DOCTOR = "o3magic doctor"
 FOOTER = "---\n\n<small>"
 TAG = re.compile(r"</?\w+>")
+SOURCES = {
+    "simulated": "SIMULATED",
+    "hand": "WRITTEN BY HAND",
+    "live": "recorded from a model",
+}
 
 
 def run(folder: str, *, lab: bool) -> int:
-    """Write the folder, run the notebook in it, leave the result as a notebook and as a page."""
+    """Write the folder, run the first notebook in it, leave it as a notebook and as a page."""
     console = Console()
     target = Path(folder)
-    source = write(target)
-    console.print(
-        Panel(
-            Text(
-                "The answers below are SIMULATED: no model is asked, no key is used, nothing is\n"
-                "sent anywhere. With OPENAI_API_KEY set, the same notebook asks a real model."
-            ),
-            title="o3magic demo",
-        )
-    )
+    kept = write(target)
+    source = target / NOTEBOOK
+    said = sources(source)
+    told = f"The answers below were {said}, as each of them says. They are replayed from "
+    told += f"{cassette_path(source, {}).name}: no model is asked, no key is used, nothing is sent."
+    console.print(Panel(Text(told), title="o3magic demo"))
     notebook = notebooks.read(source).notebook
-    with Simulator(delay_s=DELAY_S) as simulator, tempfile.TemporaryDirectory() as scratch:
-        player = Player(notebook, console, target, environment(simulator.base_url, Path(scratch)))
-        player.play()
+    with tempfile.TemporaryDirectory() as scratch:
+        Player(notebook, console, target, environment(source, Path(scratch))).play()
     notebooks.tidy(notebook)
     notebooks.replace(source, notebooks.encoded(notebook))
     html = source.with_suffix(".html")
-    html.write_text(page(notebook, "o3magic quickstart (SIMULATED answers)"), encoding="utf-8")
+    html.write_text(page(notebook, f"o3magic quickstart, its answers {said}"), encoding="utf-8")
     console.print(f"\nthe executed notebook  {source}", highlight=False)
     console.print(f"the same as a page     {html}", highlight=False)
+    others = len([*target.glob(f"*{notebooks.SUFFIX}")]) - 1
+    console.print(f"{f'{others} more notebooks':21}  {target}", highlight=False)
+    if kept:
+        console.print(f"left as they were      {', '.join(kept)}", highlight=False)
     if lab:
         return open_lab(source)
-    console.print("open it in JupyterLab  o3magic demo --lab", highlight=False)
+    console.print(f"open it in JupyterLab  o3magic demo {folder} --lab", highlight=False)
     return 0
 
 
-def write(target: Path) -> Path:
-    """A fresh copy of the notebook in `target`. Raises O3Error where it cannot be written."""
+def write(target: Path) -> list[str]:
+    """Copy the demo notebooks and their cassettes; what is there already stays, and is named.
+
+    Raises O3Error where they cannot be written.
+    """
+    kept = []
     try:
         target.mkdir(parents=True, exist_ok=True)
-        copy = target / NOTEBOOK
-        copy.write_bytes(bundled(NOTEBOOK).read_bytes())
+        for each in bundled():
+            copy = target / each.name
+            data = each.read_bytes()
+            if not copy.exists():
+                copy.write_bytes(data)
+            elif copy.read_bytes() != data and each.name != NOTEBOOK:
+                kept.append(each.name)
     except OSError as error:
         reason = error.strerror or error
-        raise O3Error(f"{target} cannot be written: {reason}", hint="--folder ELSEWHERE") from None
-    return copy
+        raise O3Error(
+            f"{target} cannot be written: {reason}", hint="o3magic demo ELSEWHERE"
+        ) from None
+    return kept
 
 
-def bundled(name: str) -> Any:
-    """A notebook of the package: inside it where it is installed, beside it in a checkout."""
-    inside = files("o3magic").joinpath("notebooks", name)
-    return inside if inside.is_file() else Path(__file__).parents[2] / "notebooks" / name
+def bundled() -> list[Any]:
+    """The notebooks of the package: inside it where it is installed, beside it in a checkout."""
+    folder: Any = files("o3magic").joinpath("notebooks")
+    if not folder.is_dir():
+        folder = Path(__file__).parents[2] / "notebooks"
+    found = [each for each in folder.iterdir() if each.name.endswith(BUNDLED)]
+    return sorted(found, key=lambda each: str(each.name))
 
 
-def environment(url: str, scratch: Path) -> dict[str, str]:
-    """What the kernel gets: the simulator, a ledger of its own, and no key at all."""
+def sources(notebook: Path) -> str:
+    """Where the answers of a notebook come from, in words."""
+    labels = {take.label for take in Cassette(cassette_path(notebook, {})).entries}
+    return " or ".join(said for source, said in SOURCES.items() if source in labels)
+
+
+def environment(notebook: Path, scratch: Path) -> dict[str, str]:
+    """What the kernel gets: a replay, a ledger of its own, and no key at all."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("O3MAGIC_", "OPENAI_"))}
     said = {
-        "O3MAGIC_PROVIDER": "simulator",
-        "O3MAGIC_SIMULATOR_URL": url,
+        "O3MAGIC_MODE": "replay",
         "O3MAGIC_LEDGER": str(scratch / "ledger.sqlite3"),
         "O3MAGIC_CONFIG": str(scratch / "none.toml"),
     }
-    return {k: v for k, v in kept.items() if not k.endswith("_API_KEY")} | said
+    kept = {name: value for name, value in kept.items() if not name.endswith("_API_KEY")}
+    return variables_for(notebook, kept | said)
 
 
 def open_lab(notebook: Path) -> int:
-    """Start JupyterLab on the notebook, until it is closed; the simulator answers there too."""
-    if shutil.which("jupyter-lab") is None:
+    """Start JupyterLab on the notebook, until it is closed; the notebooks replay there too."""
+    if find_spec("jupyterlab") is None:
         raise O3Error("JupyterLab is not installed", hint='python -m pip install "o3magic[lab]"')
-    with Simulator(delay_s=DELAY_S) as simulator:
-        said = {"O3MAGIC_PROVIDER": "simulator", "O3MAGIC_SIMULATOR_URL": simulator.base_url}
-        words = ["jupyter-lab", str(notebook)]
-        return subprocess.run(words, env=os.environ | said, check=False).returncode
+    words = [sys.executable, "-m", "jupyterlab", str(notebook)]
+    return subprocess.run(words, check=False).returncode
 
 
 class Player(Runner):

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from o3magic.cli import cassettes, cost, notebook_words
+from o3magic.cli import cassettes, cost, lite_words, notebook_words
 from o3magic.errors import O3Error
 from o3magic.version import __version__
 
@@ -32,9 +32,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"o3magic {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="run the quickstart notebook, without key or network")
-    demo.add_argument("--folder", default="o3magic-demo", help="where it is written")
-    demo.add_argument("--lab", action="store_true", help="then open it in JupyterLab")
+    demo = commands.add_parser("demo", help="the demo notebooks, without key or network")
+    demo.add_argument("folder", nargs="?", default="o3magic-demo", help="where they are written")
+    demo.add_argument("--lab", action="store_true", help="then open them in JupyterLab")
     demo.set_defaults(run=run_demo)
 
     serve = commands.add_parser("serve", help="an OpenAI-compatible simulator on this machine")
@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
     notebook_words.add(commands)
     cassettes.add(commands)
+    lite_words.add(commands)
     return top
 
 

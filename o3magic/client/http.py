@@ -77,10 +77,14 @@ class Client:
             request_id = response.headers.get("x-request-id", "")
             yield Accepted(redact(request_id), "x-o3magic-simulated" in response.headers)
             chunks = iter_chunks(response, call.max_answer_bytes)
-            if is_stream(response, chunks):
-                yield from stream_events(chunks, dialect, watch, call.chunk_timeout_s)
-            else:
-                yield from dialect.decode(read_json(chunks))
+            try:
+                if is_stream(response, chunks):
+                    yield from stream_events(chunks, dialect, watch, call.chunk_timeout_s)
+                else:
+                    yield from dialect.decode(read_json(chunks))
+            finally:
+                if stop is not None:
+                    stop.watch(None)  # the line goes to the next question now
 
     @contextmanager
     def _answer(self, call: Call, dialect: Dialect) -> Iterator[tuple[httpx.Response, Watch]]:

@@ -79,7 +79,7 @@ class Stop:
         shut_down(self._stream)
 
     def watch(self, network_stream: Any) -> None:
-        """This is the line from now on."""
+        """This is the line from now on; None: there is none to take down."""
         self._stream = network_stream
         if self.said:
             shut_down(network_stream)

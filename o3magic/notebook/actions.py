@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import StdinNotImplementedError
@@ -11,9 +12,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from o3magic.errors import BadOption, Interrupted, NoKey, O3Error, RequestFailed
 from o3magic.events import Answer
 from o3magic.messages import ToolCall
-from o3magic.notebook import costs, listings
+from o3magic.notebook import conversations, costs, insert, listings
 from o3magic.notebook.background import Background, Later
-from o3magic.notebook.completion import matcher_for
 from o3magic.notebook.fronts import KernelFront, front_of
 from o3magic.notebook.help import help_bundle
 from o3magic.notebook.options import parse, words
@@ -44,22 +44,26 @@ class Actions:
         self._ip = shell
         self.session = session
         self.front = front_of(shell, session.id)
-        self.matcher = matcher_for(session, shell.user_ns)
         self.panels: list[Panel] = []
         self.watches: list[CostWatch] = []
         session.confirm = confirm
         self._cell = ""
         self._shown: Shown | None = None
+        self._last: Shown | None = None
         self._background: Background | None = None
 
     def begin_cell(self, text: str) -> None:
         """A cell begins: nothing is shown in it yet."""
         self._cell = text
         self._shown = None
-        self.session.notebook = notebook_path(self._ip, self.session.environment)
-        self.session.begin_cell(cell_key(self._ip, text))
+        session = self.session
+        session.notebook = notebook_path(self._ip, session.environment, session.notebook)
+        key = cell_key(self._ip, text)
+        # In a terminal the same words again are another question, not the same cell run again.
+        kernel = isinstance(self.front, KernelFront)
+        self.session.begin_cell(key, turn_key=key if kernel else "")
 
-    def ask(self, line: str, cell: str | None = None) -> Shown | None:
+    def ask(self, line: str, cell: str | None = None) -> Any:
         """Ask a reasoning model; the answer appears as it is written."""
         chosen, rest = parse(line)
         if cell is not None and rest:
@@ -73,6 +77,8 @@ class Actions:
         if profile.dry_run:
             self._show_requests(prompt, profile)
             return None
+        if profile.map:
+            return self._map(prompt, chosen, profile)
         if profile.compare:
             return self._compare(prompt, profile)
         planned = self.session.plan(prompt, profile, self._ip.user_ns)
@@ -141,13 +147,42 @@ class Actions:
             raise failed
         return found
 
+    def _map(self, prompt: str, chosen: Mapping[str, Any], profile: Profile) -> Any:
+        """Ask for each row, and keep the table; what was done before an error is kept too."""
+        from o3magic.notebook.mapping import map_cell
+
+        failed: O3Error | None = None
+        try:
+            table = map_cell(self, prompt, chosen)
+        except O3Error as error:
+            table, failed = error.answer, error
+        if table is not None:
+            if profile.out:
+                self.names[profile.out] = table
+            self._ip.displayhook.update_user_ns(table)  # type: ignore[no-untyped-call]
+        if failed is not None:
+            raise failed
+        return None if profile.quiet else table
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The names of the notebook."""
+        names: dict[str, Any] = self._ip.user_ns
+        return names
+
+    def jobs(self, line: str) -> Any:
+        """List, show, resume or delete the jobs of rows."""
+        from o3magic.notebook.mapping import run_jobs
+
+        return run_jobs(self, line)
+
     def _owns_cell(self) -> bool:
         """Whether the running cell is one `%%o3`: nothing else writes into its output."""
         return self._cell.lstrip().startswith("%%o3")
 
     def _keep(self, answer: Shown, profile: Profile) -> None:
         """Bind the answer to `_` and to the name the user gave; to no other."""
-        self._shown = answer
+        self._shown = self._last = answer
         if profile.out:
             self._ip.user_ns[profile.out] = answer
         # What a cell returns gets to `_` by itself; after an error, or where nothing is returned,
@@ -230,6 +265,22 @@ class Actions:
         """Show the names in this notebook that `--schema` takes."""
         refuse_words(line, "%o3_schemas")
         self.front.show(listings.schemas(self._ip.user_ns, self.session.schemas))
+
+    def conversations(self, line: str) -> None:
+        """List the conversations, or do with one of them what the line says."""
+        folder = self.session.folder(self.session.layers.profile())
+        self.front.show(conversations.run(self.session, line, folder))
+
+    def insert(self, line: str) -> None:
+        """Put a block of code of the last answer into a new cell below; it is not run."""
+        last = self._last
+        if isinstance(last, Later):
+            last = last.now
+        elif isinstance(last, Comparison):
+            last = next((each for each in last.answers if insert.blocks(each.text)), None)
+        code = insert.insert(self._ip, last, line)
+        if getattr(self._ip, "simple_prompt", False):  # it has no line to put it into
+            self.front.show(listing.line(code))
 
     def help(self, line: str) -> None:
         """Show all options and magics with examples, or one of them."""

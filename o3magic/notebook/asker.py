@@ -146,5 +146,6 @@ def ending(answer: Answer, failed: O3Error | None) -> str:
     if failed is None:
         return status(f"answered in {answer.elapsed_s:.1f} s · {cost(answer)}")
     if isinstance(failed, Interrupted):
-        return status("stopped by you; what had arrived is the panel's `answer`")
+        there = "; what had arrived is the panel's `answer`" if holds(answer) else ""
+        return status(f"stopped by you{there or ' before anything arrived'}")
     return error_html(failed)

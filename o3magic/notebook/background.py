@@ -112,7 +112,10 @@ class Background:
             target=context.run, args=(run,), name="o3magic-later", daemon=True
         )
         self._running[later] = thread
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no threads in a browser: it is answered before the cell returns
+            run()
         return later
 
     def close(self, timeout_s: float = 2.0) -> None:

@@ -9,6 +9,7 @@ from o3magic.money import show_usd
 from o3magic.notebook.panel_words import MUTED, escape
 
 WIDTH = "120px"
+TRACK = "overflow:hidden;background:rgba(128,128,128,0.25)"
 FINE, NEAR, GONE = "#2e7d32", "#ef6c00", "#c62828"
 
 
@@ -28,19 +29,21 @@ def bar(stands: Standing, warn: float) -> str:
     colour = GONE if stands.share >= 1 else NEAR if stands.share >= warn else FINE
     spent = percent(stands.spent_nano_usd, limit)
     held = min(percent(stands.held_nano_usd, limit), 100 - spent)
+    seen = f"{OF[scope]} {show_usd(stands.spent_nano_usd)} of {show_usd(limit)}"
     said = f"{OF[scope]}: {show_usd(stands.spent_nano_usd)} of {show_usd(limit)}"
     if stands.held_nano_usd:
-        said += f", up to {show_usd(stands.held_nano_usd)} more on its way or unknown"
-    track = f"display:inline-flex;width:{WIDTH};height:8px;border-radius:4px;overflow:hidden"
+        more = f", up to {show_usd(stands.held_nano_usd)} more"
+        seen, said = seen + more, f"{said}{more} on its way or unknown"
+    track = f"display:inline-flex;width:{WIDTH};height:8px;border-radius:4px;margin-left:4px"
     parts = (
         f'<span style="width:{spent}%;background:{colour}"></span>'
         f'<span style="width:{held}%;background:{colour};opacity:0.4"></span>'
     )
     return (
-        f'<span title="{escape(said)}" style="white-space:nowrap">'
-        f"{escape(f'{OF[scope]} {show_usd(stands.spent_nano_usd)} of {show_usd(limit)}')} "
+        f'<span title="{escape(said)}">'
+        f"{escape(seen)} "
         f'<span role="meter" aria-label="{escape(said)}" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{spent + held}" style="{track};background:rgba(128,128,128,0.25)">'
+        f'aria-valuenow="{spent + held}" style="{track};{TRACK}">'
         f"{parts}</span></span>"
     )
 

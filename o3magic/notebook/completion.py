@@ -1,9 +1,12 @@
-"""TAB on a `%%o3` line: options, their values, models, providers, and the schemas that are here."""
+"""TAB on a `%%o3` line: options, and what each of them may be given here and now."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import FunctionType
+from typing import Any, NamedTuple
 
 from IPython.core.completer import (
     CompletionContext,
@@ -12,26 +15,34 @@ from IPython.core.completer import (
     context_matcher,
 )
 
+from o3magic.errors import O3Error
+from o3magic.notebook.cards import card_of
 from o3magic.profile import Option, options
 from o3magic.talk.schemas import known_types
 from o3magic.talk.session import Session
+from o3magic.talk.tools import ToolFunction
 
 MAGICS = ("%%o3 ", "%o3 ")
+BUILT_IN_TOOLS = ("python", "sql", "web_search")
+# What an option takes, in a word; where it says nothing, a value.
+KINDS = {"efforts": "effort", "models": "model", "tools": "tool", "file": "path"}
+KINDS |= {name: name for name in ("effort", "model", "provider", "schema", "conversation")}
+KINDS |= {"profile": "profile", "notebook": "path"}
+LISTS = ("efforts", "models", "tools")  # several values, with commas between them
+WHO = ("model", "provider", "profile")
+MOST_PATHS = 500
+
+
+class Given(NamedTuple):
+    """What is on the line before the word that is completed."""
+
+    option: Option | None
+    begun: str
+    said: dict[str, str]  # of who is asked
 
 
 def matcher_for(session: Session, names: dict[str, Any]) -> Callable[..., Any]:
     """A matcher of one shell, for `Completer.custom_matchers`."""
-
-    def values(option: Option) -> Iterable[str]:
-        """What an option may be given."""
-        match option.name:
-            case "model":
-                return session.catalog.names
-            case "provider":
-                return session.providers.names
-            case "schema":
-                return known_types(names, session.schemas)
-        return option.choices
 
     @context_matcher(identifier="o3magic")  # type: ignore[untyped-decorator]
     def matcher(context: CompletionContext) -> SimpleMatcherResult:
@@ -40,32 +51,112 @@ def matcher_for(session: Session, names: dict[str, Any]) -> Callable[..., Any]:
             return found((), "")
         if not before.startswith(MAGICS):
             return found((), "")
-        *earlier, word = before.split(" ")
-        flag, equals, begun = word.partition("=")
-        if equals and flag.startswith("-"):
-            return found(given(flag, values), begun)
-        if earlier and (known := given(earlier[-1], values)):
-            return found(known, word)
-        if word.startswith("-"):
-            return found((name for each in options() for name in each.flag.names), word)
+        given = read(before)
+        if given.option is not None:
+            kind = KINDS.get(given.option.name, "value")
+            begun = given.begun
+            if given.option.name in LISTS:
+                begun = begun.rpartition(",")[2]
+            words: Iterable[str] = ()
+            with suppress(O3Error):
+                words = tuple(values(session, names, given))
+            return found(words, begun, kind)
+        if given.begun.startswith("-"):
+            return found((name for each in options() for name in each.flag.names), given.begun)
         return found((), "")
 
     return matcher  # type: ignore[no-any-return]
 
 
-def given(flag: str, values: Callable[[Option], Iterable[str]]) -> tuple[str, ...]:
-    """The values of the option of that name, or none."""
-    for option in options():
-        if flag in option.flag.names and option.flag.switch is None:
-            return tuple(values(option))
-    return ()
+def read(before: str) -> Given:
+    """What the beginning of a line says: the option whose value comes next, if one does."""
+    by_flag = {name: option for option in options() for name in option.flag.names}
+    said: dict[str, str] = {}
+    *earlier, begun = before.split(" ")
+    open_: Option | None = None
+    for word in filter(None, earlier[1:]):
+        if open_ is None:
+            flag, equals, value = word.partition("=")
+            option = by_flag.get(flag)
+            if option is None or option.flag.switch is not None:
+                continue
+            if not equals:
+                open_ = option
+                continue
+        else:
+            option, value = open_, word
+            open_ = None
+        if option.name in WHO:
+            said[option.name] = value
+    flag, equals, value = begun.partition("=")
+    if open_ is None and equals and (option := by_flag.get(flag)) and option.flag.switch is None:
+        return Given(option, value, said)
+    return Given(open_, begun, said)
 
 
-def found(words: Iterable[str], begun: str) -> SimpleMatcherResult:
-    """The words that go on with what was begun; nobody else is asked where there are some."""
-    fitting = [SimpleCompletion(text=word) for word in words if word.startswith(begun)]
+def values(session: Session, names: Mapping[str, Any], given: Given) -> Iterable[str]:
+    """What an option may be given. Raises O3Error where the settings are wrong."""
+    option = given.option
+    assert option is not None
+    match option.name:
+        case "effort" | "efforts":
+            return efforts(session, given) or option.choices
+        case "model" | "models":
+            return session.catalog.names
+        case "provider":
+            return session.providers.names
+        case "schema":
+            return known_types(names, session.schemas)
+        case "conversation":
+            return session.conversations.names()
+        case "tools":
+            return tools(session, names)
+        case "profile":
+            return session.layers.profiles
+        case "file":
+            return [*session.prompts, *paths(session, given.begun)]
+        case "notebook":
+            return paths(session, given.begun)
+    return option.choices
+
+
+def efforts(session: Session, given: Given) -> tuple[str, ...]:
+    """The efforts of the model that would be asked."""
+    profile = session.layers.profile(given.said)
+    return tuple(card_of(session, profile).efforts or ())
+
+
+def tools(session: Session, names: Mapping[str, Any]) -> Iterator[str]:
+    """The names that `--tools` takes: registered functions, the notebook's own, the built-in."""
+    yield from session.tools
+    for name, value in [*names.items()]:
+        own = isinstance(value, FunctionType | ToolFunction) and not name.startswith("_")
+        if own and name not in session.tools:
+            yield name
+    yield from BUILT_IN_TOOLS
+
+
+def paths(session: Session, begun: str) -> Iterator[str]:
+    """The files and folders that go on with a path; it begins where the notebook is."""
+    folder = Path(session.notebook).absolute().parent if session.notebook else Path.cwd()
+    above, slash, name = begun.rpartition("/")
+    with suppress(OSError, RuntimeError):
+        there = sorted((folder / Path(above + slash).expanduser()).iterdir())
+        for path in there[:MOST_PATHS]:
+            if path.name.startswith(".") and not name.startswith("."):
+                continue
+            if not any(sign.isspace() or sign in "'\"" for sign in path.name):
+                yield f"{above}{slash}{path.name}{'/' if path.is_dir() else ''}"
+
+
+def found(words: Iterable[str], begun: str, kind: str = "option") -> SimpleMatcherResult:
+    """The words that go on with what was begun; nobody else is asked where there are some.
+
+    kind: what an editor shows beside each of them.
+    """
+    fitting = dict.fromkeys(word for word in words if word.startswith(begun))
     return {
-        "completions": fitting,
+        "completions": [SimpleCompletion(text=word, type=kind) for word in fitting],
         "matched_fragment": begun,
         "suppress": bool(fitting),
     }

@@ -61,7 +61,10 @@ class Controls:
             '<div style="text-align:right">Effort</div>',
             layout=widgets.Layout(width=LABEL_WIDTH, flex="none", margin="2px 6px 2px 2px"),
         )
-        efforts = widgets.HBox([label, widgets.VBox([self.effort, self.effort_line])])
+        chosen = widgets.VBox(
+            [self.effort, self.effort_line], layout=widgets.Layout(flex="1 1 0", min_width="0")
+        )
+        efforts = widgets.HBox([label, chosen])
         buttons = row(self.run, self.stop, self.write, self.status)
         buttons.layout.margin = f"4px 0 0 {BESIDE_LABEL}"
         return widgets.VBox(
@@ -80,6 +83,7 @@ class Controls:
             layout=widgets.Layout(
                 max_width="960px",
                 padding="8px 12px",
+                margin="0 0 10px",
                 border="1px solid var(--jp-border-color2, #bdbdbd)",
             ),
         )
@@ -104,7 +108,8 @@ def labelled(width: str) -> dict[str, Any]:
     """The look of a control with its label to the left."""
     return {
         "style": {"description_width": LABEL_WIDTH},
-        "layout": widgets.Layout(width=width, max_width="100%"),
+        # Its margin of 2 px a side is part of the row.
+        "layout": widgets.Layout(width=width, max_width="calc(100% - 4px)"),
     }
 
 

@@ -5,8 +5,11 @@ What an option is, takes and falls back to is read off `Profile`, where it is de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from inspect import cleandoc
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 from o3magic.errors import BadOption, did_you_mean
@@ -17,6 +20,11 @@ from o3magic.render.bundle import Bundle
 from o3magic.render.listing import said
 from o3magic.render.safe_markdown import code_span, plain_text, safe_markdown
 from o3magic.settings import NOT_IN_A_PROJECT, PROJECT_FILE, Layers
+
+CODE_CHARS = 34  # a longer usage has a line of its own
+FEWEST_CHARS, MOST_CHARS = 60, 100
+TOGETHER = re.compile(r"\([^()]*\)|`[^`]*`")  # what a line does not break in
+BLANK = "\x00"  # a blank that stays on its line
 
 # An option belongs to the last group that began before it: a new field needs no entry here.
 GROUPS = {
@@ -270,9 +278,22 @@ def section_plain(section: Section) -> str:
     parts = [section.title] if section.title else []
     parts += [section.text] if section.text else []
     if section.rows:
-        width = min(46, max(len(code) for code, _ in section.rows))
-        parts.append("\n".join(f"  {code:<{width}}  {told}" for code, told in section.rows))
+        codes = [len(code) for code, _ in section.rows if len(code) <= CODE_CHARS]
+        width = max(codes, default=CODE_CHARS)
+        parts.append("\n".join(row_plain(code, told, width) for code, told in section.rows))
     for example in section.examples:
         cell = "\n".join(f"    {line}".rstrip() for line in example.cell.split("\n"))
         parts.append(f"  {example.told}\n\n{cell}")
     return "\n\n".join(parts) if section.examples else "\n".join(parts)
+
+
+def row_plain(code: str, told: str, width: int) -> str:
+    """An option and what it does beside it, in lines that a pager has room for."""
+    chars = min(max(get_terminal_size((MOST_CHARS, 24)).columns, FEWEST_CHARS), MOST_CHARS)
+    whole = TOGETHER.sub(lambda part: part[0].replace(" ", BLANK), told)
+    lines = wrap(whole, chars - width - 5, break_long_words=False, break_on_hyphens=False)
+    shown = [line.replace(BLANK, " ") for line in lines]
+    head = [f"  {code:<{width}}  {''.join(shown[:1])}".rstrip()]
+    if len(code) > width:
+        head = [f"  {code}", *(" " * (width + 4) + line for line in shown[:1])]
+    return "\n".join([*head, *(" " * (width + 4) + line for line in shown[1:])])

@@ -5,6 +5,7 @@ So loading the extension costs a notebook next to nothing.
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from o3magic.notebook.actions import Actions, Shown
     from o3magic.notebook.panel import Panel
+    from o3magic.talk.session import Session
 
 
 @magics_class
@@ -37,11 +39,24 @@ class O3Magics(Magics):
     def actions(self) -> Actions:
         """What the magics do. Raises BadOption for a bad settings file, until it is mended."""
         from o3magic.notebook.actions import Actions
-        from o3magic.talk.session import Session
 
-        actions = Actions(self._ip, Session.start(self._environment, self._folder))
+        actions = Actions(self._ip, self.session)
         actions.begin_cell(self._cell)
         return actions
+
+    @cached_property
+    def session(self) -> Session:
+        """The session of all magics. Raises BadOption as `actions` does."""
+        from o3magic.talk.session import Session
+
+        return Session.start(self._environment, self._folder)
+
+    @cached_property
+    def matcher(self) -> Any:
+        """What TAB offers. It needs less than a question: JupyterLab waits a second at most."""
+        from o3magic.notebook.completion import matcher_for
+
+        return matcher_for(self.session, self._ip.user_ns)
 
     @property
     def opened(self) -> Actions | None:
@@ -60,7 +75,7 @@ class O3Magics(Magics):
         """What may follow on a line of `%%o3` or `%o3`; no other line loads anything."""
         if "%o3 " not in context.line_with_cursor:
             return {"completions": []}
-        found: SimpleMatcherResult = self.actions.matcher(context)
+        found: SimpleMatcherResult = self.matcher(context)
         return found
 
     def show(self, answer: Shown) -> None:
@@ -71,7 +86,9 @@ class O3Magics(Magics):
     @line_cell_magic
     def o3(self, line: str, cell: str | None = None) -> Shown | None:
         """Ask a reasoning model; the answer appears as it is written."""
-        return self.actions.ask(line, cell)
+        answer = self.actions.ask(line, cell)
+        # A browser's kernel would send an empty result for it; `_` has it already.
+        return answer if cell is None or sys.platform != "emscripten" else None
 
     @no_var_expand
     @line_magic
@@ -127,6 +144,22 @@ class O3Magics(Magics):
             raise BadOption(f"%o3_panel takes no {word!r}", hint="%o3_panel or %o3_panel cell")
         return open_panel(self._ip, self.actions)
 
+    @no_var_expand
+    @line_magic
+    def o3_conversations(self, line: str) -> None:
+        """List the conversations; show, fork, undo, rename, delete, export or compact one."""
+        self.actions.conversations(line)
+
+    @line_magic
+    def o3_jobs(self, line: str) -> Any:
+        """List the jobs of `--map` and o3.map; `%o3_jobs show|resume|delete JOB`."""
+        return self.actions.jobs(line)
+
+    @line_magic
+    def o3_insert(self, line: str) -> None:
+        """Put a block of code of the last answer below: its first Python, or `%o3_insert 2`."""
+        self.actions.insert(line)
+
     @line_magic
     def o3_help(self, line: str) -> None:
         """Show all options and magics with examples, or one of them: `%o3_help effort`."""
@@ -152,3 +185,13 @@ def cost_page() -> str:
 
 
 O3Magics.o3_cost.getdoc = cost_page  # type: ignore[union-attr]
+
+
+def conversations_page() -> str:
+    """What `%o3_conversations?` shows."""
+    from o3magic.notebook.conversations import help_text
+
+    return help_text()
+
+
+O3Magics.o3_conversations.getdoc = conversations_page  # type: ignore[union-attr]

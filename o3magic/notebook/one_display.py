@@ -10,6 +10,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from o3magic.render.bundle import Bundle
@@ -73,9 +74,11 @@ class OneDisplay:
         elif self._timer is None:
             # Without its context a kernel would not know where this thread's messages belong.
             run = contextvars.copy_context().run
-            self._timer = threading.Timer(wait_s, run, (self.flush,))
-            self._timer.daemon = True
-            self._timer.start()
+            timer = threading.Timer(wait_s, run, (self.flush,))
+            timer.daemon = True
+            with suppress(RuntimeError):  # no threads in a browser: it goes with what comes next
+                timer.start()
+                self._timer = timer
 
     def _send(self) -> None:
         if self._timer is not None:

@@ -8,7 +8,6 @@ to the layers below. The answer is no widget but a display beside them, and is s
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from datetime import date
 from functools import partial
 from typing import Any, get_args
@@ -22,6 +21,7 @@ from o3magic.messages import Effort
 from o3magic.notebook.actions import Actions, check_name
 from o3magic.notebook.asker import Asker
 from o3magic.notebook.budget_bars import bars_html
+from o3magic.notebook.cards import card_of
 from o3magic.notebook.cell_text import cell_text
 from o3magic.notebook.controls import Controls, set_options
 from o3magic.notebook.fronts import KernelFront
@@ -38,7 +38,7 @@ from o3magic.notebook.panel_words import (
 from o3magic.profile import Profile
 from o3magic.render import listing
 from o3magic.render.bundle import request_bundle
-from o3magic.talk.plan import check_effort, provider_for, shown_request
+from o3magic.talk.plan import check_effort, shown_request
 from o3magic.talk.schemas import known_types
 
 FIELDS = ("model", "effort", "schema", "developer", "out")
@@ -112,7 +112,7 @@ class Panel:
 
     def _refresh(self, profile: Profile) -> None:
         show, session = self.controls, self._session
-        card = self._card(profile)
+        card = card_of(self._session, profile)
         efforts = get_args(Effort) if card.efforts is None else card.efforts
         show.model.options = tuple(session.catalog.names)
         for field in ("model", "developer", "out"):
@@ -156,14 +156,6 @@ class Panel:
         self.controls.effort_line.value = efforts_html(names, columns)
         said = zip(names, columns, strict=True)
         self.controls.effort.tooltips = [f"effort {n}: {', '.join(c)}" for n, c in said]
-
-    def _card(self, profile: Profile) -> Card:
-        """The card of the model that would be asked; a deployment may be called otherwise."""
-        model = profile.model
-        with suppress(O3Error):
-            if provider := provider_for(profile, self._session.providers):
-                model = provider.cards.get(model, model)
-        return self._session.catalog.card(model)
 
     def _problem(self, profile: Profile, card: Card) -> str:
         """Why this profile cannot be asked, if that can be seen."""

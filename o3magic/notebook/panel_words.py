@@ -26,9 +26,9 @@ from o3magic.talk.session import Session
 NEAR_DAYS = 90
 MOST_FIELDS = 12
 BUTTON_WIDTH = "104px"
+BUTTON_STEP = 108  # with its margin
 MODULES = re.compile(r"\b(?:\w+\.)+(?=\w)")
 CLOSE = "line-height:1.4;padding:3px 0;overflow-wrap:anywhere"
-UNSEEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)"
 MUTED = f"{CLOSE};color:var(--jp-ui-font-color2,#616161)"
 ALARM = f"{CLOSE};color:var(--jp-error-color1,#b3261e)"
 
@@ -100,14 +100,25 @@ def effort_columns(
 
 
 def efforts_html(names: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
-    """A column under each button, as wide as that; a screen reader is told whose it is."""
-    style = f"width:{BUTTON_WIDTH};margin:0 2px 4px;flex:none;text-align:center;position:relative"
-    cells = "".join(
-        f'<div style="{style}"><span style="{UNSEEN}">{escape(name)}: </span>'
-        f"{'<br>'.join(map(escape, lines))}</div>"
-        for name, lines in zip(names, columns, strict=True)
-    )
-    return f'<div style="{MUTED};display:flex;flex-wrap:wrap;font-size:11px">{cells}</div>'
+    """A column under each button, as wide as that; where the page is narrow, a row with its name.
+
+    No style sheet belongs to a widget, so widths are chosen by a length that is far below nothing
+    or far above everything: `(room - 100%) * 999`.
+    """
+    room = len(names) * BUTTON_STEP
+    cell = f"width:clamp({BUTTON_WIDTH},({room}px - 100%) * 999,100%);margin:0 2px 4px;flex:none"
+    in_a_row = f"clamp(0px,(100% - {BUTTON_STEP}px) * 999,"
+    in_a_column = f"clamp(0px,({BUTTON_STEP}px - 100%) * 999,"
+    apart = f"margin-right:{in_a_row}6px)"
+    named = f"float:left;overflow:hidden;white-space:nowrap;max-width:{in_a_row}100%);{apart}"
+    piece = f"display:inline-block;text-align:center;min-width:{in_a_column}100%);{apart}"
+    cells = []
+    for name, lines in zip(names, columns, strict=True):
+        pieces = [f'<span style="{named};font-weight:600">{escape(name)}:</span>']
+        pieces += [f'<span style="{piece}">{escape(line)}</span>' for line in lines]
+        cells.append(f'<div style="{cell}">{" ".join(pieces)}</div>')
+    style = f"{MUTED};display:flex;flex-wrap:wrap;font-size:11px"
+    return f'<div style="{style}">{"".join(cells)}</div>'
 
 
 def model_html(card: Card, catalog: Catalog, on: date) -> str:

@@ -1,12 +1,14 @@
-"""`%o3 Why is the sky blue?`: IPython takes a line that ends in `?` for a request for help.
+"""Cells that IPython would not take as they are meant, written anew before it looks at them.
 
-A question to a model does end so, and is written anew before IPython looks at it.
+`%o3 Why is the sky blue?`: it takes a line that ends in `?` for a request for help, and a question
+does end so. `%%o3 --file prompt.md`: it refuses a cell magic without a body, and the file is one.
 """
 
 from __future__ import annotations
 
 import re
 
+FROM_FILE = re.compile(r"%(?P<line>%o3[ \t].*?--file\b.*)\n?")
 QUESTION = re.compile(r"^(?P<before>\s*(?:[^\W\d]\w*\s*=\s*)?)%o3[ \t]+(?P<rest>.*\?)\s*$")
 
 
@@ -16,7 +18,8 @@ def as_calls(lines: list[str]) -> list[str]:
     `%o3?` itself is a request for help, and the lines of a cell magic are left alone.
     """
     if lines and lines[0].lstrip().startswith("%%"):
-        return lines
+        alone = FROM_FILE.fullmatch(lines[0].lstrip()) if len(lines) == 1 else None
+        return [as_call(f"{alone['line']}\n")] if alone else lines
     return [as_call(line) for line in lines]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,20 @@ from o3magic.render.live import INTERVAL_S, Screen
 from o3magic.render.safe_markdown import plain_text, table_cell
 
 TAIL_CHARS = 160
-WIDTH, HEIGHT, MARGIN = 420, 200, 46
+# An <img> in JupyterLab is as wide as its picture says: this fits beside the margins of a phone.
+WIDTH, HEIGHT, MARGIN = 290, 180, 36
+# Mid-tones: the picture has no ground of its own, so they must be read on white and on black.
+INK, LINE, DOT = "#7b7f87", "#8b8f9799", "#4a7fe0"
+# Side by side where there is room, all equally wide; below one another where there is not.
+COLUMNS = "display:flex;flex-wrap:wrap;gap:8px 20px"
+COLUMN = "flex:1 1 170px;min-width:0;overflow-wrap:anywhere"
+TAIL = "min-height:5em"  # so that what is below does not jump with every line
+
+_LINK = re.compile(r"!?\[([^\[\]\n]{0,200})\]\([^()\s]{0,500}\)?")
+_OPENING = re.compile(
+    r"(?m)^[ \t]*(?:(?:#{1,6}|>+|[-*+])(?:[ \t]+|$)|(?:```|~~~)[^\n]*$|[|:\-= \t]{3,}$)"
+)
+_SIGNS = re.compile(r"(?<!\w)[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}(?!\w)|`+|~~|\$+|\|")
 
 
 class LiveComparison:
@@ -67,10 +81,23 @@ class LiveComparison:
 
 def running(labels: Sequence[str], states: Sequence[str], texts: Sequence[str]) -> Bundle:
     """The answers while they arrive: the end of each, a column for each."""
-    tails = [" ".join(plain_text(text[-4 * TAIL_CHARS :]).split())[-TAIL_CHARS:] for text in texts]
-    rows = [["", *labels], ["", *states], ["", *tails]]
+    columns = "".join(
+        f'<div style="{COLUMN}"><b>{entities(label)}</b> · {entities(state)}'
+        f'<div style="{TAIL}"><small>{entities(tail(text))}</small></div></div>'
+        for label, state, text in zip(labels, states, texts, strict=True)
+    )
     plain = "\n".join(f"{a}: {b}" for a, b in zip(labels, states, strict=True))
-    return Bundle({"text/markdown": grid(rows), "text/plain": plain}, {})
+    data = {"text/markdown": f'<div style="{COLUMNS}">{columns}</div>', "text/plain": plain}
+    return Bundle(data, {})
+
+
+def tail(text: str) -> str:
+    """The last words of a text, without the signs of Markdown that may be cut in two."""
+    end = plain_text(text[-4 * TAIL_CHARS :])
+    words = " ".join(_SIGNS.sub("", _OPENING.sub("", _LINK.sub(r"\1", end))).split())
+    if len(words) <= TAIL_CHARS and len(text) <= 4 * TAIL_CHARS:
+        return words
+    return f"…{words[-TAIL_CHARS:].partition(' ')[2] or words[-TAIL_CHARS:]}"
 
 
 def final(labels: Sequence[str], answers: Sequence[Answer], errors: Sequence[str]) -> list[Bundle]:
@@ -84,7 +111,7 @@ def final(labels: Sequence[str], answers: Sequence[Answer], errors: Sequence[str
         told = "".join(
             f"\n\n⚠ {entities(each)}" for each in [*remarks(answer), *([error] if error else [])]
         )
-        shown = body(answer) if answer.data is None else ""
+        shown = spaced(body(answer)) if answer.data is None else ""
         if shown or told:
             head = f"<details open><summary>{entities(label)}</summary>"
             parts.append(f"{head}\n\n{shown}{told}\n\n</details>")
@@ -98,6 +125,19 @@ def final(labels: Sequence[str], answers: Sequence[Answer], errors: Sequence[str
     links = [{"key": a.recorded.key, "n": a.recorded.n} for a in answers if a.recorded]
     metadata = {LINK: links} if links else {}
     return [Bundle(data, metadata), *([drawn._replace(metadata=metadata)] if drawn else [])]
+
+
+def spaced(markdown: str) -> str:
+    """Safe Markdown with a space below its code: JupyterLab gives code in a fold none."""
+    lines, fence = [], ""
+    for line in markdown.split("\n"):
+        lines.append(line)
+        if fence and line == fence:
+            fence = ""
+            lines += ["", "<p></p>"]
+        elif not fence and line.startswith("```"):
+            fence = "`" * (len(line) - len(line.lstrip("`")))
+    return "\n".join(lines)
 
 
 def figures(labels: Sequence[str], answers: Sequence[Answer]) -> list[list[str]]:
@@ -157,20 +197,23 @@ def plot(labels: Sequence[str], answers: Sequence[Answer]) -> Bundle | None:
     axis = "cost, US dollars" if known else "output tokens"
     dots = []
     for label, time_s, height in zip(labels, times, heights, strict=True):
-        x = MARGIN + time_s / max(times) * (WIDTH - 2.4 * MARGIN)
-        y = HEIGHT - MARGIN / 1.5 - height / max(heights) * (HEIGHT - 1.6 * MARGIN)
+        x = MARGIN + time_s / max(times) * (WIDTH - 2 * MARGIN)
+        y = HEIGHT - MARGIN / 1.3 - height / max(heights) * (HEIGHT - 2 * MARGIN)
+        # Where there is more room for words.
+        aside, anchor = (-8, "end") if x > WIDTH / 2 else (8, "start")
         dots.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#3b6ea5"/>'
-            f'<text x="{x + 7:.1f}" y="{y + 4:.1f}">{escape(plain_text(label))}</text>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{DOT}"/>'
+            f'<text x="{x + aside:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">'
+            f"{escape(plain_text(label))}</text>"
         )
-    floor = HEIGHT - MARGIN / 1.5
+    floor = HEIGHT - MARGIN / 1.3
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
-        f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>'
-        f'<path d="M{MARGIN} 12V{floor:.1f}H{WIDTH - 12}" stroke="#888" fill="none"/>'
-        f'<text x="{MARGIN + 6}" y="20" fill="#555">{axis}</text>'
-        f'<text x="{WIDTH - 12}" y="{HEIGHT - 10}" text-anchor="end" fill="#555">seconds</text>'
+        f'viewBox="0 0 {WIDTH} {HEIGHT}" '
+        f'font-family="sans-serif" font-size="12" fill="{INK}">'
+        f'<path d="M{MARGIN} 12V{floor:.1f}H{WIDTH - 12}" stroke="{LINE}" fill="none"/>'
+        f'<text x="{MARGIN + 6}" y="20">{axis}</text>'
+        f'<text x="{WIDTH - 12}" y="{HEIGHT - 10}" text-anchor="end">seconds</text>'
         f"{''.join(dots)}</svg>"
     )
     return Bundle({"image/svg+xml": svg, "text/plain": f"(a plot of {axis} against seconds)"}, {})

@@ -5,6 +5,8 @@ A function of the answer alone: no clock, no host, no totals, so that a replay w
 
 from __future__ import annotations
 
+import re
+
 from o3magic.events import Answer, why_cut
 from o3magic.money import show_usd
 
@@ -13,6 +15,7 @@ LABELS = {
     "hand": "WRITTEN BY HAND, no model was asked",
 }
 SAFE = frozenset(" .,:;/()-–—·…?!")
+ADDRESS = re.compile(r"://|www\.", re.IGNORECASE)
 
 
 def facts(answer: Answer) -> str:
@@ -68,12 +71,19 @@ def remarks(answer: Answer) -> list[str]:
         case "refusal":
             told = ["the model refused to answer"]
         case "interrupted":
-            told = ["interrupted; this is what had arrived"]
+            told = [f"interrupted{so_far(answer)}"]
         case "error":
-            told = ["broken off; this is what had arrived"]
+            told = [f"broken off{so_far(answer)}"]
         case _:
             told = [] if answer.text or answer.refusal or answer.tool_calls else ["an empty answer"]
     return told + list(answer.notes)
+
+
+def so_far(answer: Answer) -> str:
+    """What is there of an answer that has no end."""
+    words = answer.text or answer.refusal or answer.reasoning_summary
+    there = words or answer.tool_calls or answer.tool_uses
+    return "; this is what had arrived" if there else " before anything arrived"
 
 
 def remedy(answer: Answer) -> str:
@@ -96,12 +106,14 @@ def markdown_footer(answer: Answer) -> str:
 def entities(text: str) -> str:
     """Text that is nothing but text, in Markdown, HTML and TeX: all punctuation as entities.
 
-    MathJax reads the finished page, where an entity is a dollar again; in an element of its own it
-    finds no partner.
+    MathJax reads the finished page, where an entity is a dollar or a backslash again; in an element
+    of its own it finds no partner.
     """
-    return "".join(c if c.isalnum() or c in SAFE else entity(c) for c in text)
+    written = "".join(c if c.isalnum() or c in SAFE else entity(c) for c in text)
+    # What looks like an address would be made a link.
+    return ADDRESS.sub(lambda found: found[0].replace(":", "&#58;").replace(".", "&#46;"), written)
 
 
 def entity(char: str) -> str:
     """One character as an entity."""
-    return "<span>&#36;</span>" if char == "$" else f"&#{ord(char)};"
+    return f"<span>&#{ord(char)};</span>" if char in "$\\" else f"&#{ord(char)};"

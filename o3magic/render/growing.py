@@ -1,8 +1,9 @@
 """A structured answer while it grows: what is whole of it so far, as a table.
 
 The text is read again only when it has grown by a tenth, so that all readings together cost a
-fixed number of times the last one, however small the pieces are. Only the first rows are shown: the
-table goes out again and again, and a page renders it anew each time.
+fixed number of times the last one, however small the pieces are. Only the first rows are shown, and
+of what is in a field only how much it is: the table goes out again and again, and a page renders
+it anew each time.
 """
 
 from __future__ import annotations
@@ -41,5 +42,5 @@ class Growing:
             self._pieces = [whole]
             data = self._read(whole)
             if data not in (None, {}, [], ""):
-                self._shown = as_markdown(data, self._name, rows=ROWS, cell=CELL)
+                self._shown = as_markdown(data, self._name, rows=ROWS, cell=CELL, brief=True)
         return self._shown

@@ -12,6 +12,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta, ToolUsed
@@ -91,10 +92,12 @@ class Live:
         self._open(self._waiting(), "")
         # The cell's context goes with the thread: without it a kernel sends the updates nowhere.
         context = contextvars.copy_context()
-        self._timer = threading.Thread(
+        timer = threading.Thread(
             target=context.run, args=(self._tick,), name="o3magic-live", daemon=True
         )
-        self._timer.start()
+        with suppress(RuntimeError):  # no threads in a browser: what comes is sent as it comes
+            timer.start()
+            self._timer = timer
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -300,7 +303,8 @@ class Live:
         """The line that is there before the answer: who is asked, and for how long."""
         now = self._clock()
         elapsed_s = int(now - self._began_s)
-        line = f"{SPINNER[elapsed_s % len(SPINNER)]} {self._model} {self._status} · {elapsed_s} s"
+        status = "is writing" if self._chars else self._status
+        line = f"{SPINNER[elapsed_s % len(SPINNER)]} {self._model} {status} · {elapsed_s} s"
         if self._chars and self._schema:
             line += f" · {self._chars:,} characters of {self._schema} so far"
         silent_s = int(now - self._last_s)

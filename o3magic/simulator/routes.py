@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from o3magic.simulator import chat, models, responses, rules
 from o3magic.simulator.answer import Answer, call_id, compose
 from o3magic.simulator.asked import Asked, Json, Turn, of_chat, of_responses
+from o3magic.simulator.files import upload
 from o3magic.simulator.listener import Manner
 from o3magic.simulator.rejection import Rejection, wrong_key
 from o3magic.simulator.reply import Reply
@@ -48,7 +49,8 @@ class Spoken:
 
 def outcome(request: Received, manner: Manner, state: State) -> Plain | Spoken | Reply:
     """What a request gets; raises `Rejection` for what the API would refuse."""
-    path = request.path.removeprefix("/v1").rstrip("/")
+    # Azure's addresses begin with /openai.
+    path = request.path.removeprefix("/openai").removeprefix("/v1").rstrip("/")
     if path == "/healthz":
         return Plain(200, {"status": "ok", "simulated": True})
     _check_key(request, manner.key)
@@ -64,6 +66,10 @@ def outcome(request: Received, manner: Manner, state: State) -> Plain | Spoken |
         asked = of_responses(_body(request))
         rules.check_model(asked, manner.retired)
         return Plain(200, {"object": "response.input_tokens", "input_tokens": asked.input_tokens})
+    if path.strip("/").split("/")[0] in ("files", "batches"):
+        stored = _stored_away(request, path, manner, state)
+        if stored is not None:
+            return stored if isinstance(stored, Reply) else Plain(200, stored)
     if path in ("/models", COUNTING, *ASKING):
         only = "GET" if path == "/models" else "POST"
         message = f"Only {only} requests are accepted."
@@ -76,6 +82,7 @@ def _check_key(request: Received, key: str | None) -> None:
         return
     given = request.headers.get("authorization", "")
     given = given[7:].strip() if given[:7].lower() == "bearer " else ""
+    given = given or request.headers.get("api-key", "")
     if not hmac.compare_digest(given.encode("utf-8", "replace"), key.encode()):
         raise wrong_key(given)
 
@@ -96,6 +103,46 @@ def _body(request: Received) -> Json:
         "We could not parse the JSON body of your request. (HINT: This likely means you aren't "
         "using your HTTP library correctly. The OpenAI API expects a JSON payload.)"
     )
+
+
+def _stored_away(request: Received, path: str, manner: Manner, state: State) -> Json | Reply | None:
+    """What a request for files or batches gets; None where there is no such address."""
+
+    def answering(path: str, body: Json) -> tuple[int, Json]:
+        return _line(path, body, manner, state)
+
+    files, batches, azure = state.files, state.batches, request.path.startswith("/openai")
+    match request.method, path.strip("/").split("/"):
+        case "POST", ["files"]:
+            return upload(files, request.headers.get("content-type", ""), request.raw)
+        case "GET", ["files"]:
+            return files.listing
+        case "GET", ["files", file_id]:
+            return files.get(file_id).document
+        case "DELETE", ["files", file_id]:
+            return files.delete(file_id)
+        case "GET", ["files", file_id, "content"]:
+            return files.get(file_id).reply
+        case "POST", ["batches"]:
+            return batches.create(_body(request), files, azure=azure)
+        case "GET", ["batches"]:
+            return batches.listing(request.query)
+        case "GET", ["batches", batch_id]:
+            return batches.look(batch_id, files, answering)
+        case "POST", ["batches", batch_id, "cancel"]:
+            return batches.cancel(batch_id)
+    return None
+
+
+def _line(path: str, body: Json, manner: Manner, state: State) -> tuple[int, Json]:
+    """Status and document for one line of a batch: scripted replies are not for those."""
+    try:
+        asked = ASKING[path](body)
+        rules.check(asked, manner.retired, None)
+        answer = compose(asked, Reply(), state.cached_tokens(asked.whole_prompt))
+    except Rejection as rejection:
+        return rejection.status, {"error": rejection.error}
+    return 200, Spoken(asked, answer, Reply()).document
 
 
 def _asked(request: Received, path: str, manner: Manner, state: State) -> Plain | Spoken | Reply:

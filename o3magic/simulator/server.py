@@ -3,8 +3,9 @@
 import threading
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from o3magic.simulator.batch_lines import BatchScript
 from o3magic.simulator.handler import Handler
 from o3magic.simulator.listener import Listener, Manner
 from o3magic.simulator.reply import Reply
@@ -86,3 +87,21 @@ class Simulator:
     def script(self, *replies: Reply) -> None:
         """Answer the next POSTs to /responses and /chat/completions with these, in order."""
         self._state.script(replies)
+
+    def script_batches(self, *scripts: BatchScript) -> None:
+        """Let the next batches go like these, in order."""
+        self._state.batches.script(scripts)
+
+    @property
+    def batches(self) -> list[dict[str, Any]]:
+        """How each batch stands, in the order they were made."""
+        return self._state.batches.documents
+
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        """The files that are there, the newest first."""
+        return list(self._state.files.listing["data"])
+
+    def content(self, file_id: str) -> bytes:
+        """What is in a file."""
+        return self._state.files.get(file_id).content

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from o3magic.simulator.asked import CHARS_PER_TOKEN, Turn
+from o3magic.simulator.batches import Batches
+from o3magic.simulator.files import Files
 from o3magic.simulator.reply import Reply
 
 KEPT_REQUESTS = 10_000
@@ -41,6 +43,8 @@ class State:
     def __init__(self) -> None:
         self.requests: list[Received] = []
         self.disconnects = 0
+        self.files = Files()
+        self.batches = Batches()
         self._lock = threading.Lock()
         self._script: deque[Reply] = deque()
         self._prefixes: set[bytes] = set()

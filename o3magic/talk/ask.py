@@ -58,6 +58,7 @@ class Asking:
         self._confirm = confirm
         self._uses: list[ToolUsed] = []
         self._between: tuple[Message, ...] = ()
+        self._repaired = False
         self._notes: list[str] = []
         self._parsed: Any = None
         self._data: Any = None
@@ -77,8 +78,9 @@ class Asking:
         try:
             yield from self._rounds_of()
             if self._turns is not None:
-                told = self._turns.keep(self.plan.asked, self.answer, self._between)
-                self._notes += told
+                self._notes += self._turns.keep(
+                    self.plan, self.answer, self._between, repaired=self._repaired
+                )
         except O3Error as error:
             error.answer = self.answer
             raise
@@ -107,15 +109,19 @@ class Asking:
                 yield Retrying(f"the answer does not fit {profile.schema}: {problems[0]}", 0)
                 self._notes.append(f"asked again: {problems[0]}")
                 more = repair(last.draft.text, problems)
-                kind, repairs = "repair", repairs - 1
+                kind, repairs, self._repaired = "repair", repairs - 1, True
             call, question = with_messages(call, more), question.with_messages(*more)
 
     def _used(self, last: Round) -> Generator[Event, None, tuple[Message, ...]]:
         """Call the tools that a turn asks for; gives what is said in the next one."""
         profile, answer = self.plan.profile, last.draft.answer(last.reason)
-        runs = self.plan.asked.toolbox.run_all(
-            answer.tool_calls, profile.tool_timeout_s, self._confirm, lambda: self._stop.said
-        )
+        try:
+            runs = self.plan.asked.toolbox.run_all(
+                answer.tool_calls, profile.tool_timeout_s, self._confirm, lambda: self._stop.said
+            )
+        except KeyboardInterrupt:
+            if not self._stop.said:
+                raise
         if self._stop.said:
             raise Interrupted("stopped by you")
         for run in runs:

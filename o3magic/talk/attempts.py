@@ -18,6 +18,7 @@ from o3magic.talk.explain import explained
 from o3magic.talk.lacks import lack_in, without
 from o3magic.talk.plan import Plan
 from o3magic.talk.round import Round
+from o3magic.talk.toolbox import check_tools
 from o3magic.tapes.replay import events
 from o3magic.tapes.take import Take
 
@@ -68,6 +69,7 @@ class Tries:
         if not note:
             return None
         self._lacks.add(lack)
+        check_tools(self.plan.asked.toolbox, card, changed.api, changed.request.effort)
         self.notes.append(note)
         return changed, Retrying(note, 0)
 

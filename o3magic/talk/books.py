@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from o3magic.client.call import Call
-from o3magic.cost.budgets import OF, Budget
+from o3magic.cost.budgets import OF, Budget, Standing, over
 from o3magic.cost.entries import Attempt, Outcome
 from o3magic.cost.keeping import Keeping, Ticket
 from o3magic.errors import LedgerUnavailable, OverBudget
@@ -34,6 +34,8 @@ class Books:
         self._keeping = keeping
         self._place = place
         self._hold: int | None = None
+        self._spent_nano_usd = 0
+        self._in_tools = False
         self.notes: list[str] = []
 
     def open(self, plan: Plan) -> None:
@@ -55,7 +57,8 @@ class Books:
 
     def enter(self, plan: Plan, call: Call, kind: str, source: Source) -> Ticket:
         """A row for one attempt, before its request leaves. Raises OverBudget."""
-        most = worst(plan) if source == "live" else None
+        # By what leaves now: a question grows with the results of its tools.
+        most = worst(replace(plan, call=call)) if source == "live" else None
         place = self._place
         attempt = Attempt(
             session=place.session,
@@ -71,10 +74,26 @@ class Books:
             worst_nano_usd=most.attempt_nano_usd if most else 0,
         )
         budgets = counted_budgets(plan) if source == "live" else []
+        self._in_tools = self._in_tools or kind == "tool"
+        if self._in_tools and budgets:
+            self._check_call(budgets, attempt.worst_nano_usd)
         return self._keeping.enter(attempt, hold=self._hold, budgets=budgets)
+
+    def _check_call(self, budgets: list[Budget], nano_usd: int) -> None:
+        """Raise OverBudget where one more turn of tools may break the budget of the question.
+
+        How many turns follow is the model's to say: they are not held back, but looked at each.
+        """
+        for budget in budgets:
+            stands = Standing(budget, self._spent_nano_usd)
+            if budget.scope == "call" and stands.left_nano_usd < nano_usd:
+                raise over(nano_usd, stands)
 
     def settle(self, ticket: Ticket, outcome: Outcome) -> None:
         """What became of it."""
+        if ticket.attempt.source == "live":
+            cost = outcome.cost_nano_usd
+            self._spent_nano_usd += ticket.attempt.worst_nano_usd if cost is None else cost
         self._keeping.settle(ticket, outcome)
 
     def close(self, plan: Plan) -> None:

@@ -96,9 +96,13 @@ class Comparing:
         for place in range(len(self._askings)):
             context = contextvars.copy_context()
             name = f"o3magic-compare-{place}"
-            threading.Thread(
+            thread = threading.Thread(
                 target=context.run, args=(self._ask, place), name=name, daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # no threads in a browser: one after the other
+                self._ask(place)
         running = len(self._askings)
         try:
             while running:
@@ -126,6 +130,8 @@ class Comparing:
                     break
         except O3Error as error:
             self._errors[place] = str(error)
+        except KeyboardInterrupt:  # in a tool
+            self._errors[place] = "stopped by you"
         finally:
             events.close()  # type: ignore[attr-defined]
             self._queue.put((place, None))

@@ -32,7 +32,8 @@ class Turn:
 
     cell: which cell asked, "" where none did. number, follows: its own number, and that of the
     turn before it when it was asked; both are given by the conversation. cost_usd: None where
-    nobody knows.
+    nobody knows. mark: of all that its answer stands for at the provider, "" where it keeps
+    nothing; hidden_tokens: of reasoning in that.
     """
 
     asked: tuple[Part, ...]
@@ -47,6 +48,8 @@ class Turn:
     response_id: str = ""
     number: int = 0
     follows: int = 0
+    mark: str = ""
+    hidden_tokens: int = 0
 
     @property
     def question(self) -> str:
@@ -123,12 +126,16 @@ class Conversation:
 
         A turn that was cut off before any answer is left out.
         """
-        until = self._place(cell)
-        until = len(self.turns) if until is None else until
-        short = self.summarised if self.summary and until >= self.summarised else 0
+        turns = self.before(cell)
+        short = self.summarised if self.summary and len(turns) >= self.summarised else 0
         before = (Message.of("user", f"{SHORT}\n{self.summary}"),) if short else ()
-        sent = (turn for turn in self.turns[short:until] if turn.answered)
+        sent = (turn for turn in turns[short:] if turn.answered)
         return (*before, *(message for turn in sent for message in turn.messages))
+
+    def before(self, cell: str = "") -> tuple[Turn, ...]:
+        """The turns that the next question of a cell follows."""
+        until = self._place(cell)
+        return self.turns if until is None else self.turns[:until]
 
     def with_turn(self, turn: Turn) -> Conversation:
         """With one turn more, or with the turn of the same cell replaced."""
@@ -177,13 +184,7 @@ class Conversation:
 
     def tokens(self, cell: str = "") -> Estimate:
         """About how many tokens are sent before the next question; pictures are not counted."""
-        low = likely = high = 0
-        for message in self.messages(cell):
-            each = estimate_tokens("".join(map(words_of, message.parts)))
-            low += each.low
-            likely += each.likely + OVERHEAD_TOKENS
-            high += each.high + OVERHEAD_TOKENS
-        return Estimate(low, likely, high)
+        return tokens_of(self.messages(cell))
 
     def compact(self, keep: int) -> tuple[Turn, ...]:
         """The turns that a summary would stand for, all but the last `keep`."""
@@ -211,6 +212,17 @@ class Conversation:
 def without_raw(message: Message) -> Message:
     """The message without what only one model can read."""
     return replace(message, parts=tuple(p for p in message.parts if not isinstance(p, Raw)))
+
+
+def tokens_of(messages: Sequence[Message]) -> Estimate:
+    """About how many tokens messages have; pictures are not counted."""
+    low = likely = high = 0
+    for message in messages:
+        each = estimate_tokens("".join(map(words_of, message.parts)))
+        low += each.low
+        likely += each.likely + OVERHEAD_TOKENS
+        high += each.high + OVERHEAD_TOKENS
+    return Estimate(low, likely, high)
 
 
 def words_of(part: Part) -> str:

@@ -6,20 +6,23 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from o3magic.errors import BadOption, did_you_mean
+from o3magic.errors import BadOption, CassetteError, did_you_mean
 from o3magic.events import Usage
 from o3magic.messages import Image, Message, Part, Raw, Text, ToolCall, ToolResult
 from o3magic.talk.conversation import ORIGINS, Conversation, Turn
+from o3magic.tapes.lock import Lock
 
 FORMAT: Final = "o3magic-conversations/1"
+MOST_WAIT_S: Final = 20.0
+Change = Callable[["Conversation | None"], Conversation]
 _PARTS: Final[Mapping[str, type]] = {
     "text": Text,
     "image": Image,
@@ -42,6 +45,9 @@ class ConversationStore(Protocol):
     def put(self, conversation: Conversation) -> None:
         """Keep it, in the place of the one of its name."""
 
+    def change(self, name: str, change: Change) -> Conversation:
+        """Put what `change` makes of the one of that name, with nobody else in between."""
+
     def delete(self, name: str) -> None:
         """Forget it. Raises BadOption where there is none."""
 
@@ -51,6 +57,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._kept: dict[str, Conversation] = {}
+        self._lock = threading.RLock()
 
     def names(self) -> list[str]:
         """Their names."""
@@ -62,8 +69,16 @@ class MemoryStore:
 
     def put(self, conversation: Conversation) -> None:
         """Keep it, in the place of the one of its name."""
-        self._kept.pop(conversation.name, None)
-        self._kept[conversation.name] = conversation
+        with self._lock:
+            self._kept.pop(conversation.name, None)
+            self._kept[conversation.name] = conversation
+
+    def change(self, name: str, change: Change) -> Conversation:
+        """Put what `change` makes of the one of that name, with nobody else in between."""
+        with self._lock:
+            made = change(self.get(name))
+            self.put(made)
+        return made
 
     def delete(self, name: str) -> None:
         """Forget it. Raises BadOption where there is none."""
@@ -75,8 +90,7 @@ class MemoryStore:
 class FileStore:
     """Conversations in a file that only its owner may read; it is whole at every moment.
 
-    Each change reads the file anew, so that another kernel's conversations stay. Two changes in
-    the same instant may still lose one of them.
+    Each change reads the file anew, with a lock beside it, so that another kernel's changes stay.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,19 +108,50 @@ class FileStore:
 
     def put(self, conversation: Conversation) -> None:
         """Keep it, in the place of the one of its name. Raises BadOption where that fails."""
-        with self._lock:
+        self.change(conversation.name, lambda _: conversation)
+
+    def change(self, name: str, change: Change) -> Conversation:
+        """Put what `change` makes of the one of that name, with no other kernel in between.
+
+        Raises BadOption where the file cannot be read or written.
+        """
+        with self._alone():
             kept = self._read()
-            kept.pop(conversation.name, None)
-            self._write({**kept, conversation.name: to_json(conversation)})
+            found = kept.pop(name, None)
+            made = change(None if found is None else self._made(found))
+            self._write({**kept, name: to_json(made)})
+        return made
 
     def delete(self, name: str) -> None:
         """Forget it. Raises BadOption where there is none."""
-        with self._lock:
+        with self._alone():
             kept = self._read()
             if name not in kept:
                 raise no_conversation(name, [*kept])
             del kept[name]
             self._write(kept)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else changes the file meanwhile, in this process or in another."""
+        lock = Lock(self.path.with_name(f"{self.path.name}.lock"), wait_s=MOST_WAIT_S)
+        with self._lock, ExitStack() as held:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(lock)
+            except CassetteError:
+                raise BadOption(
+                    f"{self.path} is held by another kernel",
+                    hint=f"delete {lock.path} if no other kernel is running",
+                ) from None
+            except OSError as error:
+                raise self._unwritten(error) from None
+            yield
+
+    def _unwritten(self, error: OSError) -> BadOption:
+        why = error.strerror or type(error).__name__
+        hint = "O3MAGIC_CONVERSATIONS says another file, keep_text=false keeps none"
+        return BadOption(f"{self.path} cannot be written: {why}", hint=hint)
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -145,19 +190,26 @@ class FileStore:
         except OSError as error:
             with suppress(OSError):
                 os.unlink(made)
-            why = error.strerror or type(error).__name__
-            raise BadOption(f"{self.path} cannot be written: {why}") from None
+            raise self._unwritten(error) from None
 
 
 def moved(store: ConversationStore, name: str, to: str) -> Conversation:
     """Rename one in its store. Raises BadOption where there is none, or one of the new name."""
-    found = existing(store, name)
-    if store.get(to) is not None:
-        raise BadOption(f"there is a conversation {to} already", hint="delete it, or say another")
-    renamed = found.renamed(to)
-    store.put(renamed)
+    renamed = placed(store, existing(store, name).renamed(to))
     store.delete(name)
     return renamed
+
+
+def placed(store: ConversationStore, made: Conversation) -> Conversation:
+    """Put one under a name that is free. Raises BadOption where it is not."""
+
+    def fresh(found: Conversation | None) -> Conversation:
+        if found is not None:
+            hint = "delete it, or say another name"
+            raise BadOption(f"there is a conversation {made.name} already", hint=hint)
+        return made
+
+    return store.change(made.name, fresh)
 
 
 def existing(store: ConversationStore, name: str) -> Conversation:
@@ -217,6 +269,8 @@ def _turn_to_json(turn: Turn) -> dict[str, Any]:
         "response_id": turn.response_id,
         "number": turn.number,
         "follows": turn.follows,
+        "mark": turn.mark,
+        "hidden_tokens": turn.hidden_tokens,
     }
 
 
@@ -234,6 +288,8 @@ def _turn_from_json(data: Mapping[str, Any]) -> Turn:
         response_id=str(data["response_id"]),
         number=int(data["number"]),
         follows=int(data["follows"]),
+        mark=str(data.get("mark", "")),
+        hidden_tokens=int(data.get("hidden_tokens", 0)),
     )
 
 

@@ -20,11 +20,16 @@ def to_markdown(conversation: Conversation, clean: Clean) -> str:
     if conversation.forked_from:
         lines += [f"Forked from {conversation.forked_from}.", ""]
     for place, turn in enumerate(conversation.turns, 1):
-        lines += [f"## {place}", "", fenced(question_of(turn)), ""]
-        lines += [*(f"*{line}*" for line in calls_of(turn)), ""] if calls_of(turn) else []
-        lines += [label(turn), "", clean(turn.answer) or "*no answer*", ""]
+        lines += [f"## {place}", "", turn_markdown(turn, clean), ""]
     notes = [f"- {note}" for note in conversation.notes]
     return "\n".join([*lines, *notes]).rstrip() + "\n"
+
+
+def turn_markdown(turn: Turn, clean: Clean) -> str:
+    """One turn: the question as text, what was called, the answer made safe."""
+    lines = [fenced(question_of(turn)), ""]
+    lines += [*(f"*{line}*" for line in calls_of(turn)), ""] if calls_of(turn) else []
+    return "\n".join([*lines, label(turn), "", clean(turn.answer) or "*no answer*"])
 
 
 def to_notebook(conversation: Conversation, clean: Clean) -> dict[str, Any]:

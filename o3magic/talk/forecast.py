@@ -186,7 +186,8 @@ def facts(asked: Forecast, plan: Plan) -> list[tuple[str, str]]:
         repairs = most.all_nano_usd != most.attempt_nano_usd
         whole = f", {show_usd(most.all_nano_usd)} with every repair" if repairs else ""
         one = show_usd(most.attempt_nano_usd)
-        said.append(("worst case", f"{one} for {most.output_tokens:,} output tokens{whole}"))
+        more = "; each turn of tools costs more than the one before" if plan.asked.toolbox else ""
+        said.append(("worst case", f"{one} for {most.output_tokens:,} output tokens{whole}{more}"))
     if asked.likely_output_tokens is None:
         likely = "unknown: no call like it in the ledger yet"
     else:

@@ -1,7 +1,7 @@
 """What a provider turns out not to have, and what is asked instead.
 
-A lack is a word: responses, schema, summary, usage, memory. It is known from the provider's table, or found
-out once from a refusal, remembered for the session, and told below the answer.
+A lack is a word: responses, schema, summary, usage, memory. It is known from the provider's table,
+or found out once from a refusal, remembered for the session, and told below the answer.
 """
 
 from __future__ import annotations

@@ -13,15 +13,17 @@ from pydantic import SecretStr
 
 from o3magic.catalog import Card, Catalog
 from o3magic.client.call import Call
-from o3magic.cost.tokens import estimate_tokens
 from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
 from o3magic.messages import AnswerSchema, Api, Image, Message, Part, Request, Text
 from o3magic.profile import Profile
 from o3magic.providers import Provider, Providers, origin
+from o3magic.talk.chain import kept_by
+from o3magic.talk.conversation import Turn, tokens_of
 from o3magic.talk.images import check_images
 from o3magic.talk.lacks import without
 from o3magic.talk.schemas import AnswerType
 from o3magic.talk.toolbox import Toolbox, check_tools
+from o3magic.talk.window import filled, room_of
 from o3magic.tapes.key import Question
 from o3magic.wire import responses
 from o3magic.wire.dialects import DIALECTS
@@ -37,13 +39,16 @@ CUSTOM_KEY = "O3MAGIC_API_KEY"
 class Asked:
     """What a person asks: the parts of the prompt, what was said before it, and the tools.
 
-    notes: what a reader should know of how the prompt was filled in.
+    notes: what a reader should know of how the prompt was filled in. last: the turn it follows.
+    cell: the key of its own turn.
     """
 
     parts: tuple[Part, ...]
     before: tuple[Message, ...] = ()
     toolbox: Toolbox = field(default_factory=Toolbox)
     notes: tuple[str, ...] = ()
+    last: Turn | None = None
+    cell: str = ""
 
     @property
     def text(self) -> str:
@@ -99,19 +104,13 @@ def plan(
     api = api_for(profile, card, provider)
     check_effort(profile, card)
     check_limit(profile, card, api)
-    check_images(asked.parts, card, catalog)
-    check_tools(asked.toolbox, card, api, profile.effort)
-    messages, notes = messages_for(asked, profile, card, structured=answer_type is not None)
-    notes = (*asked.notes, *notes)
-    if provider.system_role:
-        messages = tuple(as_system(message) for message in messages)
-    summary = None if profile.summary == "none" else profile.summary
-    if summary and api == "chat":
-        summary = None
-        notes = (*notes, "no reasoning summary: the Chat API has none (--api responses)")
+    seen = [part for message in asked.before for part in message.parts]
+    check_images((*seen, *asked.parts), card, catalog)
     request = request_of(asked, profile, card, provider, api, answer_type)
-    request = replace(request, messages=messages, summary=summary)
-    check_window(request, card)
+    request, notes = worded(request, asked, profile, card, provider, api, lacks)
+    check_window(request, card, profile.conversation)
+    if profile.conversation:
+        notes = (*notes, *filled(request, card, profile.conversation))
     call = Call(
         provider,
         api,
@@ -127,8 +126,41 @@ def plan(
             continue  # said in so many words: it may be there by now
         call, note = without(call, lack, card)
         notes = (*notes, *([note] if note else []))
+    check_tools(asked.toolbox, card, call.api, profile.effort)
     question = question_of(asked, profile, answer_type, request)
     return Plan(call, profile, catalog, question, asked, answer_type, notes)
+
+
+def worded(
+    request: Request,
+    asked: Asked,
+    profile: Profile,
+    card: Card,
+    provider: Provider,
+    api: Api,
+    lacks: Collection[str],
+) -> tuple[Request, tuple[str, ...]]:
+    """A request with its messages, and what a reader should know."""
+    structured = request.answer_schema is not None
+    first, user, notes = messages_for(asked, profile, card, structured=structured)
+    notes = (*asked.notes, *notes)
+    if provider.system_role:
+        first = tuple(as_system(message) for message in first)
+    kept = kept_by(
+        asked.last,
+        asked.before,
+        developer=first,
+        profile=profile,
+        provider=provider,
+        api=api,
+        lacks=lacks,
+    )
+    messages = (user,) if kept else (*first, *asked.before, user)
+    summary = None if profile.summary == "none" else profile.summary
+    if summary and api == "chat":
+        summary = None
+        notes = (*notes, "no reasoning summary: the Chat API has none (--api responses)")
+    return replace(request, messages=messages, summary=summary, kept=kept), notes
 
 
 def request_of(
@@ -258,8 +290,8 @@ def check_limit(profile: Profile, card: Card, api: Api) -> None:
 
 def messages_for(
     asked: Asked, profile: Profile, card: Card, *, structured: bool
-) -> tuple[tuple[Message, ...], tuple[str, ...]]:
-    """The messages of a question, and what a reader should know about them.
+) -> tuple[tuple[Message, ...], Message, tuple[str, ...]]:
+    """What stands above a question, the question, and what a reader should know about them.
 
     o1, o3-mini and their like answer in plain text unless the developer message begins with a
     magic line. Source: OpenAI's reasoning best practices (2026-07-15).
@@ -268,12 +300,12 @@ def messages_for(
     developer = "\n".join([*lines, *([profile.developer] if profile.developer else [])])
     user = Message("user", asked.parts)
     if not developer:
-        return (*asked.before, user), ()
+        return (), user, ()
     if "developer" in card.abilities:
-        return (Message.of("developer", developer), *asked.before, user), ()
+        return (Message.of("developer", developer),), user, ()
     note = f"{card.id} takes no developer message: it stands above the prompt instead"
     above = Message("user", (Text(f"{developer}\n\n"), *asked.parts))
-    return (*asked.before, above), (note,)
+    return (), above, (note,)
 
 
 def as_system(message: Message) -> Message:
@@ -286,15 +318,16 @@ def schema_for(answer_type: AnswerType, provider: Provider) -> AnswerSchema:
     return answer_type.request_schema(AZURE if provider.small_schemas else OPENAI)
 
 
-def check_window(request: Request, card: Card) -> None:
+def check_window(request: Request, card: Card, conversation: str = "") -> None:
     """Raise PromptTooLong where even the lowest estimate is over what the model takes."""
-    most = card.max_input_tokens or card.window_tokens
+    most = room_of(card)
     if most is None:
         return
-    low = sum(estimate_tokens(message.text).low for message in request.messages)
+    low = tokens_of(request.whole).low
     if low > most:
+        way = f"%o3_conversations compact {conversation}, or --compact" if conversation else ""
         raise PromptTooLong(
-            f"the prompt has at least {low:,} tokens; {card.id} takes {most:,}",
+            f"the prompt has at least {low:,} tokens; {card.id} takes {most:,}", hint=way
         )
 
 

@@ -61,7 +61,9 @@ class Round:
     @property
     def made_for_nano_usd(self) -> int | None:
         """What the answer cost when it was made, now or when it was recorded."""
-        return self.cost_nano_usd if self.take is None else self.take.cost_nano_usd
+        if self.take is None:
+            return self.cost_nano_usd
+        return self.take.cost_nano_usd if self.take.label == "live" else 0
 
     def cost(self) -> int | None:
         """Nano-dollars, or None where unknown: by the served model, tier and day."""

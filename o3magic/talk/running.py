@@ -91,9 +91,13 @@ def _started(job: Job, crossing: Crossing, done: queue.SimpleQueue[Job]) -> Job:
             context.run(work)
 
     context = contextvars.copy_context()
-    job.thread = threading.Thread(target=whole, name="o3magic-tool", daemon=True)
+    thread = threading.Thread(target=whole, name="o3magic-tool", daemon=True)
     job.began_s = time.monotonic()
-    job.thread.start()
+    try:
+        thread.start()
+        job.thread = thread
+    except RuntimeError:  # no threads in a browser: it runs here, however long that takes
+        whole()
     return job
 
 

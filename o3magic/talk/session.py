@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -16,30 +17,33 @@ from o3magic.cost.keeping import Keeping
 from o3magic.cost.ledger import Ledger
 from o3magic.cost.tokenizer import counter as counter_of
 from o3magic.errors import BadOption, NoKey
-from o3magic.events import Answer, Event
+from o3magic.events import Answer
 from o3magic.profile import Profile, listed
 from o3magic.providers import Provider, Providers
-from o3magic.settings import Layers, ledger_file, load_layers
+from o3magic.settings import Layers, conversations_file, ledger_file, load_layers
 from o3magic.talk.ask import Asking
 from o3magic.talk.asked import Place as CellPlace
-from o3magic.talk.asked import Turns, asked_of
+from o3magic.talk.asked import asked_of, with_developer
 from o3magic.talk.books import Books, Place
-from o3magic.talk.compare import Comparing, Comparison, variants
-from o3magic.talk.conversation_store import ConversationStore, MemoryStore
+from o3magic.talk.compacting import Compacted
+from o3magic.talk.compare import Comparing, variants
+from o3magic.talk.conversation_choice import Chosen
 from o3magic.talk.decks import Decks
 from o3magic.talk.forecast import Tokens, budgets_of, count, facts, forecast
 from o3magic.talk.plan import Asked, Plan, plan
 from o3magic.talk.reach import Reach
-from o3magic.talk.schemas import AnswerType, answer_type, resolve
+from o3magic.talk.schemas import AnswerType, resolve
+from o3magic.talk.talks import Talks
 from o3magic.talk.toolbox import Confirm
-from o3magic.talk.tools import ToolFunction, tool_of
+from o3magic.talk.tools import ToolFunction
+from o3magic.talk.ways import Ways
 from o3magic.tapes.mode import Mode
 
 if TYPE_CHECKING:
     from o3magic.client.http import Client
 
 
-class Session:
+class Session(Ways):
     """Settings, connections, books and registered schemas of one shell.
 
     Nothing is opened before it is needed: not the network, not the ledger, not a file.
@@ -54,8 +58,9 @@ class Session:
         self.notebook = notebook
         self.cell_key = ""
         self.tools: dict[str, ToolFunction] = {}
-        self.conversations: ConversationStore = MemoryStore()
+        self.prompts: dict[str, Path] = {}
         self.schemas: dict[str, Any] = {}
+        self.talks = Talks(lambda: conversations_file(environment))
         self._lacks: dict[tuple[str, str], set[str]] = {}
         self.decks = Decks(environment)
         # Who is asked before a dangerous tool is called; without anybody it is not.
@@ -100,6 +105,11 @@ class Session:
         return Keeping(Ledger(ledger_file(self.environment)))
 
     @property
+    def conversations(self) -> Chosen:
+        """The conversations by the settings as they are."""
+        return self.talks.of(self.layers.profile())
+
+    @property
     def ledger(self) -> Ledger:
         """The books: a file, or memory where that fails."""
         return self.keeping.ledger
@@ -120,11 +130,16 @@ class Session:
         """What would be sent. names: where schemas, tools and `{{ names }}` are looked up; None:
         nothing is filled in. wanted: the type of the answer, where it is known already.
 
-        Raises every error that needs no provider to be found.
+        Raises every error that needs no provider to be found. Asks one only where `compact` has
+        a conversation summed up before.
         """
+        card = self.catalog.card(profile.model)
+        notes = self.talks.compacted(profile, card, self._answer)
+        profile = with_developer(profile, self.folder(profile))
         if wanted is None and profile.schema:
             wanted = resolve(profile.schema, names or {}, self.schemas)
         asked = self._asked(prompt, profile, names, tools)
+        asked = replace(asked, notes=(*notes, *asked.notes))
         if (profile.dry_run and not profile.exact) or self._mode(profile) == "replay":
             return self._unsent(asked, profile, wanted)
         try:
@@ -149,10 +164,26 @@ class Session:
         tools: Mapping[str, ToolFunction],
     ) -> Asked:
         """What is asked, names filled in. Raises TemplateError and BadOption."""
+        cell = self.talks.cell(profile.conversation)
+        place = CellPlace(cell, self.folder(profile))
+        store, known = self.talks.of(profile), {**self.tools, **tools}
+        return asked_of(prompt, profile, names, known, store, place, self.prompts)
+
+    def folder(self, profile: Profile) -> Path:
+        """The folder of the notebook."""
         notebook = profile.notebook or self.notebook
-        folder = Path(notebook).absolute().parent if notebook else Path.cwd()
-        place = CellPlace(self.cell_key, folder)
-        return asked_of(prompt, profile, names, {**self.tools, **tools}, self.conversations, place)
+        return Path(notebook).absolute().parent if notebook else Path.cwd()
+
+    def compact(self, name: str, keep: int, profile: Profile) -> Compacted:
+        """Have all turns of a conversation but the last `keep` summed up. Raises O3Error."""
+        return self.talks.compact(name, keep, profile, self._answer)
+
+    def _answer(self, prompt: str, profile: Profile) -> Answer:
+        """The answer to a plain prompt."""
+        asking = self.begin(self.plan(prompt, profile))
+        for _ in asking:
+            pass
+        return asking.answer
 
     def _unsent(self, asked: Asked, profile: Profile, wanted: AnswerType | None) -> Plan:
         """The plan of a question that is not sent: it needs no key, and nobody to be there."""
@@ -163,9 +194,13 @@ class Session:
         """Whether a question is asked or replayed. None where there is nobody to ask."""
         return self.decks.mode(profile, self.notebook, can_ask=self.reach.can_ask(profile))
 
-    def begin_cell(self, cell_key: str) -> None:
-        """Another cell is run: what it asks is entered under its key."""
+    def begin_cell(self, cell_key: str, *, turn_key: str | None = None) -> None:
+        """Another cell is run: what it asks is entered under its key.
+
+        turn_key: the key of its turn in a conversation, where that is another one.
+        """
         self.cell_key = cell_key
+        self.talks.begin_cell(cell_key if turn_key is None else turn_key)
         self.decks.begin_cell()
 
     def foreseen(self, planned: Plan) -> list[tuple[str, str]]:
@@ -213,11 +248,13 @@ class Session:
         planned: Plan,
         *,
         attended: bool = True,
+        keeps_turn: bool = True,
         sleep: Callable[[float], None] | None = None,
     ) -> Asking:
         """Ask it, when it is iterated over. Raises BadOption for a dry run, which sends nothing.
 
-        attended: somebody is there to confirm the calls of dangerous tools.
+        attended: somebody is there to confirm the calls of dangerous tools. keeps_turn: it becomes
+        a turn of its conversation.
         sleep: waits between attempts, instead of waiting that a stop can end.
         """
         if planned.profile.dry_run:
@@ -228,7 +265,7 @@ class Session:
         lacks = self._lacks_of(planned.call.provider)
         name = planned.profile.conversation
         books = Books(self.keeping, Place(self.id, self.notebook, self.cell_key, name))
-        turns = Turns(self.conversations, name, self.cell_key) if name else None
+        turns = self.talks.turns(planned.profile) if name and keeps_turn else None
         mode = self._mode(planned.profile)
         tape = self.decks.tape(planned.profile, self.notebook, mode)
         return Asking(
@@ -248,13 +285,18 @@ class Session:
         profile: Profile,
         names: Mapping[str, Any] | None = None,
         wanted: AnswerType | None = None,
+        tools: Mapping[str, ToolFunction] = MappingProxyType({}),
     ) -> Comparing:
         """The same question in several ways, asked when it is iterated over.
 
+        They are asked at once, so nobody is asked to confirm a tool, and none becomes a turn.
+
         Raises every error of `plan`, and BadOption where there is nothing to compare.
         """
-        ways = self.ways(prompt, profile, names, wanted)
-        return Comparing({way: self.begin(planned) for way, planned in ways.items()})
+        ways = self.ways(prompt, profile, names, wanted, tools)
+        return Comparing(
+            {way: self.begin(each, attended=False, keeps_turn=False) for way, each in ways.items()}
+        )
 
     def ways(
         self,
@@ -262,67 +304,11 @@ class Session:
         profile: Profile,
         names: Mapping[str, Any] | None = None,
         wanted: AnswerType | None = None,
+        tools: Mapping[str, ToolFunction] = MappingProxyType({}),
     ) -> dict[str, Plan]:
         """What would be sent for each way of asking, by its label. Raises as `comparing` does."""
         chosen = variants(profile, self.catalog, listed(profile.efforts), listed(profile.models))
-        return {way: self.plan(prompt, each, names, wanted) for way, each in chosen.items()}
-
-    def compare(
-        self,
-        prompt: str,
-        *,
-        efforts: Sequence[str] = (),
-        models: Sequence[str] = (),
-        schema: Any = None,
-        **options: Any,
-    ) -> Comparison:
-        """Ask at several efforts or models at once, and wait for all. Raises as `ask` does.
-
-        A question that fails does not stop the others: see `Comparison.errors`.
-        """
-        chosen = {**options, "efforts": ",".join(efforts), "models": ",".join(models)}
-        wanted, chosen = self._wanted(schema, chosen)
-        asked = self.comparing(prompt, self.layers.profile(chosen), wanted=wanted)
-        for _ in asked:
-            pass
-        return asked.comparison
-
-    def ask(self, prompt: str, *, schema: Any = None, **options: Any) -> Answer:
-        """Ask and wait for the answer. `schema` is a type or the name of a registered one.
-
-        names: what `{{ name }}` in the prompt is filled in from; without it nothing is. tools: the
-        functions the model may call, or their names. The other options are Profile's fields.
-        Raises O3Error; one that comes after the request left holds what arrived in `.answer`.
-        """
-        asking = self._asking(prompt, schema, options)
-        for _ in asking:
-            pass
-        return asking.answer
-
-    def stream(self, prompt: str, *, schema: Any = None, **options: Any) -> Iterator[Event]:
-        """Ask and yield the events as they arrive. Closing the iterator stops the answer."""
-        return iter(self._asking(prompt, schema, options))
-
-    def _asking(self, prompt: str, schema: Any, options: Mapping[str, Any]) -> Asking:
-        wanted, chosen = self._wanted(schema, options)
-        names, given = chosen.pop("names", None), chosen.get("tools") or ""
-        tools: dict[str, ToolFunction] = {}
-        if not isinstance(given, str):
-            tools = {each.name: each for each in map(tool_of, given)}
-            chosen["tools"] = ",".join(tools)
-        profile = self.layers.profile(chosen)
-        return self.begin(self.plan(prompt, profile, names, wanted, tools))
-
-    def _wanted(
-        self, schema: Any, options: Mapping[str, Any]
-    ) -> tuple[AnswerType | None, dict[str, Any]]:
-        """The type of a schema that was given as one, and the options that name it."""
-        if schema is None:
-            return None, {**options}
-        if isinstance(schema, str):
-            return None, {**options, "schema": schema}
-        wanted = answer_type(schema)
-        return wanted, {**options, "schema": wanted.name}
+        return {way: self.plan(prompt, each, names, wanted, tools) for way, each in chosen.items()}
 
     def close(self) -> None:
         """Close what was opened. A session that is used again opens it again."""

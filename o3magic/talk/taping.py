@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,13 +65,20 @@ class Deck:
 
     def keep(self, take: Take, *, refresh: bool) -> None:
         """Write a take down behind the one used before it. Raises CassetteError."""
+        self.keep_all([take], refresh=refresh)
+
+    def keep_all(self, takes: Sequence[Take], *, refresh: bool) -> None:
+        """Write several down, one behind the other, in one change of the file."""
+        if not takes:
+            return
         target = self.target(refresh=refresh)
         if refresh and not target.exists and self.cassette.exists:
             shutil.copyfile(self.cassette.path, target.path)  # what is not asked again stays
         with self._lock:
             before = next(reversed(self._used), None)
-        target.keep(take, after=before)
-        self._use(take.place)
+        target.keep_all(takes, after=before)
+        for take in takes:
+            self._use(take.place)
 
     def miss(self, question: Question, n: int) -> CassetteMiss:
         """What to say of a question that is to be replayed and is not recorded."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -83,8 +83,16 @@ class Cassette:
 
         It takes the place of one with the same key and number.
         """
-        entry = take.to_json()
-        self._change(lambda tape: tape.put(take.place, entry, after))
+        self.keep_all([take], after)
+
+    def keep_all(self, takes: Sequence[Take], after: Place | None = None) -> None:
+        """Write several down, one behind the other, in one change of the file."""
+        entries = [(take.place, take.to_json()) for take in takes]
+
+        def change(tape: Tape) -> Tape:
+            return tape.put_all(entries, after)
+
+        self._change(change)
 
     def unused(self, used: Collection[Place]) -> list[Take]:
         """The takes that are not among these keys and numbers."""

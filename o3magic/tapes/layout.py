@@ -42,21 +42,28 @@ class Tape:
 
     def put(self, place: Place, entry: Mapping[str, Any], after: Place | None) -> Tape:
         """The same with one entry: in place of its like, else behind `after`, else at the end."""
-        at = self.index.get(place)
-        if at is None:
-            behind = len(self.places) if after is None else self.index.get(after, len(self.places))
-            return self._with(behind + 1, behind + 1, entry, place)
-        return self._with(at, at + 1, entry, place)
+        return self.put_all([(place, entry)], after)
+
+    def put_all(self, said: Sequence[tuple[Place, Mapping[str, Any]]], after: Place | None) -> Tape:
+        """The same with several: each in place of its like, the others behind `after`."""
+        entries, places = list(self.entries), list(self.places)
+        fresh: dict[Place, Mapping[str, Any]] = {}
+        for place, entry in said:
+            at = self.index.get(place)
+            if at is None:
+                fresh[place] = entry
+            else:
+                entries[at] = entry
+        behind = len(places) if after is None else self.index.get(after, len(places) - 1) + 1
+        entries[behind:behind] = fresh.values()
+        places[behind:behind] = fresh
+        return Tape(self.head, tuple(entries), tuple(places))
 
     def only(self, kept: Callable[[Place], bool]) -> Tape:
         """The same without the entries that are not kept."""
         chosen = [at for at, place in enumerate(self.places) if kept(place)]
         entries, places = self.entries, self.places
         return Tape(self.head, tuple(entries[i] for i in chosen), tuple(places[i] for i in chosen))
-
-    def _with(self, start: int, end: int, entry: Mapping[str, Any], place: Place) -> Tape:
-        entries = (*self.entries[:start], entry, *self.entries[end:])
-        return Tape(self.head, entries, (*self.places[:start], place, *self.places[end:]))
 
 
 def read(

@@ -6,18 +6,23 @@ Batch page. A batch is "completed" also where every line failed: then there is o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import to_json
-
-from o3magic.errors import BadOption, BrokenAnswer, RequestFailed
-from o3magic.wire.failures import failure
-from o3magic.wire.shape import load, section, word
+from o3magic.errors import BatchUnfinished, BrokenAnswer, RequestFailed
+from o3magic.events import Usage
+from o3magic.wire.failures import failure, redact
+from o3magic.wire.shape import count, load, objects, section, word
+from o3magic.wire.usage import usage_of
 
 BOM = b"\xef\xbb\xbf"
 OVER = frozenset({"failed", "completed", "expired", "cancelled"})
+# A line that was never run is not charged for.
+NOT_RUN = {
+    "batch_expired": "the batch expired before this row was run",
+    "batch_cancelled": "the batch was cancelled before this row was run",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,15 @@ class State:
 
     id: str
     status: str
-    output_file: str
-    error_file: str
-    errors: tuple[str, ...]
+    output_file: str = ""
+    error_file: str = ""
+    errors: tuple[str, ...] = ()
+    total: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+    usage: Usage | None = None
+    created_s: int | None = None
+    metadata: Mapping[str, Any] | None = None
 
     @property
     def over(self) -> bool:
@@ -45,61 +56,60 @@ class State:
         return self.status in OVER
 
 
-def lines(requests: Iterable[tuple[str, Mapping[str, Any]]], url: str) -> bytes:
-    """The file to upload: a line for each (id, body), all for one endpoint such as /v1/responses.
+def line(line_id: str, body: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """One line of the file to upload, for an endpoint such as /v1/responses.
 
-    Without a byte order mark, which Azure refuses. Raises BadOption for an id said twice: the
-    answers could not be told apart.
+    The ids of a file must differ, and it may not begin with a byte order mark.
     """
-    seen: set[str] = set()
-    written = []
-    for line_id, body in requests:
-        if line_id in seen:
-            raise BadOption(f"two rows of a batch have the id {line_id!r}", hint="ids are unique")
-        seen.add(line_id)
-        # A batch has no streams.
-        plain = {name: v for name, v in body.items() if name not in ("stream", "stream_options")}
-        line = {"custom_id": line_id, "method": "POST", "url": url, "body": plain}
-        written.append(to_json(line) + b"\n")
-    return b"".join(written)
-
-
-def results(ids: Sequence[str], *files: bytes | None) -> Iterator[Line]:
-    """A line for each id, in the order of `ids`, out of the output and the error file.
-
-    The files hold their lines in any order; an id that is in neither has failed too.
-    """
-    found: dict[str, Line] = {}
-    for file in files:
-        for raw in (file or b"").removeprefix(BOM).split(b"\n"):
-            if raw.strip():
-                line = read(raw)
-                found[line.id] = line
-    for line_id in ids:
-        missing = BrokenAnswer("the batch ended without an answer to this row")
-        yield found.get(line_id) or Line(line_id, None, missing)
+    # A batch has no streams.
+    plain = {name: v for name, v in body.items() if name not in ("stream", "stream_options")}
+    return {"custom_id": line_id, "method": "POST", "url": url, "body": plain}
 
 
 def read(raw: bytes) -> Line:
-    """One line of a file. Raises BrokenAnswer for one that is no JSON object."""
-    said = load(raw.strip())
-    response = section(said, "response")
+    """One line of an output or error file. Raises BrokenAnswer for one that is no JSON object."""
+    said = load(raw.removeprefix(BOM).strip())
+    line_id, response = word(said, "custom_id"), section(said, "response")
+    code = word(section(said, "error"), "code")
+    if code in NOT_RUN:
+        return Line(line_id, None, BatchUnfinished(NOT_RUN[code], code=code))
     status = response.get("status_code")
+    number = status if type(status) is int else None
     body = section(response, "body")
-    if body and isinstance(status, int) and 200 <= status < 300 and not said.get("error"):
-        return Line(word(said, "custom_id"), body, None)
-    told = said if said.get("error") else body or {"error": {"message": "no answer"}}
-    return Line(word(said, "custom_id"), None, failure(status if body else None, told))
+    if body and number is not None and 200 <= number < 300 and not said.get("error"):
+        return Line(line_id, body, None)
+    told = said if said.get("error") else body
+    if not told:
+        told = {"error": {"message": word(response, "body") or "no reason given"}}
+    return Line(line_id, None, failure(number, told, word(response, "request_id")))
 
 
 def state(batch: bytes | Mapping[str, Any]) -> State:
-    """How a batch stands, out of its object; most of its fields may be null."""
+    """How a batch stands, out of its object; most of its fields may be null.
+
+    Raises BrokenAnswer for an object that is no batch.
+    """
     said = load(batch)
-    problems = section(said, "errors").get("data")
+    counts = section(said, "request_counts")
+    if not word(said, "id") or not word(said, "status"):
+        raise BrokenAnswer("the provider did not say how the batch stands")
     return State(
         word(said, "id"),
         word(said, "status"),
         word(said, "output_file_id"),
         word(said, "error_file_id"),
-        tuple(word(e, "message") for e in problems or () if isinstance(e, Mapping)),
+        tuple(problem(each) for each in objects(section(said, "errors"), "data")),
+        count(counts, "total"),
+        count(counts, "completed"),
+        count(counts, "failed"),
+        usage_of(said.get("usage"), "responses"),
+        count(said, "created_at"),
+        section(said, "metadata"),
     )
+
+
+def problem(said: Mapping[str, Any]) -> str:
+    """One reason why a batch failed, in words."""
+    number, code = count(said, "line"), word(said, "code")
+    where = f"line {number}: " if number is not None else ""
+    return redact(f"{where}{word(said, 'message') or code or 'no reason given'}")

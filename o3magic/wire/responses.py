@@ -36,6 +36,7 @@ from o3magic.messages import (
     Message,
     Raw,
     Request,
+    Role,
     Text,
     Tool,
     ToolCall,
@@ -91,7 +92,7 @@ def items(message: Message) -> Iterator[dict[str, Any]]:
     content: list[dict[str, Any]] = []
     for part in message.parts:
         if content and isinstance(part, ToolCall | ToolResult):
-            yield {"role": message.role, "content": simplest(content)}
+            yield in_words(message.role, content)
             content = []
         match part:
             case Text(text):
@@ -109,7 +110,13 @@ def items(message: Message) -> Iterator[dict[str, Any]]:
             case ToolResult(call_id, text):
                 yield {"type": "function_call_output", "call_id": call_id, "output": text}
     if content:
-        yield {"role": message.role, "content": simplest(content)}
+        yield in_words(message.role, content)
+
+
+def in_words(role: Role, content: list[dict[str, Any]]) -> dict[str, Any]:
+    """An item of words. llama.cpp takes a model's own only with its type."""
+    item = {"role": role, "content": simplest(content)}
+    return {"type": "message", **item} if role == "assistant" else item
 
 
 def said(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,9 @@ import os
 
 import pytest
 
+from o3magic.events import Answer, ToolUsed
+from o3magic.render import uses
+from o3magic.render.comparison import final
 from o3magic.render.safe_markdown import safe_markdown
 from tests.browser.hostile import documents
 from tests.render.test_hostile_markdown import Page
@@ -16,7 +19,7 @@ SEED = int(os.environ.get("O3MAGIC_FUZZ_SEED", "20261121"))
 BATCH = 50
 
 # JupyterLab's own renderer of Markdown, told that the text is trusted, as a kernel's output is.
-RENDER = """async ([texts, typeset]) => {
+RENDER = """async ([texts, typeset, more]) => {
   const rendermime = window.jupyterapp.shell.currentWidget.content.rendermime;
   const host = document.createElement('div');
   document.body.append(host);
@@ -31,8 +34,8 @@ RENDER = """async ([texts, typeset]) => {
   await new Promise((done) => setTimeout(done, 50));
 
   const TAGS = new Set(('P H1 H2 H3 H4 H5 H6 UL OL LI TABLE THEAD TBODY TR TH TD CODE PRE EM ' +
-    'STRONG A BLOCKQUOTE HR BR DEL INPUT SPAN DIV MJX-CONTAINER').split(' '));
-  const NAMES = new Set('class rel target type disabled checked start align'.split(' '));
+    'STRONG A BLOCKQUOTE HR BR DEL INPUT SPAN DIV MJX-CONTAINER ' + more).split(' '));
+  const NAMES = new Set('class rel target type disabled checked start align open'.split(' '));
   const FORBIDDEN = 'script, iframe, object, embed, form, img, video, style, link, a';
   const judge = (node) => {
     const wrong = [];
@@ -78,21 +81,42 @@ def test_the_judge_sees_what_is_wrong(lab):
         "<p style='background:url(http://evil.test/p)'>x</p>",
         "# A *good* [one](http://a.test) with $x^2$ and `code`\n\n- [ ] a\n\n|a|\n|-:|\n|b|",
     ]
-    found = lab.page.evaluate(RENDER, [texts, True])
+    found = lab.page.evaluate(RENDER, [texts, True, ""])
     assert [bool(wrong) for wrong in found] == [True, True, True, True, False], found
     lab.page.wait_for_function("window.pwned === 1")
     assert {"http://evil.test/i.png", "http://evil.test/p"} <= set(lab.strangers)
     lab.strangers.clear()
 
 
-def test_no_document_does_anything_in_jupyterlab(lab):
-    texts = [safe_markdown(text) for text in documents(COUNT, SEED)]
+def assert_nothing_happens(lab, texts, more=""):
+    """They become text, and elements that are harmless. more: elements that we write around it."""
     for number, batch in enumerate(batches(texts)):
-        found = lab.page.evaluate(RENDER, [batch, number % 3 == 0])
+        found = lab.page.evaluate(RENDER, [batch, number % 3 == 0, more])
         guilty = [pair for pair in zip(batch, found, strict=True) if pair[1]]
         assert guilty == []
         seen = [lab.page.evaluate("window.pwned"), lab.strangers, lab.dialogs]
         assert seen == [0, [], []], batch
+
+
+def called(text):
+    """A call of a tool in which everything is hostile."""
+    return ToolUsed(text, text, text, text[:9] or "ok", text, (text,))
+
+
+def compared(text):
+    """A comparison in which everything is hostile."""
+    answer = Answer(text=text, notes=(text,), finish_reason="error")
+    return final([text, "high"], [answer, answer], [text, ""])[0].data["text/markdown"]
+
+
+def test_no_document_does_anything_in_jupyterlab(lab):
+    assert_nothing_happens(lab, [safe_markdown(text) for text in documents(COUNT, SEED)])
+
+
+@pytest.mark.parametrize("made", [lambda text: uses.markdown([called(text)] * 2), compared])
+def test_no_tool_and_no_comparison_does_anything_in_jupyterlab(lab, made):
+    texts = [made(text) for text in documents(COUNT // 4, SEED + 2)]
+    assert_nothing_happens(lab, texts, "DETAILS SUMMARY SMALL")
 
 
 def test_no_document_does_anything_in_nbconvert_and_safe_is_safe():

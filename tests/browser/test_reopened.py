@@ -108,6 +108,27 @@ def test_read_by_one_who_does_not_trust_it(app, open_notebook, server, api):
     assert strange.page.evaluate("window.pwned") == 0
 
 
+# How much of each text of the panel's efforts can be seen, in pixels.
+NAMES = """(area) => [...area.querySelectorAll('.widget-html-content span')]
+  .filter((each) => /^\\w+:$/.test(each.textContent))
+  .map((each) => Math.round(each.getBoundingClientRect().width))"""
+
+
+def test_the_figures_of_an_effort_have_its_name_where_they_are_not_below_its_button(
+    open_notebook, api
+):
+    notebook = open_notebook(LOAD, "%o3_panel")
+    for index in range(2):
+        notebook.run(index)
+    wide = notebook.output(1).evaluate(NAMES)
+    notebook.page.set_viewport_size({"width": 400, "height": 1400})
+    notebook.page.wait_for_function(f"({NAMES})(document)[0] > 20")
+    narrow = notebook.output(1).evaluate(NAMES)
+    assert wide == [0, 0, 0, 0]
+    assert len(narrow) == 4
+    assert min(narrow) > 20
+
+
 def test_on_a_narrow_page_nothing_stands_out(open_notebook, api):
     notebook = open_notebook(*CELLS)
     notebook.page.set_viewport_size({"width": 400, "height": 4000})
@@ -116,6 +137,8 @@ def test_on_a_narrow_page_nothing_stands_out(open_notebook, api):
     for index in range(2, len(CELLS)):
         notebook.cell(index).scroll_into_view_if_needed()
         assert notebook.output(index).evaluate(OVERHANGING) == [], CELLS[index]
+    area, plot = notebook.output(4).bounding_box(), notebook.output(4).locator("img").bounding_box()
+    assert plot["x"] + plot["width"] <= area["x"] + area["width"]
 
 
 @pytest.fixture

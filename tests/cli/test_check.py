@@ -180,19 +180,16 @@ def test_which_hosts_are_this_machine(host, here):
     assert offline.is_here(host) is here
 
 
-def test_keys_do_not_reach_the_kernel_and_settings_do():
-    kept = {
-        "PATH": "/bin",
-        "O3MAGIC_MAX_OUTPUT_TOKENS": "5",
-        "KEYBOARD": "de",
-        "O3MAGIC_MODEL": "x",
-    }
+def test_neither_keys_nor_the_users_own_settings_reach_the_kernel():
+    kept = {"PATH": "/bin", "KEYBOARD": "de", "MY_OPENAI_NOTES": "x"}
     gone = ("OPENAI_API_KEY", "GH_TOKEN", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "my_secret")
+    gone += ("O3MAGIC_MODEL", "O3MAGIC_MAX_OUTPUT_TOKENS", "OPENAI_BASE_URL", "TIKTOKEN_CACHE_DIR")
     given = environment(kept | dict.fromkeys(gone, "s"), Path("a.ipynb"))
     assert {name: given[name] for name in kept} == kept
     assert not set(gone) & set(given)
     assert given["O3MAGIC_NOTEBOOK"] == str(Path("a.ipynb").absolute())
     assert (given["O3MAGIC_MODE"], given["O3MAGIC_REPLAY_SPEED"]) == ("replay", "0")
+    assert given["O3MAGIC_CONFIG"] == os.devnull
 
 
 def test_an_old_notebook_is_checked_in_memory_and_never_rewritten(o3magic, tmp_path):

@@ -1,12 +1,10 @@
 """The `o3magic` command, run as a person runs it."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from o3magic.simulator import Simulator
@@ -36,38 +34,6 @@ def run(tmp_path: Path):
         )
 
     return command
-
-
-def test_the_demo_runs_the_quickstart_and_leaves_it_as_notebook_and_page(run, tmp_path: Path):
-    done = run("demo", OPENAI_API_KEY=KEY)
-    assert done.returncode == 0, done.stderr
-    for said in (
-        "In",
-        "%%o3 --schema Invoice",
-        '"number"',
-        "reasoning) · $0",
-        "o3magic demo --lab",
-    ):
-        assert said in done.stdout
-    assert "| ---" not in done.stdout
-    assert done.stdout.count("SIMULATED") >= 4
-    notebook = nbformat.read(tmp_path / "o3magic-demo" / "01-quickstart.ipynb", as_version=4)
-    nbformat.validate(notebook)
-    outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
-    assert outputs
-    assert not [out for out in outputs if out.output_type == "error"]
-    page = (tmp_path / "o3magic-demo" / "01-quickstart.html").read_text("utf-8")
-    assert "SIMULATED" in page
-    assert "<script" not in page
-    assert KEY not in page + done.stdout + json.dumps(notebook)
-
-
-def test_a_demo_that_cannot_be_written_says_so(run, tmp_path: Path):
-    (tmp_path / "taken").write_text("a file")
-    done = run("demo", "--folder", "taken")
-    assert done.returncode == 1
-    assert "taken cannot be written" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_the_doctor_finds_what_is_set_up_and_shows_no_key(run):

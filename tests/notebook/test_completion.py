@@ -1,16 +1,38 @@
 """TAB completion, asked of a real kernel the way a front end asks."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from o3magic.simulator import Simulator
 from tests.notebook.conftest import Kernel
 
+LINE = "from pydantic import BaseModel\nclass Invoice(BaseModel):\n    n: int"
+FUNCTIONS = """import json, math
+from os.path import join
+from o3magic.notebook.magics import O3Magics
+def area(side: float) -> float: return side * side
+def argue(): ...
+def _hidden(): ...
+class Alpha: ..."""
 
-def complete(kernel: Kernel, code: str) -> list[str]:
+
+def replied(kernel: Kernel, code: str) -> dict[str, Any]:
     kernel.client.complete(code, len(code))
     reply = kernel.client.get_shell_msg(timeout=10)
     while reply["msg_type"] != "complete_reply":
         reply = kernel.client.get_shell_msg(timeout=10)
-    return reply["content"]["matches"]
+    return reply["content"]
+
+
+def complete(kernel: Kernel, code: str) -> list[str]:
+    return replied(kernel, code)["matches"]
+
+
+def kinds(kernel: Kernel, code: str) -> set[str]:
+    found = replied(kernel, code)["metadata"]["_jupyter_types_experimental"]
+    return {each["type"] for each in found}
 
 
 @pytest.mark.parametrize(
@@ -18,15 +40,86 @@ def complete(kernel: Kernel, code: str) -> list[str]:
     [
         ("%%o3 --eff", ["--effort", "--efforts"]),
         ("%%o3 --effort h", ["high"]),
-        ("%%o3 --effort=m", ["max", "medium", "minimal"]),
+        ("%%o3 --effort=m", ["medium"]),
+        ("%%o3 --effort ", ["high", "low", "medium"]),
+        ("%%o3 -m gpt-5.2 --effort x", ["xhigh"]),
+        ("%%o3 --model=gpt-5 -q -e m", ["medium", "minimal"]),
+        ("%%o3 -m nobody-knows -e mi", ["minimal"]),
+        ("%%o3 --compare --efforts low,h", ["high"]),
+        ("%%o3 --compare --models o3,o4-mini,o1-p", ["o1-pro"]),
+        ("%%o3 --mode re", ["record", "refresh", "replay"]),
+        ("%%o3 -q --sum", ["--summary"]),
+        ("%%o3 -q ", []),
         ("%%o3 -q -m o3-m", ["o3-mini"]),
         ("%o3 -p ol", ["ollama"]),
         ("%%o3 --schema Inv", ["Invoice"]),
     ],
 )
 def test_what_may_follow_is_offered(kernel: Kernel, line: str, wanted: list[str]):
-    kernel.run("from pydantic import BaseModel\nclass Invoice(BaseModel):\n    n: int")
-    assert complete(kernel, line) == wanted
+    kernel.run(LINE)
+    offered = complete(kernel, line)
+    if wanted:
+        assert offered == wanted
+    else:
+        assert not [each for each in offered if each.startswith("-")]
+
+
+def test_the_efforts_are_those_of_the_model_that_is_set(kernel: Kernel):
+    kernel.run("%o3_config model=gpt-5-pro")
+    assert complete(kernel, "%%o3 --effort ") == ["high"]
+    kernel.run("%o3_config model=")
+
+
+def test_tools_are_the_functions_that_are_here_also_after_a_comma(kernel: Kernel):
+    kernel.run(FUNCTIONS)
+    assert complete(kernel, "%%o3 -t a") == ["area", "argue"]
+    assert complete(kernel, "%%o3 --tools area,s") == ["sql"]
+    assert complete(kernel, "%%o3 --tools=area,p") == ["python"]
+    every = set(complete(kernel, "%%o3 -t "))
+    assert {"area", "argue", "python", "sql", "web_search"} <= every
+    assert every.isdisjoint({"_hidden", "Alpha", "json", "math", "O3Magics", "get_ipython"})
+
+
+def test_conversations_are_those_that_were_begun(kernel: Kernel, simulator: Simulator):
+    assert kernel.run("%%o3 -c invoices\nHi").status == "ok"
+    assert complete(kernel, "%%o3 -c in") == ["invoices"]
+
+
+def test_registered_prompts_are_files_too(kernel: Kernel, tmp_path: Path):
+    (tmp_path / "one.md").write_text("Hi")
+    file = str(tmp_path / "one.md")
+    assert kernel.run(f"import o3magic as o3\no3.prompt('zebra', {file!r})").status == "ok"
+    assert complete(kernel, "%%o3 --file zeb") == ["zebra"]
+
+
+def test_paths_go_on_from_the_folder_of_the_notebook(kernel: Kernel, tmp_path: Path):
+    for name in ("long prompt.md", "prompt.md", "prompts/one.md", "prompts/.two.md"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("Hi")
+    kernel.run(f"_was = %pwd\n%cd -q {tmp_path}")
+    assert complete(kernel, "%%o3 --file pr") == ["prompt.md", "prompts/"]
+    assert complete(kernel, "%%o3 --file prompts/") == ["prompts/one.md"]
+    assert complete(kernel, "%%o3 --file prompts/.") == ["prompts/.two.md"]
+    assert complete(kernel, f"%%o3 --file {tmp_path}/prompts/o") == [f"{tmp_path}/prompts/one.md"]
+    assert "nowhere" not in str(complete(kernel, "%%o3 --file nowhere/at/all/p"))
+    kernel.run("%cd -q {_was}")
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("%%o3 --eff", "option"),
+        ("%%o3 --effort h", "effort"),
+        ("%%o3 --models o3,o4", "model"),
+        ("%%o3 --summary c", "value"),
+        ("%%o3 -s Inv", "schema"),
+        ("%%o3 -t py", "tool"),
+    ],
+)
+def test_an_editor_is_told_what_each_word_is(kernel: Kernel, line: str, kind: str):
+    kernel.run(LINE)
+    assert kinds(kernel, line) == {kind}
 
 
 def test_the_prompt_is_left_to_others(kernel: Kernel):

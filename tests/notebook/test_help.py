@@ -1,5 +1,6 @@
 """`%o3_help` and `%%o3?`: all there is to say, out of what the code says of itself."""
 
+import re
 from dataclasses import fields
 
 import pytest
@@ -136,3 +137,19 @@ def test_help_on_the_magic_has_options_and_examples(kernel: Kernel, asked: str):
     for option in options():
         assert usage_of(option) in shown
     assert "%%o3 --schema list[Line]" in shown
+
+
+@pytest.mark.parametrize("columns", [40, 72, 100, 240])
+def test_the_options_fit_into_the_pager_and_no_value_is_torn(monkeypatch, columns: int):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    page = cell_help().partition("\nExamples\n")[0]
+    lines = page.split("\n")
+    assert max(map(len, lines)) <= min(max(columns, 60), 100)
+    for option in options():
+        assert sum(line.strip().startswith(usage_of(option)) for line in lines) == 1
+    # What is said of an option is whole, and what belongs together stands on one line.
+    told = " ".join(page.split())
+    for option in options():
+        assert " ".join(option.flag.help.split()) in told
+    assert [line for line in lines if line.count("(") != line.count(")")] == []
+    assert re.search(r"\(default: auto\)", page)

@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import re
 import sys
 import threading
 import time
@@ -214,8 +215,8 @@ def test_the_effort_shows_what_it_cost_and_took(shell, panel, simulator):
     panel.controls.prompt.value = "hi"
     panel.run()
     panel.wait(5)
-    said = panel.controls.effort_line.value
-    assert "1 call<br>⌀ $0.0033<br>" in said
+    said = " ".join(re.sub(r"<[^>]*>", " ", panel.controls.effort_line.value).split())
+    assert "low: 1 call ⌀ $0.0033 ⌀ " in said
     assert "64 reasoning" in said
     assert said.count("no call yet") == 2
     assert "this session <b>$0.0033</b> (1 call)" in panel.controls.meter.value

@@ -101,3 +101,17 @@ def test_in_a_pipe_the_words_come_as_text(simulator: Simulator, tmp_path: Path):
     assert "It is **four**." in done.stdout
     assert "SIMULATED" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_the_same_words_again_are_another_turn_there(shell, simulator: Simulator):
+    for number in (3, 4):
+        say(shell, "get_ipython().run_cell_magic('o3', '-c plan', 'Go on.');", number)
+    sent = [each["content"] for each in simulator.requests[-1].body["input"]]
+    assert sent.count("Go on.") == 2
+
+
+def test_code_of_an_answer_is_shown_there_and_not_run(shell, simulator: Simulator):
+    simulator.script(Reply(text="```python\nmade = \x1b[31m6 * 7\n```"))
+    say(shell, "a = %o3 code", 3)
+    assert "made = 6 * 7" in say(shell, "%o3_insert", 4)
+    assert "False" in say(shell, "print('made' in globals())", 5)

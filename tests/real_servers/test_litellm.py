@@ -1,5 +1,6 @@
 """LiteLLM's proxy: mock models of its own, and our simulator behind it for what they cannot say."""
 
+import json
 import secrets
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from o3magic.errors import (
     WrongKey,
 )
 from o3magic.events import Retrying, TextDelta
-from o3magic.simulator import Reply, Simulator
+from o3magic.simulator import Call, Reply, Simulator
 from tests.real_servers.running import HERE, made
 
 pytestmark = pytest.mark.real_servers
@@ -62,8 +63,10 @@ def ours(guarded, session):
     """Makes a session that asks it with a key."""
 
     def make(key="sk-any", server=guarded, **settings):
-        usual = {"provider": "litellm", "base_url": server.base_url, "model": "mock", "retries": 0}
-        return session(usual | settings, keys={"LITELLM_API_KEY": key})
+        usual = {"provider": "litellm", "model": "mock", "retries": 0}
+        # In the user's own table: an address in the settings gets no provider's key.
+        there = {"litellm": {"base_url": server.base_url}}
+        return session(usual | settings, there, {"LITELLM_API_KEY": key})
 
     return make
 
@@ -234,3 +237,39 @@ def test_an_answer_that_breaks_behind_it_keeps_what_came(ours, upstream, api, ho
     assert words.startswith(came)
     assert len(upstream.requests) == before + 1  # nothing is asked again once words have come
     assert [entry.status for entry in session.ledger.entries()] == ["error"]
+
+
+# Conversations and tools
+
+
+def area(side: int) -> int:
+    """The area of a square."""
+    return side * side
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_five_turns_go_through_it(ours, upstream, api, stream):
+    session = ours(model="upstream", api=api, stream=stream, conversation="plan")
+    for number in range(5):
+        upstream.script(Reply(text=f"answer {number}"))
+        assert session.ask(f"question {number}").text == f"answer {number}"
+    body = json.dumps(upstream.requests[-1].body)
+    for number in range(4):
+        assert f"question {number}" in body
+        assert f"answer {number}" in body
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_three_turns_of_tools_go_through_it(ours, upstream, api, stream):
+    upstream.script(
+        Reply(calls=(Call("area", '{"side": 3}'), Call("area", '{"side": 4}'))),
+        Reply(calls=(Call("area", '{"side": 5}'),)),
+        Reply(calls=(Call("area", '{"side": 6}'),)),
+        Reply(text="done"),
+    )
+    session = ours(model="upstream", api=api, stream=stream)
+    answer = session.ask("How large?", tools=[area])
+    assert answer.text == "done"
+    assert [each.result for each in answer.tool_uses] == ["9", "16", "25", "36"]

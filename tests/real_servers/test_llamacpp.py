@@ -15,9 +15,10 @@ from pydantic import Field
 
 from o3magic.client.call import Call
 from o3magic.errors import RequestRefused, TooLarge, WrongKey
-from o3magic.events import Accepted, TextDelta, ToolCallDelta
+from o3magic.events import Accepted, Finished, TextDelta, ToolCallDelta
 from o3magic.messages import AnswerSchema, Message, Request, Tool
 from o3magic.providers import Provider
+from o3magic.talk.toolbox import ToolRun, following
 from tests.real_servers.running import made
 
 pytestmark = pytest.mark.real_servers
@@ -26,6 +27,7 @@ KEY = "sk-llama-0123456789"
 SLOTS = 2
 CONTEXT_TOKENS = 4096  # of each slot; a character is a token here
 STOPS_WITHIN_S = 2.0
+HI = (Message.of("user", "hi"),)
 
 
 class Colour(Enum):
@@ -85,9 +87,9 @@ def ours(server, session):
 def ask(server, client):
     """Asks by the client, for what no session can ask, and gives the events."""
 
-    def send(api="chat", **said):
-        provider = Provider("llamacpp", base_url=server.base_url, auth="none")
-        request = Request("tiny", (Message.of("user", "hi"),), **said)
+    def send(api="chat", messages=HI, **said):
+        provider = Provider("llamacpp", base_url=server.base_url, auth="none", local=True)
+        request = Request("tiny", messages, **said)
         return list(client.events(Call(provider, api, request)))
 
     return send
@@ -307,3 +309,36 @@ def test_parallel_calls_by_responses_are_whole_and_apart(called, stream):
     _, answer = called("responses", stream=stream)
     assert len(answer.tool_calls) > 1
     assert_whole(answer.tool_calls)
+
+
+# Conversations and tools
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_five_turns_are_taken(ours, api, stream):
+    before = 0
+    for number in range(5):
+        answer = ours.ask(
+            f"question {number}",
+            api=api,
+            stream=stream,
+            conversation="plan",
+            max_output_tokens=20,
+            store=False,
+        )
+        assert answer.usage.input_tokens > before
+        before = answer.usage.input_tokens
+    assert len(ours.conversations.get("plan").turns) == 5
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_what_tools_gave_is_taken(called, ask, api):
+    """Three turns of tools: random weights call what they like, and read what came of it."""
+    _, answer = called(api=api)
+    messages = (Message.of("user", "hi"),)
+    for _ in range(3):
+        runs = [ToolRun(call, '"warm"') for call in answer.tool_calls]
+        messages = following(messages, answer, runs)
+        events = ask(api, messages=messages, tools=(WEATHER, TIME), max_output_tokens=20)
+        assert any(type(event) is Finished for event in events)

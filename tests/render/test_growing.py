@@ -12,7 +12,15 @@ def test_what_is_there_so_far_is_shown():
     growing.feed('{"number": "2026-114", "lines": [{"item": "cof')
     assert "2026" in growing.shown()
     growing.feed('fee", "price": 8.5}, {"item": "grinder", "price": 64.9')
-    assert "grinder" in growing.shown()
+    assert "| lines | 2 items |" in growing.shown()
+
+
+def test_the_fields_of_a_row_are_named_and_not_spelled_out():
+    growing = Growing(load_partial, "orders")
+    row = {"id": 7, "lines": [{"item": "coffee"}], "to": dict.fromkeys("abcd", "x" * 50)}
+    growing.feed(json.dumps([row]))
+    assert "| 7 | 1 item | {a, b, c, …} |" in growing.shown()
+    assert "xxx" not in growing.shown()
 
 
 def test_of_many_rows_the_first_are_shown_and_the_others_counted():

@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from o3magic.errors import BadOption
 from o3magic.events import Answer, Recorded, Usage
 from o3magic.messages import Image, Message, Raw, Text, ToolCall, ToolResult
 from o3magic.talk.conversation import Conversation, Turn, turn_of
+from o3magic.talk.conversation_choice import Chosen
 from o3magic.talk.conversation_store import (
     FileStore,
     MemoryStore,
@@ -26,6 +29,7 @@ from o3magic.talk.conversation_store import (
     to_json,
 )
 from o3magic.talk.conversation_text import to_markdown, to_notebook
+from o3magic.tapes.lock import Lock
 
 AT = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 NOT_CLEANED = str
@@ -427,3 +431,89 @@ def test_a_turn_is_a_value():
     assert turn("a", "b") == turn("a", "b")
     assert isinstance(turn("a"), Turn)
     assert turn("a").answer == ""
+
+
+ADDER = """
+import sys
+from pathlib import Path
+from o3magic.events import Answer
+from o3magic.messages import Text
+from o3magic.talk.conversation import Conversation, turn_of
+from o3magic.talk.conversation_store import FileStore
+
+store, who = FileStore(Path(sys.argv[1])), sys.argv[2]
+sys.stdin.read(1)
+for number in range(15):
+    turn = turn_of((Text(f"{who}{number}"),), Answer(text="yes"))
+    store.change("plan", lambda talk: (talk or Conversation("plan")).with_turn(turn))
+"""
+
+
+def test_two_kernels_at_the_same_instant_lose_nothing(tmp_path):
+    path = tmp_path / "conversations.json"
+    kernels = [
+        subprocess.Popen([sys.executable, "-c", ADDER, str(path), who], stdin=subprocess.PIPE)
+        for who in "ab"
+    ]
+    for kernel in kernels:
+        kernel.stdin.write(b"x")
+        kernel.stdin.close()
+    assert [kernel.wait(60) for kernel in kernels] == [0, 0]
+    questions = [turn.question for turn in FileStore(path).get("plan").turns]
+    assert sorted(questions) == sorted(f"{who}{n}" for who in "ab" for n in range(15))
+    assert [p.name for p in tmp_path.iterdir()] == ["conversations.json"]
+
+
+def test_a_change_that_fails_changes_nothing(tmp_path):
+    for store in (MemoryStore(), FileStore(tmp_path / "conversations.json")):
+        store.put(talk(*THREE))
+
+        def fails(found):
+            raise BadOption(f"{found.name} is as it was")
+
+        with pytest.raises(BadOption, match="as it was"):
+            store.change("plan", fails)
+        assert len(store.get("plan").turns) == 3
+
+
+def test_a_file_that_another_kernel_holds_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("o3magic.talk.conversation_store.MOST_WAIT_S", 0.05)
+    path = tmp_path / "conversations.json"
+    held, refused = Lock(path.with_name("conversations.json.lock")), pytest.raises(BadOption)
+    with held, refused as caught:
+        FileStore(path).put(talk(*THREE))
+    assert "held by another kernel" in str(caught.value)
+    FileStore(path).put(talk(*THREE))
+
+
+def test_what_began_in_memory_goes_into_the_file_when_text_is_kept(tmp_path):
+    memory, file = MemoryStore(), FileStore(tmp_path / "conversations.json")
+    before, after = (Chosen(memory, lambda: file, keeps=keeps) for keeps in (False, True))
+    before.put(talk(*THREE))
+    assert file.names() == []
+    assert after.names() == ["plan"]
+    after.change("plan", lambda found: found.with_turn(turn("four?", "four")))
+    assert len(file.get("plan").turns) == 4
+    assert before.names() == []
+    after.put(talk(*THREE, name="other"))
+    moved(after, "other", "third")
+    assert sorted(after.names()) == ["plan", "third"]
+    after.delete("third")
+    with pytest.raises(BadOption, match="no conversation third"):
+        after.delete("third")
+    with pytest.raises(BadOption, match="no conversation plan"):
+        before.delete("plan")
+
+
+def test_one_of_the_same_name_in_the_file_is_not_overwritten(tmp_path):
+    memory, file = MemoryStore(), FileStore(tmp_path / "conversations.json")
+    file.put(talk(*THREE))
+    memory.put(talk(*THREE[:1]))
+    both = Chosen(memory, lambda: file, keeps=True)
+    both.change("plan", lambda found: found.with_turn(turn("else?", "else")))
+    assert [each.question for each in both.get("plan").turns] == ["one?", "else?"]
+    assert len(file.get("plan").turns) == 3
+    moved(both, "plan", "mine")
+    assert both.names() == ["plan", "mine"]
+    assert len(both.get("plan").turns) == 3
+    assert len(file.get("mine").turns) == 2

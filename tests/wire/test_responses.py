@@ -150,7 +150,7 @@ def test_a_talk_becomes_items_in_its_order():
 def test_what_an_assistant_said_before_it_called_stands_before_the_call():
     talk = (Message("assistant", (Text("Let me see."), ToolCall("call_1", "look", "{}"))),)
     assert encode(Request("o3-mini", talk))["input"] == [
-        {"role": "assistant", "content": "Let me see."},
+        {"type": "message", "role": "assistant", "content": "Let me see."},
         {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"},
     ]
 

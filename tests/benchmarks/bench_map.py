@@ -1,0 +1,185 @@
+"""Many small structured rows against a server at 200 ms latency, beside the openai SDK.
+
+`python -m tests.benchmarks.bench_map [rows]`: rows a second and CPU a row at 64 and 256 in flight,
+the memory of 100,000 rows out of an iterator, and how soon a job of which 90,000 are done goes on.
+Each case has a process of its own; the server has another.
+"""
+
+import asyncio
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from o3magic.jobs.form import Form
+from o3magic.jobs.mapping import Wish, digest_of, form_of, map_rows, profile_of
+from o3magic.jobs.rows import Ending, Wanted
+from o3magic.jobs.store import JobStore
+from tests.benchmarks.side_by_side import show
+from tests.jobs.loopback import COST_NANO_USD, Server, served
+from tests.sessions import session_at
+
+LATENCY_S = 0.2
+PROMPT = "Classify: {{ a }}"
+MANY = 100_000
+DONE = 90_000
+
+
+class Label(BaseModel):
+    label: str
+    score: int
+
+
+def rows_of(count: int) -> Any:
+    """Rows that are made when they are asked for."""
+    return ({"a": f"row number {n} of a table"} for n in range(count))
+
+
+def measured(work: Callable[[], int]) -> dict[str, float]:
+    """Rows a second, CPU microseconds a row, MB at the most."""
+    cpu_s, wall_s = time.process_time(), time.perf_counter()
+    rows = work()
+    cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"rows_s": rows / wall_s, "cpu_us": cpu_s / rows * 1e6, "mb": peak, "wall_s": wall_s}
+
+
+def warm(session: Any) -> None:
+    """Load what the first call loads, pandas with it."""
+    map_rows(session, JobStore(":memory:"), [{"a": 1}], PROMPT, schema=Label)
+
+
+def ours(base_url: str, rows: int, width: int) -> dict[str, float]:
+    """map_rows with its ledger and its file of jobs."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        session_at(base_url, O3MAGIC_LEDGER=f"{folder}/ledger.sqlite3") as session,
+    ):
+        warm(session)
+        store, wish = JobStore(Path(folder) / "jobs.sqlite3"), Wish(concurrency=width)
+
+        def work() -> int:
+            out = map_rows(session, store, rows_of(rows), PROMPT, schema=Label, wish=wish)
+            assert out.error.isna().all()
+            return len(out)
+
+        return measured(work)
+
+
+def sdk(base_url: str, rows: int, width: int) -> dict[str, float]:
+    """AsyncOpenAI as its README has it: a semaphore and gather, the answer parsed."""
+    from openai import AsyncOpenAI
+
+    async def all_rows() -> int:
+        gate = asyncio.Semaphore(width)
+        async with AsyncOpenAI(api_key="sk-test", base_url=base_url) as client:
+
+            async def one(row: dict[str, str]) -> None:
+                async with gate:
+                    said = f"Classify: {row['a']}"
+                    await client.responses.parse(model="o3-mini", input=said, text_format=Label)
+
+            await asyncio.gather(*(one(row) for row in rows_of(rows)))
+        return rows
+
+    return measured(lambda: asyncio.run(all_rows()))
+
+
+def much(base_url: str, rows: int, width: int) -> dict[str, float]:
+    """The memory of rows out of an iterator: at the server's full speed."""
+    return ours(base_url, rows, width)
+
+
+def resumed(base_url: str, rows: int, width: int) -> dict[str, float]:
+    """Seconds from the call to its first request, where most rows are done already."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        session_at(base_url, O3MAGIC_LEDGER=f"{folder}/ledger.sqlite3") as session,
+    ):
+        warm(session)
+        store, wish = JobStore(Path(folder) / "jobs.sqlite3"), Wish(concurrency=width)
+        profile, wanted = profile_of(session, Label, None, {})
+        form = form_of(session, profile, wanted)
+        fill(store, form, digest_of(form, PROMPT, wish, profile), rows)
+        server = Server(int(base_url.split(":")[2].split("/")[0]))
+        before, stop = server.stats["requests"], []
+
+        class Watch:
+            def update(self, progress: Any) -> None:
+                if not stop and progress.flying:
+                    stop.append(time.perf_counter())
+
+        began_s = time.perf_counter()
+        left = rows_of(rows)
+        out = map_rows(session, store, left, PROMPT, schema=Label, wish=wish, show=Watch())
+        assert server.stats["requests"] - before == rows - rows * DONE // MANY
+        assert out.error.isna().all()
+        return {"first_s": stop[0] - began_s, "wall_s": time.perf_counter() - began_s}
+
+
+def fill(store: JobStore, form: Form, digest: str, rows: int) -> None:
+    """A job of which nine tenths are done."""
+    job = store.begin("map", digest)
+    answer = {"text": '{"label":"x","score":1}', "data": {"label": "x", "score": 1}}
+    keys = [form.key(f"Classify: {row['a']}") for row in rows_of(rows * DONE // MANY)]
+    store.claim(job.id, "before", [Wanted(key, place) for place, key in enumerate(keys)])
+    store.end(
+        job.id,
+        "before",
+        [Ending(k, "done", answer, source="live", cost_nano_usd=COST_NANO_USD) for k in keys],
+    )
+
+
+def alone(case: Callable[..., dict[str, float]], *given: Any) -> dict[str, float]:
+    """A case in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=run, args=(queue, case, given))
+    process.start()
+    found: dict[str, float] = queue.get()
+    process.join()
+    return found
+
+
+def run(queue: Any, case: Callable[..., dict[str, float]], given: tuple[Any, ...]) -> None:
+    queue.put(case(*given))
+
+
+def main(rows: int) -> None:
+    table = []
+    with served(latency_s=LATENCY_S) as server:
+        for width in (64, 256):
+            most = width / LATENCY_S
+            for name, case, count in (("o3.map", ours, rows), ("openai SDK", sdk, rows)):
+                found = alone(case, server.base_url, count, width)
+                share = found["rows_s"] / most
+                table.append(
+                    [
+                        f"{name}, {width} at once",
+                        f"{found['rows_s']:,.0f}",
+                        f"{share:.0%}",
+                        f"{found['cpu_us']:,.0f}",
+                        f"{found['mb']:,.0f}",
+                    ]
+                )
+        head = ["client", "rows/s", "of what latency allows", "CPU us/row", "MB"]
+        show(f"{rows:,} structured rows, {LATENCY_S * 1000:.0f} ms", head, table)
+        server.begin(latency_s=0.0)
+        found = alone(much, server.base_url, 10 * rows, 64)
+        more = [[f"{10 * rows:,} rows out of an iterator", f"{found['mb']:,.0f} MB"]]
+        found = alone(resumed, server.base_url, 10 * rows, 64)
+        said = f"first request of a job of {10 * rows:,} with nine tenths done"
+        more.append([said, f"{found['first_s']:.2f} s"])
+        show("Size", ["case", ""], more)
+        sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
