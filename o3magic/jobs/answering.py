@@ -1,0 +1,395 @@
+"""One row from its claim to its ending: attempts, repairs, and what each of them cost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any, NamedTuple
+
+from o3magic.client.call import Call
+from o3magic.client.retry import Policy, hopeful
+from o3magic.client.wide import Heard, Wide
+from o3magic.cost.entries import Attempt, Outcome
+from o3magic.cost.keeping import Ticket
+from o3magic.errors import (
+    InvalidAnswer,
+    ModelNotFound,
+    NoAccess,
+    O3Error,
+    OverBudget,
+    QuotaExhausted,
+    RateLimited,
+    RequestFailed,
+    RequestRefused,
+    WrongKey,
+)
+from o3magic.events import Answer, Usage, why_cut
+from o3magic.jobs.clerk import Begun, Clerk
+from o3magic.jobs.filling import Filled
+from o3magic.jobs.form import Form
+from o3magic.jobs.rate import Closed, Gate
+from o3magic.jobs.rows import Ending, State, Wanted
+from o3magic.talk.ask import repair, with_messages
+from o3magic.talk.attempts import Tries
+from o3magic.talk.books import Place
+from o3magic.talk.forecast import most_tokens
+from o3magic.talk.round import Round
+from o3magic.talk.schemas import SchemaMismatch
+
+# What is wrong with one row is wrong with all.
+FATAL = (WrongKey, ModelNotFound, QuotaExhausted)
+# So many rows refused without one answer: the prompt is wrong, not the rows.
+MOST_REFUSED = 10
+# A job goes on for hours, unwatched: it is more patient than a person before a cell.
+LEAST_RETRIES = 6
+POLL_S = 0.25
+
+
+class Ask(NamedTuple):
+    """A row to be asked."""
+
+    key: str
+    place: int
+    prompt: Filled
+
+
+class NotMine(Exception):
+    """Another process is at the row, or has answered it; `claim` says which."""
+
+    def __init__(self, claim: str) -> None:
+        super().__init__(claim)
+        self.claim = claim
+
+
+class NoMoney(Exception):
+    """A budget has not as much left; `error` says which, None for that of the job."""
+
+    def __init__(self, error: OverBudget | None) -> None:
+        super().__init__(str(error or ""))
+        self.error = error
+
+
+def short(said: Begun) -> bool:
+    """Whether a budget lacks it."""
+    return said == "budget" or isinstance(said, OverBudget)
+
+
+class Fatal(Exception):
+    """No row can be answered: the job stops."""
+
+    def __init__(self, error: O3Error) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass
+class Desk:
+    """What the rows of one run share."""
+
+    form: Form
+    wide: Wide
+    gate: Gate
+    clerk: Clerk
+    place: Place
+    clock: Callable[[], float] = time.monotonic
+    lacks: set[str] = field(default_factory=set)
+    others: Callable[[], int] = lambda: 0  # rows that other processes are at now
+    landed: asyncio.Event = field(default_factory=asyncio.Event)
+    purse: asyncio.Lock = field(default_factory=asyncio.Lock)
+    tight: bool = False  # a budget is nearly spent
+    flying: int = 0
+    begun_rows: int = 0
+    poor_rows: int = 0  # of them, those that wait for money
+    sent_calls: int = 0
+    answered_rows: int = 0
+    refused_rows: int = 0
+
+    def attempt(self, call: Call, kind: str, worst: int) -> Attempt:
+        """What the ledger is told before a call leaves."""
+        plan, place = self.form.plan, self.place
+        return Attempt(
+            session=place.session,
+            provider=call.provider.name,
+            model=call.request.model,
+            effort=call.request.effort or plan.effort or "",
+            schema_name=plan.profile.schema,
+            notebook=place.notebook,
+            cell_key=place.cell_key,
+            source="simulated" if call.provider.embedded else "live",
+            kind=kind,
+            worst_nano_usd=worst,
+        )
+
+
+class Answering:
+    """A row being answered; iterate nothing, `await ending()`."""
+
+    def __init__(self, desk: Desk, ask: Ask, slot: int) -> None:
+        self._desk, self._ask, self._slot = desk, ask, slot
+        self._tries = Tries(desk.form.plan, desk.lacks)
+        self._ticket: Ticket | None = None
+        self._outcome: Outcome | None = None
+        self._worst = self._settled_nano_usd = 0
+        self._begun = False
+        self._parsed: Any = None
+        self.data: Any = None
+
+    async def ending(self) -> Ending:
+        """Ask, and keep what comes. Raises NotMine, NoMoney and Fatal."""
+        try:
+            return await self._ended()
+        except (asyncio.CancelledError, Closed):
+            self._end("open")
+            raise
+        except RequestFailed as error:
+            if self._is_fatal(error):
+                self._end("open")
+                raise Fatal(error) from None
+            return self._end("failed", error)
+        except NoMoney as lacking:
+            if not self._begun:
+                raise
+            # A repair that no budget allows: what came before it stays.
+            why = lacking.error or OverBudget("no budget is left to ask again")
+            return self._end("invalid" if self._tries.rounds[-1].draft.holds else "open", why)
+        except O3Error as error:  # an address that is none, a proxy
+            self._end("open")
+            raise Fatal(error) from None
+
+    async def _ended(self) -> Ending:
+        profile, repairs = self._tries.plan.profile, self._tries.plan.profile.repairs
+        call, kind = self._desk.form.call(self._ask.prompt), "map"
+        while True:
+            call = await self._answered(call, kind)
+            problems = self._validate()
+            last = self._tries.rounds[-1]
+            if not problems:
+                refusal = last.draft.answer(last.reason).refusal
+                if refusal or last.reason in ("refusal", "content_filter"):
+                    said = (
+                        f"refused: {refusal[:200]}" if refusal else "the provider's filter cut it"
+                    )
+                    return self._end("invalid", InvalidAnswer(said))
+                if last.reason == "length":
+                    why = f"it was cut off: {why_cut(self._answer())}"
+                    return self._end("invalid", InvalidAnswer(why))
+                return self._end("done")
+            if not repairs or last.reason != "stop":
+                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+                said = f"the answer does not fit {profile.schema}: {problems[0]}{more}"
+                return self._end("invalid", InvalidAnswer(said))
+            call = with_messages(call, repair(last.draft.text, problems))
+            kind, repairs = "repair", repairs - 1
+
+    async def _answered(self, call: Call, kind: str) -> Call:
+        """One answer; gives the call that was answered. Raises RequestFailed."""
+        retries = max(self._tries.plan.profile.retries, LEAST_RETRIES)
+        waits = Policy(retries).waits()
+        next(waits)
+        while True:
+            asked_s = self._desk.clock()
+            heard = await self._attempt(call, kind)
+            error, gate = heard.error, self._desk.gate
+            if error is None:
+                gate.answered()
+                return call
+            kind = "retry"
+            try:
+                if isinstance(error, RateLimited) and hopeful(error):
+                    gate.limited(error, asked_s)
+                    continue
+                if gate.down(error):
+                    continue
+            except RequestFailed as hopeless:
+                raise Fatal(hopeless) from None
+            before = len(self._desk.lacks)
+            call, retrying = self._tries.again(error, call, waits)
+            for lack in [*self._desk.lacks][before:]:
+                self._desk.form.lack(lack)
+            await self._desk.gate.pause(retrying.wait_s)
+
+    async def _attempt(self, call: Call, kind: str) -> Heard:
+        """One call, in the books before it leaves and settled however it ends."""
+        desk = self._desk
+        tokens = desk.form.tokens(self._ask.prompt) // 4
+        await desk.gate.turn(tokens)
+        try:
+            ticket = await self._enter(call, kind)
+        except BaseException:
+            desk.gate.back(tokens)
+            desk.gate.landed()
+            raise
+        current = Round(self._tries.plan)
+        self._tries.rounds.append(current)
+        mark = desk.gate.mark
+        desk.flying += 1
+        desk.sent_calls += 1
+        heard = Heard((), None, {})
+        interrupted = True
+        try:
+            heard = await desk.wide.answer(call, self._slot)
+            interrupted = False
+        finally:
+            desk.flying -= 1
+            desk.gate.landed()
+            if heard.simulated:
+                current.source = "simulated"
+            for event in heard.events:
+                current.draft.add(event)
+            current.request_id = heard.request_id
+            self._settle(ticket, current.outcome(heard.error, interrupted=interrupted))
+        desk.gate.heard(heard.headers, mark)
+        return heard
+
+    async def _enter(self, call: Call, kind: str) -> Ticket:
+        """Claim the row, or hold more for it, and enter the call."""
+        desk, key = self._desk, self._ask.key
+        self._flush()
+        worst = self._worst_of(call, kind)
+        attempt = desk.attempt(call, kind, worst)
+        wanted = Wanted(key, self._ask.place, worst)
+        said = await self._granted(wanted, attempt)
+        if not isinstance(said, Ticket):
+            raise NotMine(str(said))
+        desk.begun_rows += not self._begun
+        self._begun, self._worst = True, worst
+        return said
+
+    async def _granted(self, wanted: Wanted, attempt: Attempt) -> Begun:
+        """What comes of a beginning, once the budgets allow it. Raises NoMoney if they never will.
+
+        What is on its way is held at its worst: most of it comes back when it lands.
+        """
+        desk = self._desk
+        if not desk.tight:
+            said = await self._begin(wanted, attempt)
+            if not short(said):
+                return said
+            desk.tight = True
+        desk.poor_rows += self._begun
+        try:
+            async with desk.purse:  # one at a time looks again
+                while True:
+                    desk.landed.clear()
+                    said = await self._begin(wanted, attempt)
+                    if not short(said):
+                        desk.tight = False
+                        return said
+                    if desk.gate.closed:
+                        raise Closed
+                    waited = desk.begun_rows > desk.poor_rows
+                    if not waited and not await asyncio.to_thread(desk.others):
+                        raise NoMoney(said if isinstance(said, OverBudget) else None)
+                    await desk.gate.aside(desk.landed, POLL_S)
+        finally:
+            desk.poor_rows -= self._begun
+
+    async def _begin(self, wanted: Wanted, attempt: Attempt) -> Begun:
+        said = await self._desk.clerk.begin(wanted, attempt, again=self._begun)
+        if isinstance(said, OverBudget) and self._begun:
+            self._settled_nano_usd += wanted.worst_nano_usd  # held by the job, not by the ledger
+        return said
+
+    def _worst_of(self, call: Call, kind: str) -> int:
+        """The most that a call can cost, or 0 where nobody knows."""
+        form = self._desk.form
+        if kind != "repair":
+            return form.worst_nano_usd(form.tokens(self._ask.prompt))
+        return form.worst_nano_usd(most_tokens(call.request))
+
+    def _settle(self, ticket: Ticket, outcome: Outcome) -> None:
+        """A call is over; it is told to the ledger with the next one, or with the row's ending."""
+        self._ticket, self._outcome = ticket, outcome
+        if outcome.cost_nano_usd is not None:
+            self._settled_nano_usd += self._worst
+
+    def _flush(self) -> None:
+        """Tell the ledger of the last call: the row is not over."""
+        if self._ticket is not None and self._outcome is not None:
+            self._desk.clerk.settle(self._ticket, self._outcome)
+        self._ticket = self._outcome = None
+
+    def _end(self, state: State, error: O3Error | None = None) -> Ending:
+        """Keep what became of the row."""
+        made = self._made(state, error)
+        desk = self._desk
+        if self._begun:
+            desk.clerk.end(made, self._ticket, self._outcome)
+            desk.begun_rows -= 1
+            desk.landed.set()
+        desk.answered_rows += state == "done"
+        return made
+
+    def _made(self, state: State, error: O3Error | None) -> Ending:
+        rounds = self._tries.rounds
+        counted = [each.usage for each in rounds if each.usage != Usage()]
+        last = rounds[-1] if rounds else None
+        costs = [each.cost_nano_usd for each in rounds]
+        known = [cost for cost in costs if cost is not None]
+        paid = last is not None and last.draft.finished is not None
+        return Ending(
+            key=self._ask.key,
+            state=state,
+            answer=self._said(last) if last is not None and paid else None,
+            error="" if error is None else str(error),
+            error_kind="" if error is None else type(error).__name__,
+            source=last.source if last else "",
+            usage=reduce(Usage.plus, counted) if counted else Usage(),
+            cost_nano_usd=sum(known) if known and costs[-1] is not None else None,
+            settled_nano_usd=self._settled_nano_usd,
+            attempts=len(rounds),
+            entry=self._ticket.entry if self._ticket else None,
+        )
+
+    def _said(self, last: Round) -> dict[str, Any]:
+        """What is kept of an answer: enough to show it, to record it, and to settle its call."""
+        answer, end, usage = last.draft.answer(last.reason), last.draft.finished, last.usage
+        said = {
+            "text": answer.text,
+            "data": self.data,
+            "refusal": answer.refusal,
+            "summary": answer.reasoning_summary,
+            "finish": last.reason,
+            "detail": end.detail if end else "",
+            "tier": end.service_tier if end else "",
+            "model": answer.model,
+            "id": answer.id,
+            "notes": [*self._tries.notes, *answer.notes],
+            "elapsed_ms": round(last.elapsed_s * 1000),
+        }
+        kept = {name: value for name, value in said.items() if value not in (None, "", [])}
+        if len(self._tries.rounds) > 1:
+            tokens = (usage.input_tokens, usage.cached_tokens, usage.output_tokens)
+            kept["last"] = [*tokens, usage.reasoning_tokens, last.cost_nano_usd]
+        return kept
+
+    def _answer(self) -> Answer:
+        """The last answer, alone."""
+        last = self._tries.rounds[-1]
+        return last.draft.answer(last.reason)
+
+    def _validate(self) -> list[str]:
+        """What is wrong with a structured answer; nothing for a text or a refusal."""
+        wanted, answer = self._tries.plan.answer_type, self._answer()
+        refused = answer.refusal or answer.finish_reason in ("refusal", "content_filter")
+        if wanted is None or refused:
+            return []
+        if answer.finish_reason == "length":
+            return [f"it was cut off: {why_cut(answer)}"]
+        try:
+            self._parsed = wanted.validate(answer.text)
+        except SchemaMismatch as mismatch:
+            return mismatch.problems
+        self.data = wanted.dump(self._parsed)
+        return []
+
+    def _is_fatal(self, error: RequestFailed) -> bool:
+        """Whether no row can be answered."""
+        desk = self._desk
+        if isinstance(error, RequestRefused | NoAccess):
+            desk.refused_rows += 1
+            return not desk.answered_rows and desk.refused_rows >= MOST_REFUSED
+        return isinstance(error, FATAL)

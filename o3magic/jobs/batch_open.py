@@ -1,0 +1,71 @@
+"""The batch jobs of a file: sent, listed and opened again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from o3magic.errors import BadOption, NotASchema, UnknownSchema
+from o3magic.jobs.batch import BatchJob, Room
+from o3magic.jobs.batch_submit import KIND
+from o3magic.jobs.map_job import KIND as MAP
+from o3magic.jobs.map_job import MapJob, map_jobs, store_of
+from o3magic.jobs.progress import Show
+from o3magic.jobs.rows import Job
+from o3magic.talk.schemas import AnswerType, resolve
+from o3magic.talk.session import Session
+
+
+def room_of(session: Session, show: Callable[[], Show], *, close_after: bool) -> Room:
+    """Where the jobs of a session are worked on. show: makes a place to show a wait."""
+    return Room(session, store_of(session), close_after, show=show)
+
+
+def all_jobs(room: Room, names: Mapping[str, Any]) -> list[BatchJob | MapJob]:
+    """The jobs of `o3.map` and `o3.batch`, the last one first."""
+    found: list[BatchJob | MapJob] = [*jobs_in(room, names)]
+    found += map_jobs(room.session, room.store)
+    return sorted(found, key=lambda job: job.id, reverse=True)
+
+
+def one_job(room: Room, named: int | str, names: Mapping[str, Any]) -> BatchJob | MapJob:
+    """The job of a number or a name. Raises BadOption."""
+    found = room.store.job(named)
+    if found.kind == MAP:
+        return MapJob(room.session, room.store, found)
+    return job_in(room, named, names)
+
+
+def jobs_in(room: Room, names: Mapping[str, Any]) -> list[BatchJob]:
+    """All batch jobs, the last one first. names: where the types of their answers are looked up."""
+    with room.opened():
+        return [opened(room, job, names) for job in room.store.jobs(KIND)]
+
+
+def job_in(room: Room, named: int | str, names: Mapping[str, Any]) -> BatchJob:
+    """The batch job of a number or a name. Raises BadOption."""
+    with room.opened():
+        job = room.store.job(named)
+        if job.kind != KIND:
+            raise BadOption(
+                f"job {job.id} is no batch", hint="the same o3.map(...) goes on with it"
+            )
+        return opened(room, job, names)
+
+
+def opened(room: Room, job: Job, names: Mapping[str, Any]) -> BatchJob:
+    """A job as it is kept, with the type of its answers where that is here and is the same."""
+    return BatchJob(room, job, known_type(room.session, job.spec, names))
+
+
+def known_type(
+    session: Session, spec: Mapping[str, Any], names: Mapping[str, Any]
+) -> AnswerType | None:
+    """The type that a job's answers have, or None where it is not here any more."""
+    if not spec.get("schema"):
+        return None
+    try:
+        found = resolve(str(spec["schema"]), names, session.schemas)
+    except (UnknownSchema, NotASchema):
+        return None
+    return found if found.schema == spec.get("answer") else None

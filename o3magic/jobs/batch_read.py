@@ -1,0 +1,136 @@
+"""One line of a batch's files as what became of its row: validated, and with its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from o3magic.catalog import Card, Catalog
+from o3magic.draft import Draft
+from o3magic.errors import O3Error, RequestFailed
+from o3magic.events import Source, Usage, why_cut
+from o3magic.jobs.batch_rules import TIER
+from o3magic.jobs.rows import Ending
+from o3magic.messages import Api
+from o3magic.providers import Provider
+from o3magic.talk.schemas import AnswerType, SchemaMismatch
+from o3magic.wire.batch import Line
+from o3magic.wire.dialects import DIALECTS
+
+NOTHING = Usage(0, 0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Reads the lines of one job. `on` is the day whose prices hold."""
+
+    api: Api
+    model: str
+    provider: Provider
+    catalog: Catalog
+    wanted: AnswerType | None
+    on: date
+
+    def ending(self, line: Line, *, simulated: bool) -> Ending:
+        """What became of a row."""
+        source: Source = "simulated" if simulated else "live"
+        if line.body is None:
+            assert line.failed is not None
+            return failed(line.id, line.failed, source)
+        draft = Draft()
+        try:
+            for event in DIALECTS[self.api].decode(line.body):
+                draft.add(event)
+        except RequestFailed as error:
+            return failed(line.id, error, source)
+        return self._answered(line.id, draft, source)
+
+    def _answered(self, key: str, draft: Draft, source: Source) -> Ending:
+        answer, end = draft.answer(), draft.finished
+        usage = answer.usage
+        data, problems = None, ""
+        if answer.refusal:
+            problems = f"refused: {answer.refusal[:200]}"
+        elif answer.finish_reason in ("refusal", "content_filter"):
+            problems = "the provider's filter cut it"
+        elif answer.finish_reason == "length":
+            problems = f"it was cut off: {why_cut(answer)}"
+        else:
+            data, problems = self._checked(answer.text)
+        said = {
+            "text": answer.text,
+            "data": data,
+            "refusal": answer.refusal,
+            "summary": answer.reasoning_summary,
+            "finish": answer.finish_reason,
+            "detail": end.detail if end else "",
+            "tier": TIER,
+            "model": answer.model,
+            "id": answer.id,
+            "notes": [*answer.notes],
+        }
+        return Ending(
+            key=key,
+            state="invalid" if problems else "done",
+            answer={name: value for name, value in said.items() if value not in (None, "", [])},
+            error=problems,
+            error_kind="InvalidAnswer" if problems else "",
+            source=source,
+            usage=usage,
+            cost_nano_usd=self.cost(usage, answer.model, source),
+        )
+
+    def _checked(self, text: str) -> tuple[Any, str]:
+        """The data of a structured answer, and what is wrong with it."""
+        if self.wanted is None:
+            return None, ""
+        try:
+            return self.wanted.dump(self.wanted.validate(text)), ""
+        except SchemaMismatch as mismatch:
+            found = mismatch.problems
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            return None, f"the answer does not fit {self.wanted.name}: {found[0]}{more}"
+
+    def cost(self, usage: Usage, model: str, source: Source) -> int | None:
+        """Nano-dollars at batch prices, or None where nobody knows."""
+        if source != "live":
+            return 0
+        if not self.provider.list_prices:
+            return None
+        card = self.card(model)
+        return card.nano_usd(usage, self.on, TIER) if card else None
+
+    def card(self, model: str) -> Card | None:
+        """The card of the model that answered, or None; a deployment may say its own name."""
+        name = model or self.model
+        return self.catalog.find(self.provider.cards.get(name, name))
+
+
+def failed(key: str, error: O3Error, source: Source | None = None) -> Ending:
+    """A row that has no answer. What the provider refused it does not charge for."""
+    free = source == "simulated" or getattr(error, "billed", None) is False
+    return Ending(
+        key=key,
+        state="failed",
+        error=str(error),
+        error_kind=type(error).__name__,
+        source=source or "",
+        usage=NOTHING if free else Usage(),
+        cost_nano_usd=0 if free else None,
+    )
+
+
+def odd_counts(known: Mapping[str, int]) -> tuple[str, ...]:
+    """What cannot be right in a batch's files, one sentence each."""
+    words = {
+        "broken": "{} could not be read",
+        "strange": "{} belong to no row of it, or came twice",
+        "missing": "{} are missing",
+    }
+    return tuple(
+        f"of the lines of its files, {words[name].format(f'{count:,}')}"
+        for name, count in known.items()
+        if count
+    )

@@ -1,0 +1,168 @@
+"""The files of a batch: a line for each row, the same question once, split in parts.
+
+The files hold the prompts. They are in a folder of their own, for their owner's eyes, and are
+deleted as soon as the provider has them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+from o3magic.client.call import body
+from o3magic.errors import BadOption, EmptyPrompt, O3Error, PromptTooLong, TemplateError
+from o3magic.jobs.batch_rules import endpoint, worst_row_nano_usd
+from o3magic.jobs.batch_store import Draft
+from o3magic.jobs.filling import Filling
+from o3magic.jobs.form import Form
+from o3magic.jobs.source import Source
+from o3magic.wire.batch import line
+from o3magic.wire.dialects import DIALECTS
+
+MOST_ROWS = 50_000
+MOST_BYTES = 200_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most a part may have."""
+
+    rows: int = MOST_ROWS
+    bytes: int = MOST_BYTES
+
+
+@dataclass
+class Written:
+    """What was written: a file and the rows of each part, rows that cannot be asked, copies."""
+
+    folder: Path
+    paths: list[Path] = field(default_factory=list)
+    parts: list[list[Draft]] = field(default_factory=list)
+    broken: list[Draft] = field(default_factory=list)
+    copies: list[tuple[int, str]] = field(default_factory=list)
+    total: int = 0
+    digest: str = ""
+
+    @property
+    def worst_nano_usd(self) -> int:
+        """The most all of it can cost."""
+        return sum(row.worst_nano_usd for part in self.parts for row in part)
+
+    @property
+    def dearest_nano_usd(self) -> int:
+        """The most that one row can cost."""
+        return max((row.worst_nano_usd for part in self.parts for row in part), default=0)
+
+
+class Writer:
+    """Writes rows into the files of their parts."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.written = Written(folder)
+        self._limits = limits
+        self._digest = hashlib.sha256()
+        self._seen: set[str] = set()
+        self._file: IO[bytes] | None = None
+        self._bytes = 0
+
+    def __enter__(self) -> Writer:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the last file."""
+        if self._file is not None:
+            self._file.close()
+        self.written.digest = self._digest.hexdigest()
+
+    def add(self, form: Form, filling: Filling, row: Mapping[str, Any]) -> None:
+        """The next row. Raises every error that needs no provider, and then nothing is added."""
+        prompt = filling.fill(row)
+        form.check(prompt)
+        call, key = form.call(prompt), form.key(prompt)
+        written, place = self.written, self._next()
+        self._digest.update(key.encode())
+        if key in self._seen:
+            written.copies.append((place, key))
+            return
+        self._seen.add(key)
+        encoded = DIALECTS[call.api].encode(call.request)
+        said = body(line(key, encoded, endpoint(call))) + b"\n"
+        self._write(said, Draft(key, place, worst_row_nano_usd(form, prompt) or 0))
+
+    def broken(self, error: O3Error) -> None:
+        """The next row, which cannot be asked: its place stands for a key."""
+        place = self._next()
+        draft = Draft(f"row {place}", place, 0, str(error), type(error).__name__)
+        self._digest.update(draft.key.encode())
+        self.written.broken.append(draft)
+
+    def again(self, raw: bytes, draft: Draft) -> None:
+        """A line that was written before."""
+        self._write(raw, draft)
+
+    def _next(self) -> int:
+        self.written.total += 1
+        return self.written.total - 1
+
+    def _write(self, said: bytes, draft: Draft) -> None:
+        written, limits = self.written, self._limits
+        full = written.parts and len(written.parts[-1]) >= limits.rows
+        if self._file is None or full or self._bytes + len(said) > limits.bytes:
+            if self._file is not None:
+                self._file.close()
+            path = written.folder / f"part-{len(written.parts)}.jsonl"
+            written.paths.append(path)
+            written.parts.append([])
+            self._file, self._bytes = path.open("wb"), 0
+        self._file.write(said)
+        self._bytes += len(said)
+        written.parts[-1].append(draft)
+
+
+def write(
+    source: Source,
+    form: Form,
+    filling: Filling,
+    folder: Path,
+    limits: Limits,
+    *,
+    keep_going: bool,
+) -> Written:
+    """Write all rows. keep_going: one that cannot be asked does not stop the others.
+
+    Raises BadOption where there is nothing to ask.
+    """
+    first: O3Error | None = None
+    with Writer(folder, limits) as writer:
+        for number, row in enumerate(source.rows):
+            if not number:
+                filling.check(row)
+            try:
+                writer.add(form, filling, row)
+            except (TemplateError, EmptyPrompt, PromptTooLong) as error:
+                if not keep_going:
+                    raise
+                first = first or error
+                writer.broken(error)
+    if not writer.written.parts:
+        raise first or BadOption("there are no rows to ask", hint="give one row or more")
+    return writer.written
+
+
+def without(written: Written, keys: set[str], limits: Limits) -> Written:
+    """The same without the rows of these keys, in new files."""
+    with Writer(written.folder, limits) as writer:
+        folder = written.folder / "rest"
+        folder.mkdir()
+        writer.written.folder = folder
+        for path, part in zip(written.paths, written.parts, strict=True):
+            with path.open("rb") as file:
+                for raw, draft in zip(file, part, strict=True):
+                    if draft.key not in keys:
+                        writer.again(raw, draft)
+            path.unlink()
+    return replace(written, folder=folder, paths=writer.written.paths, parts=writer.written.parts)

@@ -1,0 +1,168 @@
+"""Rows become a job at the Batch API: written, held against the budgets, uploaded, created."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from o3magic.errors import BadOption, Interrupted, OverBudget
+from o3magic.jobs.batch import BatchJob, Room
+from o3magic.jobs.batch_rows import Limits, Written, without, write
+from o3magic.jobs.batch_rules import check_call_budget, check_can_batch, endpoint
+from o3magic.jobs.batch_schema import PLANNED
+from o3magic.jobs.batch_send import Spec
+from o3magic.jobs.batch_store import BatchStore
+from o3magic.jobs.form import Form
+from o3magic.jobs.mapping import Wish, filling_of, folder_of, form_of, profile_of, tape_of
+from o3magic.jobs.rows import Job
+from o3magic.jobs.source import source_of
+from o3magic.money import show_usd
+from o3magic.talk.asked import with_file
+from o3magic.talk.books import counted_budgets, unknown_price
+from o3magic.tapes.scrub import scrubbed
+
+KIND = "batch"
+OPTIONS = ("model", "effort", "provider", "api", "developer", "max_output_tokens", "summary")
+USUAL = Limits()
+
+
+def submit(
+    room: Room,
+    rows: Any,
+    prompt: str,
+    *,
+    schema: Any = None,
+    names: Mapping[str, Any] | None = None,
+    limits: Limits = USUAL,
+    **options: Any,
+) -> BatchJob:
+    """Send rows to the Batch API. The same call again gives the same job, paid for once.
+
+    names: where a schema that is named is looked up. The other options are those of `o3.map`;
+    how many rows are asked at once, and how fast, is the provider's affair here.
+    Raises every error of `o3.ask` that needs no answer, and BadOption where there is no Batch.
+    """
+    own = {each.name for each in fields(Wish)}
+    wish = Wish(**{name: value for name, value in options.items() if name in own}).checked()
+    options = {name: value for name, value in options.items() if name not in own}
+    session, source = room.session, source_of(rows)
+    profile, wanted = profile_of(session, schema, names, options)
+    folder_of_notebook = folder_of(session, profile)
+    text = with_file(prompt, profile.file, folder_of_notebook) if profile.file else prompt
+    tape = tape_of(session, profile)
+    if tape is not None and tape.mode == "replay":
+        raise BadOption(
+            "a batch asks the provider, and here answers are replayed",
+            hint='o3.map replays them; mode="live" asks',
+        )
+    form = form_of(session, replace(profile, file="", stream=False), wanted)
+    check_can_batch(form.plan)
+    if form.plan.call.provider.embedded:
+        room = replace(room, close_after=False)  # the batch would be gone with the simulator
+    with room.opened(), tempfile.TemporaryDirectory(prefix="o3magic-") as folder:
+        session.reach.key(form.plan.call.provider)  # a key that is missing is told before all else
+        filling = filling_of(text, source, profile, folder_of_notebook)
+        keep = wish.on_error == "keep"
+        written = write(source, form, filling, Path(folder), limits, keep_going=keep)
+        spec = spec_of(form, text, wish)
+        job = begin(room, spec, written, wish.name)
+        sent = BatchJob(room, job, wanted, rows, text)
+        try:
+            send(room, sent, form, written, limits, spec)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "stopped before all rows were sent",
+                hint="the same o3.batch(...) again goes on with it",
+            ) from None
+        return sent
+
+
+def spec_of(form: Form, prompt: str, wish: Wish) -> Spec:
+    """What is kept of a job. No key and no address: the provider's name stands for both."""
+    planned, call = form.plan, form.plan.call
+    chosen = {name: getattr(planned.profile, name) for name in OPTIONS}
+    chosen = {name: scrubbed(v) if isinstance(v, str) else v for name, v in chosen.items()}
+    return Spec(
+        tag=secrets.token_hex(8),
+        template=scrubbed(prompt),
+        provider=call.provider.name,
+        model=call.request.model,
+        api=call.api,
+        endpoint=endpoint(call),
+        effort=planned.effort or "",
+        schema=planned.profile.schema,
+        answer=planned.answer_type.schema if planned.answer_type else None,
+        options={name: v for name, v in chosen.items() if v not in (None, "")},
+        budget_nano_usd=wish.budget_nano_usd,
+        flatten=wish.flatten,
+    )
+
+
+def begin(room: Room, spec: Spec, written: Written, name: str) -> Job:
+    """The job of these rows: the one that is there already, or a new one."""
+    said = "\n".join((KIND, spec.provider, spec.endpoint, name, written.digest))
+    job = room.store.begin(
+        KIND,
+        hashlib.sha256(said.encode()).hexdigest()[:32],
+        name=name,
+        spec=asdict(spec),
+        notebook=room.session.notebook,
+        provider=spec.provider,
+        model=spec.model,
+    )
+    room.store.change(job.id, total=written.total)
+    return job
+
+
+def send(
+    room: Room, sent: BatchJob, form: Form, written: Written, limits: Limits, spec: Spec
+) -> None:
+    """Send the rows that are neither answered nor on their way."""
+    store = BatchStore(room.store)
+    for part in store.parts(sent.id):
+        # Written by a process that died, or that was stopped, before anything had left.
+        if part.step == PLANNED and (part.owner.current() or part.owner.alive() is False):
+            store.dropped(part)
+    sent.go_on()
+    if taken := store.taken(sent.id):
+        written = without(written, taken, limits)
+    if not any(written.parts):
+        return
+    hold = held(room, form, written, spec, sent)
+    try:
+        parts = store.plan(sent.id, written.parts, written.broken, written.copies)
+        sent.send([*zip(parts, written.paths, strict=True)], hold)
+    finally:
+        if hold is not None:
+            room.session.keeping.release(hold)
+
+
+def held(room: Room, form: Form, written: Written, spec: Spec, sent: BatchJob) -> int | None:
+    """Hold the most that the rows can cost. Raises OverBudget where a budget lacks it."""
+    budgets = counted_budgets(form.plan)
+    limit, most = spec.budget_nano_usd, written.worst_nano_usd
+    if form.free or not (budgets or limit is not None):
+        return None
+    if not most:
+        raise unknown_price(form.plan)
+    check_call_budget(written.dearest_nano_usd, budgets)
+    if limit is not None:
+        job = room.store.job(sent.id)
+        left = max(0, limit - job.spent_nano_usd - job.held_nano_usd)
+        if most > left:
+            raise OverBudget(
+                f"not sent: the rows may cost up to {show_usd(most)}, and {show_usd(left)} of the "
+                f"job's budget is left",
+                hint="lower max_output_tokens or effort, or raise budget",
+                left_nano_usd=left,
+                scope="job",
+            )
+    shared = [each for each in budgets if each.scope != "call"]
+    if not shared:
+        return None
+    return room.session.keeping.hold(most, shared, room.session.id, room.session.notebook)

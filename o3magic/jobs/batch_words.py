@@ -1,0 +1,103 @@
+"""How a batch stands, in one clear sentence for each state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from o3magic.jobs.batch_schema import CREATING, ENDED, PLANNED, UPLOADED
+from o3magic.jobs.batch_store import Part
+from o3magic.jobs.progress import Progress
+from o3magic.wire.failures import redact
+
+UNSENT = "unsent"
+# Of several parts the state named first is the one of the whole.
+GOING_ON = ("validating", "in_progress", "finalizing", "cancelling")
+OVER = ("cancelled", "expired", "failed", "completed")
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a job stands: its state, its rows, and in `said` a sentence about it.
+
+    state: unsent, or the provider's word: validating, in_progress, finalizing, completed, failed,
+    expired, cancelling, cancelled. done, failed: rows; total: rows that are asked, each once.
+    """
+
+    state: str
+    total: int
+    done: int
+    failed: int
+    said: str
+    over: bool
+
+    def __str__(self) -> str:
+        """The sentence."""
+        return self.said
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProgress(Progress):
+    """How far a batch is: its state in words, for it has no rate."""
+
+    sentence: str = ""
+
+    def words(self) -> str:
+        """The sentence of its state."""
+        return self.sentence
+
+
+def status(parts: Sequence[Part], provider: str, *, total: int, done: int, failed: int) -> Status:
+    """How the parts stand together. done, failed: rows whose end is kept here."""
+    running = [part for part in parts if part.step != ENDED]
+    state = state_of(parts, running)
+    if state in OVER and done == total:
+        state = "completed"  # what one batch left another has answered
+    done += sum(part.completed for part in running)
+    failed += sum(part.failed for part in running)
+    told = next((redact(part.said) for part in parts if part.said), "")
+    said = sentence(state, provider, total=total, done=done, failed=failed, told=told)
+    if running and len(parts) > 1:
+        said += f" ({len(parts) - len(running)} of {len(parts)} batches are over)"
+    return Status(state, total, done, failed, said, not running)
+
+
+def state_of(parts: Sequence[Part], running: Sequence[Part]) -> str:
+    """The state of all parts together."""
+    if not parts or any(part.step in (PLANNED, UPLOADED, CREATING) for part in parts):
+        return UNSENT
+    if running:
+        said = [part.status for part in running]
+        return next((state for state in GOING_ON if state in said), said[0] or GOING_ON[0])
+    said = [part.status for part in parts]
+    return next((state for state in OVER if state in said), "completed")
+
+
+def sentence(state: str, provider: str, *, total: int, done: int, failed: int, told: str) -> str:
+    """One sentence on a state."""
+    rows = f"{done:,} of {total:,} rows"
+    wrong = f", {failed:,} failed" if failed else ""
+    why = f": {told}" if told else ""
+    match state:
+        case "unsent":
+            return "is not sent whole: the same o3.batch(...) again, or .wait(), goes on with it"
+        case "validating":
+            return f"is being checked by {provider}; nothing has run yet"
+        case "in_progress":
+            return f"is running at {provider}: {rows} done{wrong}"
+        case "finalizing":
+            return f"has run at {provider}, which writes its files now: {rows} done{wrong}"
+        case "completed":
+            more = f" ({told})" if told else ""
+            return f"is done: {rows} answered{wrong}{more}"
+        case "failed":
+            return f"was refused by {provider} before it ran, and cost nothing{why}"
+        case "expired":
+            return f"ran out of its 24 hours: {rows} were answered; the others cost nothing"
+        case "cancelling":
+            return f"is being cancelled, which may take ten minutes: {rows} done so far"
+        case "cancelled":
+            return f"was cancelled: {rows} were answered; the others cost nothing"
+    return f"is {redact(state)[:40]!r} at {provider}: {rows} done{wrong}"

@@ -1,0 +1,115 @@
+"""What all rows of a job have in common, made once: a row's call and key are cut out of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from functools import lru_cache
+
+from o3magic.client.call import Call
+from o3magic.errors import EmptyPrompt
+from o3magic.jobs.filling import Filled
+from o3magic.messages import Image, Message, Part, Text
+from o3magic.talk.books import free
+from o3magic.talk.forecast import MOST_IMAGE_TOKENS, most_tokens, size, worst, worst_nano_usd
+from o3magic.talk.lacks import without
+from o3magic.talk.plan import Plan, check_window
+from o3magic.tapes.canonical import clean, digest, key_of, lines, normal_request
+from o3magic.tapes.key import Question
+
+# Stands for the prompt of a row in the plan that is made once.
+STAND_IN = "o3magic-prompt-of-a-row-8b1f4c6e2d90a753"
+STEP_TOKENS = 64
+ENCODE = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+
+
+class Form:
+    """The plan of a prompt that is to be said for each row."""
+
+    def __init__(self, planned: Plan) -> None:
+        self.plan = planned
+        normal = {"api": "auto"} | normal_request(planned.question.canonical(), as_pairs=True)
+        whole = ENCODE(normal)
+        self._head, self._tail = whole.split(ENCODE(STAND_IN))
+        assert digest(whole) == key_of(planned.question.canonical())
+        self._most = worst(planned)
+        self._own_tokens = most_tokens(planned.call.request) - size(STAND_IN)
+        card = planned.card
+        self._window = card.max_input_tokens or card.window_tokens
+        self.free = free(planned)
+        self.worst_nano_usd = lru_cache(4096)(self._worst_nano_usd)
+
+    @property
+    def priced(self) -> bool:
+        """Whether the most that a row can cost is known."""
+        return self._most is not None
+
+    @property
+    def digest(self) -> str:
+        """What the job is: the key of its question, the template in the place of the prompt."""
+        return digest(f"{self._head}{self._tail}")
+
+    def lack(self, lack: str) -> None:
+        """The provider turned out not to have something: no other row asks for it."""
+        call, _ = without(self.plan.call, lack, self.plan.card)
+        self.plan = replace(self.plan, call=call)
+
+    def key(self, prompt: Filled) -> str:
+        """The key of a row's question: that of `Question.key`."""
+        if isinstance(prompt, str):
+            return digest(f"{self._head}{ENCODE(lines(clean(prompt)))}{self._tail}")
+        return self.question(prompt).key
+
+    def question(self, prompt: Filled) -> Question:
+        """A row's question."""
+        question = self.plan.question
+        return replace(question, messages=filled(question.messages, parts_of(prompt)))
+
+    def check(self, prompt: Filled) -> None:
+        """Raise EmptyPrompt and PromptTooLong."""
+        if isinstance(prompt, str) and not prompt.strip():
+            raise EmptyPrompt("the row makes no prompt", hint="its columns are empty")
+        if self._window is not None and self.tokens(prompt) > self._window:
+            check_window(self.call(prompt).request, self.plan.card)
+
+    def call(self, prompt: Filled) -> Call:
+        """A row's call."""
+        call = self.plan.call
+        messages = filled(call.request.messages, parts_of(prompt))
+        return replace(call, request=replace(call.request, messages=messages, stream=False))
+
+    def tokens(self, prompt: Filled) -> int:
+        """The most input tokens a row has, rounded up."""
+        if isinstance(prompt, str):
+            own = size(prompt)
+        else:
+            own = sum(MOST_IMAGE_TOKENS if isinstance(p, Image) else size(p.text) for p in prompt)
+        return -(-(self._own_tokens + own) // STEP_TOKENS) * STEP_TOKENS
+
+    def _worst_nano_usd(self, input_tokens: int) -> int:
+        """The most that one call of so many tokens can cost; 0 where that is not known."""
+        card = self.plan.card
+        price = card.price(date.today())
+        if self._most is None or price is None:
+            return 0
+        return worst_nano_usd(card, price, input_tokens, self._most.output_tokens)
+
+
+def parts_of(prompt: Filled) -> tuple[Part, ...]:
+    """A prompt as parts of a message."""
+    return (Text(prompt),) if isinstance(prompt, str) else prompt
+
+
+def filled(messages: Sequence[Message], parts: tuple[Part, ...]) -> tuple[Message, ...]:
+    """The messages with these parts in the place of the stand-in."""
+    made = []
+    for message in messages:
+        if any(isinstance(p, Text) and p.text == STAND_IN for p in message.parts):
+            own: list[Part] = []
+            for part in message.parts:
+                own += parts if isinstance(part, Text) and part.text == STAND_IN else [part]
+            message = Message(message.role, tuple(own))
+        made.append(message)
+    return tuple(made)

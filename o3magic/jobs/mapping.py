@@ -1,0 +1,377 @@
+"""One prompt over many rows: `o3.map`, from what the user gives to the table that comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from o3magic.cost.entries import Outcome
+from o3magic.errors import BadOption, EmptyPrompt, Interrupted, O3Error, OverBudget
+from o3magic.events import Usage
+from o3magic.jobs.filling import Filling
+from o3magic.jobs.form import STAND_IN, Form
+from o3magic.jobs.progress import Show, Silent
+from o3magic.jobs.rate import MOST_DOWN_S
+from o3magic.jobs.replaying import Replaying
+from o3magic.jobs.rows import Answered, Job
+from o3magic.jobs.runner import Chosen, Ledgers, Run
+from o3magic.jobs.source import Source, source_of
+from o3magic.jobs.store import JobStore
+from o3magic.jobs.table import Table, rows_of, table_of
+from o3magic.money import show_usd
+from o3magic.profile import Profile
+from o3magic.talk.asked import with_file
+from o3magic.talk.books import Place, counted_budgets, unknown_price
+from o3magic.talk.forecast import nano
+from o3magic.talk.schemas import AnswerType, answer_type, resolve
+from o3magic.talk.session import Session
+from o3magic.tapes.scrub import scrubbed
+from o3magic.wire.failures import redact
+
+OnError = Literal["keep", "raise"]
+LOOK_S = 0.1
+MOST_WIDTH = 1024
+NOT_WITH_ROWS = ("conversation", "tools", "background", "compare", "dry_run")
+SPEC = ("model", "effort", "schema", "provider", "api", "developer", "max_output_tokens", "repairs")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How rows are to be mapped. Raises nothing: `checked` does."""
+
+    concurrency: int = 64
+    budget: Any = None
+    on_error: str = "keep"
+    name: str = ""
+    flatten: bool = False
+    requests_per_min: float | None = None
+    tokens_per_min: float | None = None
+    most_down_s: float = MOST_DOWN_S
+    rows_name: str = ""
+
+    def checked(self) -> Wish:
+        """The same. Raises BadOption."""
+        if not isinstance(self.concurrency, int) or not 1 <= self.concurrency <= MOST_WIDTH:
+            raise BadOption(f"concurrency={self.concurrency}: from 1 to {MOST_WIDTH:,}")
+        if self.on_error not in get_args(OnError):
+            raise BadOption(f"on_error={self.on_error!r}: keep or raise")
+        for name in ("requests_per_min", "tokens_per_min"):
+            limit = getattr(self, name)
+            if limit is not None and not limit > 0:
+                raise BadOption(f"{name}={limit}: more than 0")
+        return self
+
+    @property
+    def budget_nano_usd(self) -> int | None:
+        """The budget of the job. Raises BadOption."""
+        if self.budget is None:
+            return None
+        try:
+            limit = Decimal(str(self.budget))
+        except InvalidOperation:
+            limit = Decimal("nan")
+        if not (limit.is_finite() and 0 <= limit <= 1_000_000):
+            raise BadOption(f"budget={self.budget}: US dollars, from 0 to 1,000,000")
+        return nano(limit)
+
+
+def map_rows(
+    session: Session,
+    store: JobStore,
+    rows: Any,
+    prompt: str,
+    *,
+    schema: Any = None,
+    names: Mapping[str, Any] | None = None,
+    wish: Wish | None = None,
+    show: Show | None = None,
+    expected: str = "",
+    kind: Any = Table,
+    **options: Any,
+) -> Any:
+    """Ask a prompt for each row, and give the table of answers, in the order of the rows.
+
+    expected: the digest of the job that is meant. kind: what gathers the answers. Raises TemplateError, BadOption and every error
+    of a plan before anything is sent; OverBudget where not one row fits; Interrupted, and what
+    stopped the job, with the table so far in `.answer`.
+    """
+    wish = (wish or Wish()).checked()
+    source = source_of(rows)
+    profile, wanted = profile_of(session, schema, names, options)
+    folder = folder_of(session, profile)
+    text = with_file(prompt, profile.file, folder) if profile.file else prompt
+    filling = filling_of(text, source, profile, folder)
+    if source.columns:
+        source = checked_source(source, filling)
+    form = form_of(session, replace(profile, file=""), wanted)
+    budget = wish.budget_nano_usd
+    if not form.priced and not form.free and (budget is not None or counted_budgets(form.plan)):
+        raise unknown_price(form.plan)
+    replaying, tape = None, tape_of(session, profile)
+    if tape is not None:
+        replaying = Replaying(form, tape)
+        if tape.mode == "replay":
+            store = JobStore(":memory:")  # what is on a tape was asked by no job of this machine
+    digest = digest_of(form, text, wish, profile)
+    if expected not in ("", digest):
+        raise BadOption(
+            "that would be another job: its prompt, schema, model or provider is not the same",
+            hint="make the call that began it again",
+        )
+    job = store.begin(
+        "map",
+        digest,
+        name=wish.name,
+        spec=spec_of(profile, text, wish, wanted),
+        notebook=session.notebook,
+        provider=form.plan.call.provider.name,
+        model=profile.model,
+    )
+    chosen = Chosen(
+        width=min(wish.concurrency, max(1, source.total or wish.concurrency)),
+        budget_nano_usd=None if form.free else budget,
+        budgets=tuple(counted_budgets(form.plan)),
+        stop_at_error=wish.on_error == "raise",
+        requests_per_min=wish.requests_per_min,
+        tokens_per_min=wish.tokens_per_min,
+        most_down_s=wish.most_down_s,
+        system_certificates=profile.certificates == "system",
+    )
+    mapped = Mapped(session, store, job, form, source, filling, chosen, replaying, show or Silent())
+    return mapped.table(kind, flatten=wish.flatten)
+
+
+class Mapped:
+    """One run of a job with all that is done before and after it."""
+
+    def __init__(
+        self,
+        session: Session,
+        store: JobStore,
+        job: Job,
+        form: Form,
+        source: Source,
+        filling: Filling,
+        chosen: Chosen,
+        replaying: Replaying | None,
+        show: Show,
+    ) -> None:
+        self._session, self._store, self._job = session, store, job
+        self._form, self._source, self._show = form, source, show
+        self._replaying = replaying
+        self._place = Place(session.id, session.notebook, session.cell_key)
+        ledgers = Ledgers(store, session.keeping, self._place)
+        if chosen.budgets:
+            # Holds nothing itself: each call is looked at as it is entered.
+            ledgers.hold = session.keeping.hold(0, chosen.budgets, session.id, session.notebook)
+        self._ledgers, self._chosen = ledgers, chosen
+        self._run = Run(job, form, source, filling, ledgers, chosen, replaying)
+
+    def table(self, kind: type[Table] = Table, *, flatten: bool) -> Any:
+        """Run it to its end, and give its table. Raises as `map_rows` does."""
+        self._settle_the_dead()
+        lost_before = self._job.lost_calls
+        self._store.change(self._job.id, state="running")
+        interrupted = False
+        try:
+            interrupted = self._wait()
+        finally:
+            if self._ledgers.hold is not None:
+                self._session.keeping.release(self._ledgers.hold)
+            self._store.release(self._job.id, self._run.id)
+        run = self._run
+        if run.failed is not None:
+            raise run.failed
+        why = run.halt.why if run.halt else ""
+        if self._source.total is not None or why == "budget":
+            run.drain()
+        made = table_of(run, self._store, kind(run.form.plan.answer_type, flatten=flatten))
+        lost = self._store.job(self._job.id).lost_calls - lost_before
+        said = self._ended(made.errors, lost)
+        result = made.result(self._source)
+        if isinstance(getattr(result, "attrs", None), dict):
+            result.attrs["o3magic"] = self._summary(said)
+        self._show.update(replace(run.progress, over=True, errors=made.errors, said=said))
+        if interrupted or why == "interrupted":
+            raise Interrupted(
+                f"stopped by you: {self._count()}",
+                hint="the same call goes on from there; the rows so far are in .answer",
+                answer=result,
+            )
+        if run.halt and why in ("error", "failed"):
+            error = run.halt.error or O3Error("the job stopped")
+            if isinstance(error, O3Error):
+                error.answer = result
+            raise error
+        if why == "budget" and run.halt and not run.tally.asked and not run.tally.before:
+            raise run.halt.error or OverBudget(
+                "not sent: not one row fits into the budget",
+                hint="a larger budget=, or a lower max_output_tokens=",
+            )
+        return result
+
+    def _wait(self) -> bool:
+        """Wait for the run, and show it; gives whether it was interrupted."""
+        run = self._run
+        run.start()
+        try:
+            while not run.done.wait(LOOK_S):
+                self._show.update(run.progress)
+        except KeyboardInterrupt:
+            run.stop()
+            run.done.wait()  # seconds at most; a second interrupt leaves at once
+            return True
+        return False
+
+    def _settle_the_dead(self) -> None:
+        """Tell the ledger of answers whose kernel died before it could."""
+        for owner, entry, row in self._store.unsettled(self._job.id):
+            self._session.ledger.settle_for(owner, [(entry, outcome_of(row))])
+            self._store.end(self._job.id, "", (), [row.key])
+
+    def _ended(self, errors: int, lost: int) -> str:
+        """Keep how it ended; what is said of it."""
+        run, said = self._run, []
+        if self._replaying is not None:
+            if run.desk is not None:
+                self._replaying.enter(self._session.keeping, run.desk)
+            said.append(self._replaying.keep(rows_of(run, self._store)))
+        why = run.halt.why if run.halt else ""
+        if why == "budget":
+            which = f": {run.halt.error}" if run.halt and run.halt.error else ""
+            said.append(f"stopped by a budget{which}; rows that were not asked say so")
+        if lost:
+            calls = "1 call was" if lost == 1 else f"{lost:,} calls were"
+            said.append(
+                f"{calls} on their way when a kernel died: their cost is unknown, and their rows "
+                "were asked again"
+            )
+        if trouble := self._session.keeping.news():
+            said.append(trouble)
+        text = "; ".join(filter(None, said))
+        state = "stopped" if why else "done"
+        self._store.change(self._job.id, state=state, total=len(run.tally.keys), said=text)
+        return text
+
+    def _count(self) -> str:
+        shown = self._run.progress
+        of = f" of {shown.total:,}" if shown.total is not None else ""
+        return f"{shown.rows:,}{of} rows are done"
+
+    def _summary(self, said: str) -> dict[str, Any]:
+        """What a DataFrame tells of the run it is of."""
+        shown = self._run.progress
+        return {
+            "job": self._job.id,
+            "asked": shown.asked,
+            "before": shown.before,
+            "spent_usd": show_usd(shown.spent_nano_usd),
+            "said": said,
+        }
+
+
+def profile_of(
+    session: Session, schema: Any, names: Mapping[str, Any] | None, options: Mapping[str, Any]
+) -> tuple[Profile, AnswerType | None]:
+    """The profile of all rows, and the type of their answers. Raises BadOption and the like."""
+    chosen = dict(options)
+    wanted: AnswerType | None = None
+    if isinstance(schema, str):
+        chosen["schema"] = schema
+    elif schema is not None:
+        wanted = answer_type(schema)
+        chosen["schema"] = wanted.name
+    profile = session.layers.profile(chosen)
+    if wanted is None and profile.schema:
+        wanted = resolve(profile.schema, names or {}, session.schemas)
+    for name in NOT_WITH_ROWS:
+        if getattr(profile, name):
+            raise BadOption(f"rows cannot be mapped with {name}", hint="leave it out")
+    return profile, wanted
+
+
+def folder_of(session: Session, profile: Profile) -> Path:
+    """Where the notebook is."""
+    notebook = profile.notebook or session.notebook
+    return Path(notebook).absolute().parent if notebook else Path.cwd()
+
+
+def filling_of(text: str, source: Source, profile: Profile, folder: Path) -> Filling:
+    """The template. Raises TemplateError and EmptyPrompt."""
+    if not text.strip():
+        raise EmptyPrompt("there is no prompt")
+    if not profile.template:
+        return Filling.plain(text, folder)
+    return Filling(text, source.columns, folder)
+
+
+def checked_source(source: Source, filling: Filling) -> Source:
+    """The source, its first row looked at for columns that are not there. Raises TemplateError."""
+    first = next(source.rows, None)
+    if first is None:
+        return source
+    filling.check(first)
+
+    def all_rows() -> Any:
+        yield first
+        yield from source.rows
+
+    return replace(source, rows=all_rows())
+
+
+def form_of(session: Session, profile: Profile, wanted: AnswerType | None) -> Form:
+    """What all rows share. Raises every error of a plan."""
+    return Form(session.plan(STAND_IN, profile, None, wanted))
+
+
+def tape_of(session: Session, profile: Profile) -> Any:
+    """The cassette of the notebook, or None where it is not used."""
+    can_ask = session.reach.can_ask(profile)
+    mode = session.decks.mode(profile, session.notebook, can_ask=can_ask)
+    return session.decks.tape(profile, session.notebook, mode)
+
+
+def digest_of(form: Form, text: str, wish: Wish, profile: Profile) -> str:
+    """What makes two calls the same job: who is asked what, under which name. Not which rows."""
+    provider = form.plan.call.provider
+    host = "" if provider.embedded else provider.host
+    said = [wish.name, provider.name, host, form.digest, text, str(profile.template)]
+    return sha256("\0".join(said).encode("utf-8", "replace")).hexdigest()[:24]
+
+
+def spec_of(profile: Profile, text: str, wish: Wish, wanted: AnswerType | None) -> dict[str, Any]:
+    """What a job keeps of how it was asked; secrets in it are taken out."""
+    said = {name: getattr(profile, name) for name in SPEC}
+    said = {name: value for name, value in said.items() if value not in (None, "")}
+    said = {n: scrubbed(v) if isinstance(v, str) else v for n, v in said.items()}
+    said |= {"prompt": scrubbed(text), "rows": wish.rows_name, "flatten": wish.flatten}
+    if profile.base_url:
+        said["base_url"] = redact(profile.base_url)
+    if wanted is not None:
+        said["answer"] = wanted.schema
+    return said
+
+
+def outcome_of(row: Answered) -> Outcome:
+    """What the ledger is told of the last call of a row."""
+    said = row.said
+    last = said.get("last")
+    usage = Usage(row.input_tokens, row.cached_tokens, row.output_tokens, row.reasoning_tokens)
+    cost = row.cost_nano_usd
+    if last:
+        usage, cost = Usage(*last[:4]), last[4]
+    return Outcome(
+        status="ok" if said.get("finish") == "stop" else said.get("finish", "error"),
+        usage=usage,
+        cost_nano_usd=cost,
+        model_served=said.get("model", ""),
+        service_tier=said.get("tier", ""),
+        response_id=said.get("id", ""),
+        elapsed_s=said.get("elapsed_ms", 0) / 1000,
+        source=row.source or None,  # type: ignore[arg-type]
+        error=row.error_kind,
+    )

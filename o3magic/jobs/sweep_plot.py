@@ -1,0 +1,243 @@
+"""Accuracy against what a row takes, as SVG of our own: a mark for each effort, its interval as a
+bar, the Pareto front as a line, published figures beside it on a scale of their own.
+
+Drawn with the pens of the plot of costs. Every name in it is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from o3magic.cost.columns import Columns, plain
+from o3magic.cost.plot import FAINT, INK, LEFT, RIGHT, WIDTH, colour, framed, text
+from o3magic.jobs.sweep_axis import Axis, accuracy_axis, figures_axis, price_axis
+from o3magic.jobs.sweep_measures import Choice, Prices, prices_of
+from o3magic.jobs.sweep_published import Published
+
+TOP, BOTTOM, HEIGHT = 66, 52, 400
+FLOOR = HEIGHT - BOTTOM
+PANEL = 190  # the width of what is published
+MARK = 5.5
+LINE_HEIGHT, CHAR = 14, 6.8  # of a label
+DOWN = (0, -16, 16, -30, 30, -44, 44)  # where a label may stand, the best first
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A choice on the page. front: no other is as accurate for less."""
+
+    choice: Choice
+    price: float
+    x: float
+    y: float
+    front: bool
+
+
+@dataclass(frozen=True)
+class SweepPlot:
+    """A picture of a sweep. `svg` is its text, `save(path)` writes it; a notebook shows it.
+
+    published: figures of a benchmark, drawn hollow and beside, since they are not measured here.
+    """
+
+    choices: Sequence[Choice] = field(repr=False)
+    published: Published | None = None
+
+    @cached_property
+    def measured(self) -> list[Choice]:
+        """The choices that have an accuracy."""
+        return [choice for choice in self.choices if choice.n]
+
+    @cached_property
+    def prices(self) -> Prices:
+        """What a row takes at each."""
+        return prices_of(self.measured)
+
+    @property
+    def title(self) -> str:
+        """What it shows."""
+        over = f"Accuracy against {self.prices.unit or 'effort'} per row"
+        simulated = any(choice.simulated for choice in self.measured)
+        return f"{over} (SIMULATED)" if simulated else over
+
+    @cached_property
+    def svg(self) -> str:
+        """The picture."""
+        if not self.measured:
+            return framed([text(WIDTH / 2, 60, "nothing was measured", anchor="middle")], 120, "")
+        return drawn(self)
+
+    def save(self, path: Any) -> None:
+        """Write the picture. Raises BadOption where it cannot be written."""
+        from o3magic.cost.export import write
+
+        write(path, self.svg)
+
+    def __str__(self) -> str:
+        """The same as a table, for where there are no pictures."""
+        if not self.measured:
+            return "nothing was measured"
+        front = front_of(self.measured, self.prices)
+        unit = self.prices.unit
+        rows = [
+            (
+                choice.label,
+                f"{choice.accuracy or 0:.2f}",
+                f"{choice.interval.low:.2f}-{choice.interval.high:.2f}",
+                shown(price, unit) if unit else "unknown",
+                "front" if choice in front else "",
+            )
+            for choice, price in zip(self.measured, self.prices.values, strict=True)
+        ]
+        head = ("", "accuracy", "95 % interval", f"{unit or 'cost'} per row", "Pareto")
+        parts = [self.title, Columns(head, rows).text()]
+        return "\n".join([*parts, *([self.published.words()] if self.published else [])])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """How a notebook shows it."""
+        return {"image/svg+xml": self.svg, "text/plain": str(self)}
+
+
+def shown(price: float, unit: str) -> str:
+    """What a row takes, in a cell."""
+    return f"${price:.3g}" if unit == "cost" else f"{price:,.3g}"
+
+
+def front_of(choices: Sequence[Choice], prices: Prices) -> list[Choice]:
+    """The choices for which no other is at least as accurate and takes no more; none if unknown."""
+    if not prices.unit:
+        return []
+    ordered = sorted(
+        zip(choices, prices.values, strict=True), key=lambda e: (e[1], -(e[0].accuracy or 0))
+    )
+    found: list[Choice] = []
+    for choice, _ in ordered:
+        if not found or (choice.accuracy or 0) > (found[-1].accuracy or 0):
+            found.append(choice)
+    return found
+
+
+def drawn(plot: SweepPlot) -> str:
+    """The whole picture of at least one choice."""
+    right = WIDTH - RIGHT - (PANEL if plot.published else 0)
+    across = price_axis(plot.prices, LEFT + 12, right - 12)
+    up = accuracy_axis([choice.interval for choice in plot.measured], FLOOR, TOP)
+    front = front_of(plot.measured, plot.prices)
+    points = [
+        Point(choice, price, across.at(price), up.at(choice.accuracy or 0), choice in front)
+        for choice, price in zip(plot.measured, across.of, strict=True)
+    ]
+    counts = sorted({choice.n for choice in plot.measured})
+    rows = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    said = f"{rows} rows; bars: 95 % intervals{'; line: Pareto front' if len(front) > 1 else ''}"
+    parts = [
+        text(LEFT, 22, plot.title, size=15, weight=600),
+        text(LEFT, 42, said, size=12),
+        *level_lines(up, LEFT, right),
+        *ticks_below(across),
+        text((LEFT + right) / 2, HEIGHT - 10, across.title, size=12, anchor="middle"),
+        front_line([point for point in points if point.front]),
+        *(part for point in points for part in mark(point, up)),
+        *labels(points, right),
+        *(beside(plot.published, right) if plot.published else ()),
+    ]
+    return framed([part for part in parts if part], HEIGHT, plot.title)
+
+
+def level_lines(up: Axis, left: float, right: float) -> list[str]:
+    """Lines across at round values, with the values to the left."""
+    parts = []
+    for value, name in up.ticks:
+        y = up.at(value)
+        stroke = INK if y == FLOOR else FAINT
+        parts.append(f'<path d="M{left:.2f} {y:.2f}H{right:.2f}" stroke="{stroke}"/>')
+        parts.append(text(left - 8, y + 4, name, size=11, anchor="end"))
+    return parts
+
+
+def ticks_below(across: Axis) -> list[str]:
+    """Short lines below the plot, with their values."""
+    parts = []
+    for value, name in across.ticks:
+        x = across.at(value)
+        parts.append(f'<path d="M{x:.2f} {FLOOR}v5" stroke="{INK}"/>')
+        parts.append(text(x, FLOOR + 18, name, size=11, anchor="middle"))
+    return parts
+
+
+def front_line(points: Sequence[Point]) -> str:
+    """A dashed line through the front."""
+    if len(points) < 2:
+        return ""
+    ordered = sorted(points, key=lambda point: point.x)
+    path = "L".join(f"{point.x:.2f} {point.y:.2f}" for point in ordered)
+    return f'<path d="M{path}" stroke="{INK}" stroke-dasharray="5 4" fill="none"/>'
+
+
+def mark(point: Point, up: Axis) -> list[str]:
+    """A dot with its interval."""
+    choice, x = point.choice, point.x
+    low, high = up.at(choice.interval.low), up.at(choice.interval.high)
+    tint = colour(choice.effort)
+    caps = f"M{x:.2f} {low:.2f}V{high:.2f}M{x - 4:.2f} {low:.2f}h8M{x - 4:.2f} {high:.2f}h8"
+    return [
+        f'<path d="{caps}" stroke="{tint}" stroke-width="1.5" fill="none"/>',
+        f'<circle cx="{x:.2f}" cy="{point.y:.2f}" r="{MARK}" fill="{tint}"/>',
+    ]
+
+
+def labels(points: Sequence[Point], right: float) -> list[str]:
+    """The name of each choice beside its mark, where it covers no other name and no mark."""
+    taken = [(p.x - MARK, p.y - MARK, p.x + MARK, p.y + MARK) for p in points]
+    parts = []
+    for point in points:
+        name = plain(point.choice.label)
+        width = CHAR * len(name)
+        boxes = [box(point, width, side, down) for down in DOWN for side in (1, -1)]
+        inside = [b for b in boxes if b[0] >= LEFT and b[2] <= right and b[1] >= TOP - 8] or boxes
+        chosen = min(inside, key=lambda b: sum(covers(b, other) for other in taken))
+        taken.append(chosen)
+        weight = 600 if point.front else 400
+        parts.append(text(chosen[0], chosen[3] - 3, name, size=12, weight=weight))
+    return parts
+
+
+def box(point: Point, width: float, side: int, down: float) -> Box:
+    """Where a name would stand: left or right of its mark, moved down by so much."""
+    x = point.x + 10 if side > 0 else point.x - 10 - width
+    y = point.y + down
+    return x, y - LINE_HEIGHT / 2, x + width, y + LINE_HEIGHT / 2
+
+
+def covers(one: Box, other: Box) -> bool:
+    """Whether two boxes share a place."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def beside(published: Published, left: float) -> list[str]:
+    """What is published, as hollow marks on a scale of its own."""
+    up = figures_axis(published, FLOOR, TOP + 18)
+    begin, end = left + 66, WIDTH - RIGHT
+    step = (end - begin) / len(published.figures)
+    parts = [
+        text(left + 28, 42, f"{published.benchmark}, {published.unit}", size=12, weight=600),
+        text(left + 28, 58, "published, not measured here", size=11),
+        *level_lines(up, begin, end),
+    ]
+    for place, (effort, figure) in enumerate(published.figures):
+        x, y = begin + step * (place + 0.5), up.at(figure)
+        parts += [
+            f'<circle cx="{x:.2f}" cy="{y:.2f}" r="{MARK}" fill="none" '
+            f'stroke="{colour(effort)}" stroke-width="2"/>',
+            text(x, y - 11, f"{figure:g}", size=11, anchor="middle"),
+            text(x, FLOOR + 18, effort, size=11, anchor="middle"),
+        ]
+    source, _, snapshot = published.source.partition(" (")
+    parts.append(text(end, HEIGHT - 20, source, size=9, anchor="end"))
+    said = f"{snapshot.rstrip(')')}, read {published.read_on}"
+    parts.append(text(end, HEIGHT - 8, said, size=9, anchor="end"))
+    return parts
