@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from o3magic.jobs.batch import BatchJob, Room
     from o3magic.jobs.map_job import MapJob
     from o3magic.jobs.progress import Show
-    from o3magic.jobs.sweep_result import SweepResult
     from o3magic.notebook.panel import Panel
+    from o3magic.notebook.sweeping import sweep as sweep
     from o3magic.talk.compare import Comparison as Comparison
     from o3magic.talk.session import Session as Session
 
@@ -45,6 +45,7 @@ HOMES = {
     "O3Error": "o3magic.errors",
     "Session": "o3magic.talk.session",
     "Usage": "o3magic.events",
+    "sweep": "o3magic.notebook.sweeping",
     "tool": "o3magic.talk.tools",
 }
 
@@ -227,50 +228,17 @@ def map(
     `name` makes it another job. Raises O3Error, with the rows so far in `.answer`.
     """
     from o3magic.jobs.map_job import map_in
-    from o3magic.notebook.mapping import show_for
+    from o3magic.notebook.load import magics_of
+    from o3magic.notebook.mapping import show_in
 
     room, names = _room()
     wish = {"concurrency": concurrency, "budget": budget, "on_error": on_error, "name": name}
     said = {"names": names, "schema": schema, "flatten": flatten, **wish, **options}
     with room.opened():
-        show = show_for(_shell(), quiet=bool(options.get("quiet")))
+        shell = _shell()
+        actions = None if shell is None else magics_of(shell).actions
+        show = show_in(actions, quiet=bool(options.get("quiet")))
         return map_in(room.session, rows, prompt, said, show)
-
-
-def sweep(
-    rows: Any,
-    prompt: str,
-    *,
-    expected: Any = None,
-    scorer: Any = "exact",
-    efforts: Sequence[str] = (),
-    models: Sequence[str] = (),
-    schema: Any = None,
-    **options: Any,
-) -> SweepResult:
-    """Ask a prompt for each row at every effort, and score the answers: what effort buys you.
-
-    expected  a column, a list with a value for each row, or a function of a row: where it is None,
-              the row is not asked. A column named here is hidden from the prompt
-    scorer    "exact": the same text, whatever its case and blanks; "number": the last number in it,
-              within abs_tol= and rel_tol=; "fields": the F1 of a schema's fields; or a function of
-              (answer, row) that gives a bool or a number from 0 to 1
-    efforts   every effort of the model where none is said
-    models    several of them, each at every effort
-
-    The other arguments are those of `map`; `budget` is for all efforts together. The result has
-    `.recommendation`, `.to_frame()`, `.plot()`, `.disagreements()` and `.rows_frame()`. The same
-    call goes on where it stopped. Raises O3Error, with what there is so far in `.answer`.
-    """
-    from o3magic.jobs.sweep import sweep_in
-    from o3magic.notebook.mapping import show_for
-
-    room, names = _room()
-    said = {"expected": expected, "scorer": scorer, "efforts": efforts, "models": models}
-    with room.opened():
-        show = show_for(_shell(), quiet=bool(options.get("quiet")))
-        said = {"schema": schema, "names": names, **said, **options}
-        return sweep_in(room.session, rows, prompt, show=show, **said)
 
 
 async def astream(prompt: str, *, schema: Any = None, **options: Any) -> AsyncGenerator[Event]:
@@ -373,7 +341,8 @@ def _room() -> tuple[Room, dict[str, Any]]:
     shell, (session, ours) = _shell(), _session()
 
     def show() -> Show:
-        from o3magic.notebook.mapping import show_for
+        from o3magic.notebook.load import magics_of
+    from o3magic.notebook.mapping import show_in
 
         return show_for(shell)
 

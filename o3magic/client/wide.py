@@ -35,7 +35,7 @@ from o3magic.wire import sse
 from o3magic.wire.dialects import DIALECTS, Dialect
 from o3magic.wire.failures import redact
 
-POOL_SIZE = 1
+POOL_SIZE = 2
 Raw = list[tuple[bytes, bytes]]
 # What a call is like, one of that kind, and what is the same for all of them.
 Like = tuple[tuple[Provider, Api, str], Call, httpx.URL, Raw, dict[str, Any]]

@@ -91,20 +91,11 @@ def short(value: Any) -> str:
     return text if len(text) <= MOST_CELL_CHARS else text[: MOST_CELL_CHARS - 1] + "…"
 
 
-def show_for(shell: Any, *, quiet: bool = False) -> Show:
-    """Where it is shown how far a job of o3.map is. shell: None in plain Python."""
-    if shell is None:
-        return Silent() if quiet else Line()
-    from o3magic.notebook.load import magics_of
-
-    return show_in(magics_of(shell).actions, quiet=quiet)
-
-
-def show_in(actions: Actions, *, quiet: bool = False) -> Show:
-    """Where a shell shows how far a job is."""
+def show_in(actions: Actions | None, *, quiet: bool = False) -> Show:
+    """Where a shell shows how far a job is; None is plain Python."""
     if quiet:
         return Silent()
-    front = actions.front
+    front = None if actions is None else actions.front
     return (
         Display(front, f"o3magic-map-{secrets.token_hex(4)}")
         if isinstance(front, KernelFront)

@@ -1,0 +1,305 @@
+"""`o3magic lite`: notebooks, their cassettes and Python itself as a site of plain files.
+
+A JupyterLite site: the kernel is Pyodide, in the reader's browser. What it is made of is fetched
+while it is built; the site then asks nobody but itself. Answers come from the cassettes only.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from o3magic.cli.lite_tools import finished
+from o3magic.errors import O3Error
+from o3magic.tapes.mode import cassette_path
+
+EXTRA = 'python -m pip install "o3magic[lite]"'
+PARTS = {
+    "jupyterlite_core": "jupyterlite-core",
+    "jupyterlite_pyodide_kernel": "jupyterlite-pyodide-kernel",
+    "jupyter_server": "jupyter-server",
+    "packaging": "packaging",
+}
+KERNEL = "@jupyterlite/pyodide-kernel-extension"
+WIDGETS = "@jupyter-widgets/jupyterlab-manager"
+KERNELSPEC = {"name": "python", "display_name": "Python (Pyodide)", "language": "python"}
+EXTENSIONS = "share/jupyter/labextensions"
+PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
+LOCK = "pyodide-lock.json"
+MARK = "jupyter-lite.json"
+# There is nobody to ask in a page, and nothing to keep books of.
+VARIABLES = {"O3MAGIC_MODE": "replay", "O3MAGIC_LEDGER": ":memory:"}
+NOTEBOOK = ".ipynb"
+NAMED = 3  # notebooks without a cassette that are named
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file for the site: where it is, and its path there."""
+
+    path: Path
+    name: str
+
+
+def run(output: str, names: Sequence[str], pyodide: str) -> int:
+    """Build the site into `output`. pyodide: the file of `npm pack pyodide`, else it is fetched."""
+    target = Path(output)
+    check_parts(pyodide)
+    check_output(target)
+    sources = found(names, target)
+    with tempfile.TemporaryDirectory(prefix="o3magic-lite-") as scratch:
+        build(Path(scratch), sources, pyodide)
+        site = Path(scratch) / "site"
+        put(site, target)
+    tell(target, sources)
+    return 0
+
+
+def check_parts(pyodide: str) -> None:
+    """Raises O3Error where something to build with is missing."""
+    missing = [name for module, name in PARTS.items() if find_spec(module) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise O3Error(f"{' and '.join(missing)} {verb} not installed", hint=EXTRA)
+    for extension in (KERNEL, WIDGETS):
+        if not labextension(extension).is_dir():
+            raise O3Error(f"JupyterLab's extension {extension} is not installed", hint=EXTRA)
+    if not pyodide and shutil.which("npm") is None:
+        version = pyodide_version()
+        raise O3Error(
+            "npm is not installed, which fetches Pyodide, the Python in the browser",
+            hint=f"install Node.js; or run `npm pack pyodide@{version}` on another machine, "
+            f"and here: o3magic lite OUTPUT --pyodide pyodide-{version}.tgz",
+        )
+    if pyodide and not Path(pyodide).is_file():
+        raise O3Error(f"there is no file {pyodide}", hint=f"npm pack pyodide@{pyodide_version()}")
+
+
+def check_output(target: Path) -> None:
+    """Raises O3Error rather than let anything but an older site be replaced."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise O3Error(f"{target} is a file", hint="name a folder that is not there yet")
+    if any(target.iterdir()) and not (target / MARK).is_file():
+        raise O3Error(
+            f"the folder {target} has other things in it", hint="name one that is not there yet"
+        )
+
+
+def labextension(name: str) -> Path:
+    """Where an extension of JupyterLab is installed."""
+    return Path(sys.prefix, EXTENSIONS, *name.split("/"))
+
+
+def pyodide_version() -> str:
+    """The Pyodide that the kernel was made for."""
+    from jupyterlite_pyodide_kernel.constants import PYODIDE_VERSION
+
+    return str(PYODIDE_VERSION)
+
+
+def found(names: Sequence[str], target: Path) -> list[Source]:
+    """The files for the site: notebooks, their cassettes, and what lies beside them in a folder.
+
+    target: the site itself, which may be in there from another time.
+    """
+    own = target.resolve()
+    sources: list[Source] = []
+    for name in names or [str(demos())]:
+        path = Path(name)
+        if path.is_dir():
+            every = sorted(each for each in path.rglob("*") if each.is_file())
+            inside = [each for each in every if not each.resolve().is_relative_to(own)]
+            named = [Source(each, each.relative_to(path).as_posix()) for each in inside]
+            sources += [each for each in named if not f"/{each.name}".count("/.")]
+            continue
+        if path.suffix != NOTEBOOK or not path.is_file():
+            what = "is no notebook" if path.exists() else "is not there"
+            raise O3Error(f"{path} {what}", hint="name .ipynb files or folders")
+        tape = cassette_path(path, {})
+        both = [path, tape] if tape.is_file() else [path]
+        sources += [Source(each, each.name) for each in both]
+    check_found(sources)
+    return sources
+
+
+def check_found(sources: Sequence[Source]) -> None:
+    """Raises O3Error for two files of one name, and where there is no notebook."""
+    places: dict[str, Path] = {}
+    for each in sources:
+        other = places.setdefault(each.name, each.path.resolve())
+        if other != each.path.resolve():
+            raise O3Error(
+                f"two files would be {each.name}: {other} and {each.path}",
+                hint="name the folder above them",
+            )
+    if not any(each.path.suffix == NOTEBOOK for each in sources):
+        raise O3Error(f"there is no {NOTEBOOK} file to build a site of")
+
+
+def demos() -> Path:
+    """The folder of the demo notebooks: of the package, or of a checkout."""
+    here = Path(__file__).parents[1]
+    inside = here / "notebooks"
+    return inside if inside.is_dir() else here.parent / "notebooks"
+
+
+def build(scratch: Path, sources: Sequence[Source], pyodide: str) -> None:
+    """Build the site in `scratch`/site."""
+    # A folder of its own each time: what JupyterLite remembers of another build, it leaves out.
+    lite, contents = scratch / "lite", scratch / "contents"
+    for each in sources:
+        copy = contents / each.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if each.path.suffix == NOTEBOOK:
+            copy.write_bytes(for_page(each.path))
+        else:
+            shutil.copyfile(each.path, copy)
+    (scratch / "fetched").mkdir()
+    packages = python_for(lite / "static" / "pyodide", scratch / "fetched", pyodide)
+    (lite / MARK).write_text(json.dumps(settings(packages)), "utf-8")
+    (lite / "jupyter_lite_config.json").write_text(json.dumps(config(contents)), "utf-8")
+    print("building the pages ...", flush=True)
+    finished(
+        [
+            *(sys.executable, "-m", "jupyterlite_core", "build"),
+            *("--lite-dir", str(lite), "--output-dir", str(scratch / "site")),
+        ],
+        lite,
+        "JupyterLite could not build the site",
+        hint=f"{EXTRA} --upgrade",
+    )
+
+
+def for_page(path: Path) -> bytes:
+    """A notebook as a page wants it: for its kernel, and each text in one piece.
+
+    A page asks for a kernel where it does not know the named one; a server would join the lines.
+    """
+    try:
+        notebook = json.loads(path.read_bytes())
+        notebook["metadata"] |= {"kernelspec": KERNELSPEC, "language_info": {"name": "python"}}
+        for cell in notebook["cells"]:
+            cell["source"] = "".join(cell["source"])
+            for output in cell.get("outputs", ()):
+                if "text" in output:
+                    output["text"] = "".join(output["text"])
+                for kind, said in output.get("data", {}).items():
+                    if isinstance(said, list) and "json" not in kind:
+                        output["data"][kind] = "".join(said)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise O3Error(f"{path} is not a notebook of nbformat 4", hint="save it anew") from None
+    return json.dumps(notebook, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
+
+
+def python_for(target: Path, scratch: Path, pyodide: str) -> list[str]:
+    """Put Pyodide and all wheels into `target`; the names of the packages."""
+    from o3magic.cli import lite_wheels
+
+    target.mkdir(parents=True)
+    if not pyodide:
+        print(f"fetching Pyodide {pyodide_version()} ...", flush=True)
+    python = lite_wheels.Python(*unpacked(pyodide or fetched(scratch), target))
+    print("fetching wheels ...", flush=True)
+    for wheel in (labextension(KERNEL) / "static" / "pypi").glob("*.whl"):
+        if not wheel.name.startswith("widgetsnbextension"):
+            shutil.copyfile(wheel, target / wheel.name)
+    lite_wheels.fetch(lite_wheels.wanted(), python, target)
+    lite_wheels.own(target)
+    packages = lite_wheels.lock(target, python)
+    (target / LOCK).write_text(lite_wheels.listed(python, packages), "utf-8")
+    return sorted(packages)
+
+
+def fetched(scratch: Path) -> str:
+    """Pyodide's package, fetched by npm with the user's own settings."""
+    version = pyodide_version()
+    finished(
+        ["npm", "pack", f"pyodide@{version}", "--silent"],
+        scratch,
+        f"npm could not fetch pyodide {version}",
+        hint="see that npm reaches its registry; or --pyodide FILE, made by `npm pack` elsewhere",
+    )
+    return str(next(scratch.glob("pyodide-*.tgz")))
+
+
+def unpacked(archive: str, target: Path) -> tuple[str, str]:
+    """Take what a page needs out of Pyodide's package; its Python's version and ABI."""
+    try:
+        with tarfile.open(archive) as package:
+            for name in (*PYODIDE_FILES, LOCK):
+                member = package.extractfile(f"package/{name}")
+                if member is None:
+                    raise KeyError(name)
+                (target / name).write_bytes(member.read())
+        info = json.loads((target / LOCK).read_text("utf-8"))["info"]
+        return str(info["python"]), str(info["abi_version"])
+    except (OSError, KeyError, ValueError, tarfile.TarError):
+        hint = f"npm pack pyodide@{pyodide_version()}"
+        raise O3Error(f"{archive} is not a package of Pyodide", hint=hint) from None
+
+
+def settings(packages: Sequence[str]) -> dict[str, Any]:
+    """What the pages read: the kernel with all its packages, and nobody else to ask."""
+    kernel = {
+        "disablePyPIFallback": True,
+        "loadPyodideOptions": {"packages": list(packages), "env": VARIABLES},
+    }
+    return {
+        "jupyter-lite-schema-version": 0,
+        "jupyter-config-data": {
+            "appName": "o3magic",
+            "litePluginSettings": {f"{KERNEL}:kernel": kernel},
+        },
+    }
+
+
+def config(contents: Path) -> dict[str, Any]:
+    """What the build reads: only these extensions, whatever else is installed."""
+    return {
+        "LiteBuildConfig": {
+            "apps": ["lab"],
+            "contents": [str(contents)],
+            "federated_extensions": [str(labextension(KERNEL)), str(labextension(WIDGETS))],
+            "ignore_sys_prefix": True,
+            "no_sourcemaps": True,
+            "no_unused_shared_packages": True,
+        }
+    }
+
+
+def put(site: Path, target: Path) -> None:
+    """The new site in the place of the old one."""
+    try:
+        if target.exists():
+            shutil.rmtree(target)
+        shutil.move(site, target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise O3Error(f"{target} cannot be written: {reason}", hint="name another folder") from None
+
+
+def tell(target: Path, sources: Sequence[Source]) -> None:
+    """What was built, and how to look at it."""
+    notebooks = [each for each in sources if each.path.suffix == NOTEBOOK]
+    names = {each.name for each in sources}
+    silent = [
+        each.name for each in notebooks if cassette_path(each.name, {}).as_posix() not in names
+    ]
+    size = sum(each.stat().st_size for each in target.rglob("*") if each.is_file())
+    count = f"{len(notebooks)} notebook{'s' * (len(notebooks) != 1)}"
+    print(f"{target}: {count}, {size / 1e6:.0f} MB; answers come from cassettes only")
+    if silent:
+        more = f" and {len(silent) - NAMED} more" if len(silent) > NAMED else ""
+        print(f"without a cassette, so without answers: {', '.join(silent[:NAMED])}{more}")
+    print(f"look at it:  {Path(sys.executable).name} -m http.server -b 127.0.0.1 -d {target} 8000")
+    print(f"             http://127.0.0.1:8000/lab/index.html?path={notebooks[0].name}")
