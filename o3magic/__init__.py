@@ -207,7 +207,7 @@ def map(
     prompt: str,
     *,
     schema: Any = None,
-    concurrency: int = 64,
+    concurrency: int | None = None,
     budget: Any = None,
     on_error: str = "keep",
     name: str = "",
@@ -228,16 +228,13 @@ def map(
     `name` makes it another job. Raises O3Error, with the rows so far in `.answer`.
     """
     from o3magic.jobs.map_job import map_in
-    from o3magic.notebook.load import magics_of
-    from o3magic.notebook.mapping import show_in
+    from o3magic.notebook.mapping import show_for
 
     room, names = _room()
     wish = {"concurrency": concurrency, "budget": budget, "on_error": on_error, "name": name}
     said = {"names": names, "schema": schema, "flatten": flatten, **wish, **options}
     with room.opened():
-        shell = _shell()
-        actions = None if shell is None else magics_of(shell).actions
-        show = show_in(actions, quiet=bool(options.get("quiet")))
+        show = show_for(_shell(), quiet=bool(options.get("quiet")))
         return map_in(room.session, rows, prompt, said, show)
 
 
@@ -341,8 +338,7 @@ def _room() -> tuple[Room, dict[str, Any]]:
     shell, (session, ours) = _shell(), _session()
 
     def show() -> Show:
-        from o3magic.notebook.load import magics_of
-    from o3magic.notebook.mapping import show_in
+        from o3magic.notebook.mapping import show_for
 
         return show_for(shell)
 

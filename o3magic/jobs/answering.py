@@ -3,125 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any
 
 from o3magic.client.call import Call
 from o3magic.client.retry import Policy, hopeful
-from o3magic.client.wide import Heard, Wide
+from o3magic.client.wide import Heard
 from o3magic.cost.entries import Attempt, Outcome
 from o3magic.cost.keeping import Ticket
 from o3magic.errors import (
     InvalidAnswer,
-    ModelNotFound,
-    NoAccess,
     O3Error,
     OverBudget,
-    QuotaExhausted,
     RateLimited,
     RequestFailed,
-    RequestRefused,
-    WrongKey,
 )
 from o3magic.events import Answer, Usage, why_cut
-from o3magic.jobs.clerk import Begun, Clerk
-from o3magic.jobs.filling import Filled
-from o3magic.jobs.form import Form
-from o3magic.jobs.rate import Closed, Gate
+from o3magic.jobs.clerk import Begun
+from o3magic.jobs.desk import Ask, Desk, Fatal, NoMoney, NotMine
+from o3magic.jobs.rate import Closed
 from o3magic.jobs.rows import Ending, State, Wanted
 from o3magic.talk.ask import repair, with_messages
 from o3magic.talk.attempts import Tries
-from o3magic.talk.books import Place
 from o3magic.talk.forecast import most_tokens
 from o3magic.talk.round import Round
 from o3magic.talk.schemas import SchemaMismatch
 
-# What is wrong with one row is wrong with all.
-FATAL = (WrongKey, ModelNotFound, QuotaExhausted)
-# So many rows refused without one answer: the prompt is wrong, not the rows.
-MOST_REFUSED = 10
 # A job goes on for hours, unwatched: it is more patient than a person before a cell.
 LEAST_RETRIES = 6
 POLL_S = 0.25
 
 
-class Ask(NamedTuple):
-    """A row to be asked."""
-
-    key: str
-    place: int
-    prompt: Filled
-
-
-class NotMine(Exception):
-    """Another process is at the row, or has answered it; `claim` says which."""
-
-    def __init__(self, claim: str) -> None:
-        super().__init__(claim)
-        self.claim = claim
-
-
-class NoMoney(Exception):
-    """A budget has not as much left; `error` says which, None for that of the job."""
-
-    def __init__(self, error: OverBudget | None) -> None:
-        super().__init__(str(error or ""))
-        self.error = error
-
-
 def short(said: Begun) -> bool:
     """Whether a budget lacks it."""
     return said == "budget" or isinstance(said, OverBudget)
-
-
-class Fatal(Exception):
-    """No row can be answered: the job stops."""
-
-    def __init__(self, error: O3Error) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-@dataclass
-class Desk:
-    """What the rows of one run share."""
-
-    form: Form
-    wide: Wide
-    gate: Gate
-    clerk: Clerk
-    place: Place
-    clock: Callable[[], float] = time.monotonic
-    lacks: set[str] = field(default_factory=set)
-    others: Callable[[], int] = lambda: 0  # rows that other processes are at now
-    landed: asyncio.Event = field(default_factory=asyncio.Event)
-    purse: asyncio.Lock = field(default_factory=asyncio.Lock)
-    tight: bool = False  # a budget is nearly spent
-    flying: int = 0
-    begun_rows: int = 0
-    poor_rows: int = 0  # of them, those that wait for money
-    sent_calls: int = 0
-    answered_rows: int = 0
-    refused_rows: int = 0
-
-    def attempt(self, call: Call, kind: str, worst: int) -> Attempt:
-        """What the ledger is told before a call leaves."""
-        plan, place = self.form.plan, self.place
-        return Attempt(
-            session=place.session,
-            provider=call.provider.name,
-            model=call.request.model,
-            effort=call.request.effort or plan.effort or "",
-            schema_name=plan.profile.schema,
-            notebook=place.notebook,
-            cell_key=place.cell_key,
-            source="simulated" if call.provider.embedded else "live",
-            kind=kind,
-            worst_nano_usd=worst,
-        )
 
 
 class Answering:
@@ -145,7 +60,7 @@ class Answering:
             self._end("open")
             raise
         except RequestFailed as error:
-            if self._is_fatal(error):
+            if self._desk.is_fatal(error):
                 self._end("open")
                 raise Fatal(error) from None
             return self._end("failed", error)
@@ -385,11 +300,3 @@ class Answering:
             return mismatch.problems
         self.data = wanted.dump(self._parsed)
         return []
-
-    def _is_fatal(self, error: RequestFailed) -> bool:
-        """Whether no row can be answered."""
-        desk = self._desk
-        if isinstance(error, RequestRefused | NoAccess):
-            desk.refused_rows += 1
-            return not desk.answered_rows and desk.refused_rows >= MOST_REFUSED
-        return isinstance(error, FATAL)

@@ -1,9 +1,9 @@
 """What is written of rows, in groups: claims and entries before they leave, answers as they come.
 
-What gathers within a moment is one group, in one transaction a file: a row is claimed and entered
-before its request leaves, and its answer is kept before the ledger is told what it cost, so that no
-answer is paid for twice. It is written in the thread of the event loop: SQLite gives up Python's
-lock at each statement, and a thread of its own would wait for it at each of them.
+What is ready in one round of the event loop is one group, in one transaction a file: a row is
+claimed and entered before its request leaves, and its answer is kept before the ledger is told what
+it cost, so that no answer is paid for twice. It is written in the thread of the event loop: SQLite
+gives up Python's lock at each statement, and a thread of its own would wait for it at each of them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from o3magic.cost.keeping import Keeping, Ticket
 from o3magic.errors import LedgerUnavailable, OverBudget
 from o3magic.jobs.rows import Claim, Ending, Wanted
 from o3magic.jobs.store import JobStore
-
-GATHER_S = 0.003  # costs a row next to nothing, and makes groups of what would be single rows
 
 # A ticket, or why there is none.
 Begun = Ticket | Claim | OverBudget
@@ -116,7 +114,7 @@ class Clerk:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(0)  # whoever is ready in this round of the loop comes along
             group, self._group = self._group, Group()
             self._do(group)
             # The ledger has them by now; the file of jobs hears of it with the next group.

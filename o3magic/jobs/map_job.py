@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
@@ -25,7 +26,7 @@ AGAIN = ("model", "effort", "provider", "api", "developer", "max_output_tokens",
 
 
 def store_of(session: Session) -> JobStore:
-    """The jobs of a session: those in memory last as long as it does."""
+    """The jobs of a session: those in memory last as long as it does, a file is to be closed."""
     path = jobs_file(session.environment)
     if path != MEMORY:
         return JobStore(path)
@@ -33,12 +34,24 @@ def store_of(session: Session) -> JobStore:
     return kept
 
 
+@contextmanager
+def jobs_of(session: Session) -> Iterator[JobStore]:
+    """The same for one piece of work, behind which a file is let go of."""
+    store = store_of(session)
+    try:
+        yield store
+    finally:
+        if str(store.store.path) != MEMORY:
+            store.close()
+
+
 def map_in(session: Session, rows: Any, prompt: str, options: Mapping[str, Any], show: Show) -> Any:
     """What `o3.map` gives: `options` are those of a wish, of a profile, `schema` and `names`."""
     own = {each.name for each in fields(Wish)}
     wish = Wish(**{name: value for name, value in options.items() if name in own})
     rest = {name: value for name, value in options.items() if name not in own}
-    return map_rows(session, store_of(session), rows, prompt, wish=wish, show=show, **rest)
+    with jobs_of(session) as store:
+        return map_rows(session, store, rows, prompt, wish=wish, show=show, **rest)
 
 
 class MapJob:

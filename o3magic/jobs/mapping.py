@@ -9,23 +9,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from o3magic.cost.entries import Outcome
-from o3magic.errors import BadOption, EmptyPrompt, Interrupted, O3Error, OverBudget
-from o3magic.events import Usage
+from o3magic.errors import BadOption, EmptyPrompt
 from o3magic.jobs.filling import Filling
 from o3magic.jobs.form import STAND_IN, Form
+from o3magic.jobs.mapped import Mapped
 from o3magic.jobs.progress import Show, Silent
 from o3magic.jobs.rate import MOST_DOWN_S
 from o3magic.jobs.replaying import Replaying
-from o3magic.jobs.rows import Answered, Job
-from o3magic.jobs.runner import Chosen, Ledgers, Run
 from o3magic.jobs.source import Source, source_of
 from o3magic.jobs.store import JobStore
-from o3magic.jobs.table import Table, rows_of, table_of
-from o3magic.money import show_usd
+from o3magic.jobs.table import Table
+from o3magic.jobs.tally import Chosen
 from o3magic.profile import Profile
 from o3magic.talk.asked import with_file
-from o3magic.talk.books import Place, counted_budgets, unknown_price
+from o3magic.talk.books import counted_budgets, unknown_price
 from o3magic.talk.forecast import nano
 from o3magic.talk.schemas import AnswerType, answer_type, resolve
 from o3magic.talk.session import Session
@@ -33,7 +30,6 @@ from o3magic.tapes.scrub import scrubbed
 from o3magic.wire.failures import redact
 
 OnError = Literal["keep", "raise"]
-LOOK_S = 0.1
 MOST_WIDTH = 1024
 NOT_WITH_ROWS = ("conversation", "tools", "background", "compare", "dry_run")
 SPEC = ("model", "effort", "schema", "provider", "api", "developer", "max_output_tokens", "repairs")
@@ -41,9 +37,9 @@ SPEC = ("model", "effort", "schema", "provider", "api", "developer", "max_output
 
 @dataclass(frozen=True)
 class Wish:
-    """How rows are to be mapped. Raises nothing: `checked` does."""
+    """How rows are to be mapped. concurrency: None for that of the settings."""
 
-    concurrency: int = 64
+    concurrency: int | None = None
     budget: Any = None
     on_error: str = "keep"
     name: str = ""
@@ -55,7 +51,8 @@ class Wish:
 
     def checked(self) -> Wish:
         """The same. Raises BadOption."""
-        if not isinstance(self.concurrency, int) or not 1 <= self.concurrency <= MOST_WIDTH:
+        width = 1 if self.concurrency is None else self.concurrency
+        if not isinstance(width, int) or not 1 <= width <= MOST_WIDTH:
             raise BadOption(f"concurrency={self.concurrency}: from 1 to {MOST_WIDTH:,}")
         if self.on_error not in get_args(OnError):
             raise BadOption(f"on_error={self.on_error!r}: keep or raise")
@@ -95,9 +92,9 @@ def map_rows(
 ) -> Any:
     """Ask a prompt for each row, and give the table of answers, in the order of the rows.
 
-    expected: the digest of the job that is meant. kind: what gathers the answers. Raises TemplateError, BadOption and every error
-    of a plan before anything is sent; OverBudget where not one row fits; Interrupted, and what
-    stopped the job, with the table so far in `.answer`.
+    expected: the digest of the job that is meant. kind: what gathers the answers. Raises
+    TemplateError, BadOption and every error of a plan before anything is sent; OverBudget where
+    not one row fits; Interrupted, and what stopped the job, with the table so far in `.answer`.
     """
     wish = (wish or Wish()).checked()
     source = source_of(rows)
@@ -131,9 +128,17 @@ def map_rows(
         provider=form.plan.call.provider.name,
         model=profile.model,
     )
-    chosen = Chosen(
-        width=min(wish.concurrency, max(1, source.total or wish.concurrency)),
-        budget_nano_usd=None if form.free else budget,
+    chosen = chosen_of(wish, source, form, profile)
+    mapped = Mapped(session, store, job, form, source, filling, chosen, replaying, show or Silent())
+    return mapped.table(kind, flatten=wish.flatten)
+
+
+def chosen_of(wish: Wish, source: Source, form: Form, profile: Profile) -> Chosen:
+    """How the run goes about it."""
+    width = wish.concurrency or profile.concurrency
+    return Chosen(
+        width=min(width, max(1, source.total or width)),
+        budget_nano_usd=None if form.free else wish.budget_nano_usd,
         budgets=tuple(counted_budgets(form.plan)),
         stop_at_error=wish.on_error == "raise",
         requests_per_min=wish.requests_per_min,
@@ -141,137 +146,6 @@ def map_rows(
         most_down_s=wish.most_down_s,
         system_certificates=profile.certificates == "system",
     )
-    mapped = Mapped(session, store, job, form, source, filling, chosen, replaying, show or Silent())
-    return mapped.table(kind, flatten=wish.flatten)
-
-
-class Mapped:
-    """One run of a job with all that is done before and after it."""
-
-    def __init__(
-        self,
-        session: Session,
-        store: JobStore,
-        job: Job,
-        form: Form,
-        source: Source,
-        filling: Filling,
-        chosen: Chosen,
-        replaying: Replaying | None,
-        show: Show,
-    ) -> None:
-        self._session, self._store, self._job = session, store, job
-        self._form, self._source, self._show = form, source, show
-        self._replaying = replaying
-        self._place = Place(session.id, session.notebook, session.cell_key)
-        ledgers = Ledgers(store, session.keeping, self._place)
-        if chosen.budgets:
-            # Holds nothing itself: each call is looked at as it is entered.
-            ledgers.hold = session.keeping.hold(0, chosen.budgets, session.id, session.notebook)
-        self._ledgers, self._chosen = ledgers, chosen
-        self._run = Run(job, form, source, filling, ledgers, chosen, replaying)
-
-    def table(self, kind: type[Table] = Table, *, flatten: bool) -> Any:
-        """Run it to its end, and give its table. Raises as `map_rows` does."""
-        self._settle_the_dead()
-        lost_before = self._job.lost_calls
-        self._store.change(self._job.id, state="running")
-        interrupted = False
-        try:
-            interrupted = self._wait()
-        finally:
-            if self._ledgers.hold is not None:
-                self._session.keeping.release(self._ledgers.hold)
-            self._store.release(self._job.id, self._run.id)
-        run = self._run
-        if run.failed is not None:
-            raise run.failed
-        why = run.halt.why if run.halt else ""
-        if self._source.total is not None or why == "budget":
-            run.drain()
-        made = table_of(run, self._store, kind(run.form.plan.answer_type, flatten=flatten))
-        lost = self._store.job(self._job.id).lost_calls - lost_before
-        said = self._ended(made.errors, lost)
-        result = made.result(self._source)
-        if isinstance(getattr(result, "attrs", None), dict):
-            result.attrs["o3magic"] = self._summary(said)
-        self._show.update(replace(run.progress, over=True, errors=made.errors, said=said))
-        if interrupted or why == "interrupted":
-            raise Interrupted(
-                f"stopped by you: {self._count()}",
-                hint="the same call goes on from there; the rows so far are in .answer",
-                answer=result,
-            )
-        if run.halt and why in ("error", "failed"):
-            error = run.halt.error or O3Error("the job stopped")
-            if isinstance(error, O3Error):
-                error.answer = result
-            raise error
-        if why == "budget" and run.halt and not run.tally.asked and not run.tally.before:
-            raise run.halt.error or OverBudget(
-                "not sent: not one row fits into the budget",
-                hint="a larger budget=, or a lower max_output_tokens=",
-            )
-        return result
-
-    def _wait(self) -> bool:
-        """Wait for the run, and show it; gives whether it was interrupted."""
-        run = self._run
-        run.start()
-        try:
-            while not run.done.wait(LOOK_S):
-                self._show.update(run.progress)
-        except KeyboardInterrupt:
-            run.stop()
-            run.done.wait()  # seconds at most; a second interrupt leaves at once
-            return True
-        return False
-
-    def _settle_the_dead(self) -> None:
-        """Tell the ledger of answers whose kernel died before it could."""
-        for owner, entry, row in self._store.unsettled(self._job.id):
-            self._session.ledger.settle_for(owner, [(entry, outcome_of(row))])
-            self._store.end(self._job.id, "", (), [row.key])
-
-    def _ended(self, errors: int, lost: int) -> str:
-        """Keep how it ended; what is said of it."""
-        run, said = self._run, []
-        if self._replaying is not None:
-            if run.desk is not None:
-                self._replaying.enter(self._session.keeping, run.desk)
-            said.append(self._replaying.keep(rows_of(run, self._store)))
-        why = run.halt.why if run.halt else ""
-        if why == "budget":
-            which = f": {run.halt.error}" if run.halt and run.halt.error else ""
-            said.append(f"stopped by a budget{which}; rows that were not asked say so")
-        if lost:
-            calls = "1 call was" if lost == 1 else f"{lost:,} calls were"
-            said.append(
-                f"{calls} on their way when a kernel died: their cost is unknown, and their rows "
-                "were asked again"
-            )
-        if trouble := self._session.keeping.news():
-            said.append(trouble)
-        text = "; ".join(filter(None, said))
-        state = "stopped" if why else "done"
-        self._store.change(self._job.id, state=state, total=len(run.tally.keys), said=text)
-        return text
-
-    def _count(self) -> str:
-        shown = self._run.progress
-        of = f" of {shown.total:,}" if shown.total is not None else ""
-        return f"{shown.rows:,}{of} rows are done"
-
-    def _summary(self, said: str) -> dict[str, Any]:
-        """What a DataFrame tells of the run it is of."""
-        shown = self._run.progress
-        return {
-            "job": self._job.id,
-            "asked": shown.asked,
-            "before": shown.before,
-            "spent_usd": show_usd(shown.spent_nano_usd),
-            "said": said,
-        }
 
 
 def profile_of(
@@ -354,24 +228,3 @@ def spec_of(profile: Profile, text: str, wish: Wish, wanted: AnswerType | None) 
     if wanted is not None:
         said["answer"] = wanted.schema
     return said
-
-
-def outcome_of(row: Answered) -> Outcome:
-    """What the ledger is told of the last call of a row."""
-    said = row.said
-    last = said.get("last")
-    usage = Usage(row.input_tokens, row.cached_tokens, row.output_tokens, row.reasoning_tokens)
-    cost = row.cost_nano_usd
-    if last:
-        usage, cost = Usage(*last[:4]), last[4]
-    return Outcome(
-        status="ok" if said.get("finish") == "stop" else said.get("finish", "error"),
-        usage=usage,
-        cost_nano_usd=cost,
-        model_served=said.get("model", ""),
-        service_tier=said.get("tier", ""),
-        response_id=said.get("id", ""),
-        elapsed_s=said.get("elapsed_ms", 0) / 1000,
-        source=row.source or None,  # type: ignore[arg-type]
-        error=row.error_kind,
-    )

@@ -10,7 +10,7 @@ from o3magic.cost.entries import Outcome
 from o3magic.cost.keeping import Keeping, Ticket
 from o3magic.errors import CassetteError, CassetteMiss
 from o3magic.events import Answer, Finished, Usage
-from o3magic.jobs.answering import Desk
+from o3magic.jobs.desk import Desk
 from o3magic.jobs.form import Form
 from o3magic.jobs.rows import Answered, Ending
 from o3magic.money import usd

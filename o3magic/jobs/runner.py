@@ -14,82 +14,29 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from o3magic import errors
 from o3magic.client.wide import Wide
-from o3magic.cost.budgets import Budget
-from o3magic.cost.keeping import Keeping
 from o3magic.errors import CassetteError, LedgerUnavailable, O3Error
-from o3magic.jobs.answering import Answering, Ask, Desk, Fatal, NoMoney, NotMine
+from o3magic.jobs.answering import Answering
 from o3magic.jobs.clerk import Clerk
+from o3magic.jobs.desk import Ask, Desk, Fatal, NoMoney, NotMine
 from o3magic.jobs.filling import Filling
 from o3magic.jobs.form import Form
 from o3magic.jobs.progress import Progress
-from o3magic.jobs.rate import MOST_DOWN_S, Closed, Gate
+from o3magic.jobs.rate import Closed, Gate
 from o3magic.jobs.replaying import Replaying
 from o3magic.jobs.rows import Ending, Job
 from o3magic.jobs.source import Row, Source
-from o3magic.jobs.store import JobStore
-from o3magic.talk.books import Place
+from o3magic.jobs.tally import Chosen, Halt, Ledgers, Tally
 
 CHUNK = 64
 CHUNK_S = 0.02
 POLL_S = 0.25
 GRACE_S = 2.0  # for what is on its way when somebody stops: it is paid for already
 MOST_LANDED = 8
-NOT_ASKED = "not asked"
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """How a run goes about it. budget_nano_usd: of the job, in all its runs."""
-
-    width: int = 64
-    budget_nano_usd: int | None = None
-    budgets: tuple[Budget, ...] = ()
-    stop_at_error: bool = False
-    requests_per_min: float | None = None
-    tokens_per_min: float | None = None
-    most_down_s: float = MOST_DOWN_S
-    system_certificates: bool = False
-
-
-@dataclass
-class Halt:
-    """Why a run ended before its rows did: budget, interrupted, error, failed."""
-
-    why: str
-    error: Exception | None = None
-
-
-@dataclass
-class Ledgers:
-    """Where a run keeps its books, and under which names."""
-
-    store: JobStore
-    keeping: Keeping
-    place: Place
-    hold: int | None = None
-
-
-@dataclass
-class Tally:
-    """What happened so far. Written by the run's threads, read by anyone."""
-
-    keys: list[str | None] = field(default_factory=list)
-    local: dict[int, O3Error] = field(default_factory=dict)
-    endings: dict[str, Ending] = field(default_factory=dict)  # that no file has
-    before: int = 0
-    asked: int = 0
-    errors: int = 0
-    spent_nano_usd: int = 0
-    unknown: int = 0
-    landed: list[tuple[int, Ending]] = field(default_factory=list)
-    waiting: int = 0  # rows that are read and not over
-    exhausted: bool = False
 
 
 class Run:

@@ -97,9 +97,9 @@ def reason(
             f"{best.label}: its accuracy ({shown(best)}) is distinguishably above that of every "
             f"cheaper choice; next is {rival.label} ({shown(rival)}; {p}){at}."
         )
-    cheapest = " and takes the least" if prices.unit else ""
+    cheaper = " or takes less" if prices.unit else ""
     return (
-        f"{best.label}: none is more accurate ({shown(best)}){cheapest}; next is {rival.label} "
+        f"{best.label}: none is more accurate ({shown(best)}){cheaper}; next is {rival.label} "
         f"({shown(rival)}; {p})."
     )
 

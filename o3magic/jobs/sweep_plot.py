@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from o3magic.cost.columns import Columns, plain
@@ -21,8 +22,9 @@ TOP, BOTTOM, HEIGHT = 66, 52, 400
 FLOOR = HEIGHT - BOTTOM
 PANEL = 190  # the width of what is published
 MARK = 5.5
-LINE_HEIGHT, CHAR = 14, 6.8  # of a label
-DOWN = (0, -16, 16, -30, 30, -44, 44)  # where a label may stand, the best first
+LINE_HEIGHT, CHAR = 14, 7.4  # of a label
+DOWN = (0, 12, -12, 22, -22, 32, -32, 44, -44)  # where a label may stand, the best first
+SAMPLES = 60  # of a line of the front
 Box = tuple[float, float, float, float]
 
 
@@ -142,7 +144,7 @@ def drawn(plot: SweepPlot) -> str:
         text((LEFT + right) / 2, HEIGHT - 10, across.title, size=12, anchor="middle"),
         front_line([point for point in points if point.front]),
         *(part for point in points for part in mark(point, up)),
-        *labels(points, right),
+        *labels(points, up, right),
         *(beside(plot.published, right) if plot.published else ()),
     ]
     return framed([part for part in parts if part], HEIGHT, plot.title)
@@ -190,20 +192,39 @@ def mark(point: Point, up: Axis) -> list[str]:
     ]
 
 
-def labels(points: Sequence[Point], right: float) -> list[str]:
-    """The name of each choice beside its mark, where it covers no other name and no mark."""
-    taken = [(p.x - MARK, p.y - MARK, p.x + MARK, p.y + MARK) for p in points]
+def labels(points: Sequence[Point], up: Axis, right: float) -> list[str]:
+    """The name of each choice beside its mark, where it covers least of what else is drawn."""
+    taken = obstacles(points, up)
     parts = []
     for point in points:
         name = plain(point.choice.label)
-        width = CHAR * len(name)
-        boxes = [box(point, width, side, down) for down in DOWN for side in (1, -1)]
+        boxes = [box(point, CHAR * len(name), side, down) for down in DOWN for side in (1, -1)]
         inside = [b for b in boxes if b[0] >= LEFT and b[2] <= right and b[1] >= TOP - 8] or boxes
-        chosen = min(inside, key=lambda b: sum(covers(b, other) for other in taken))
-        taken.append(chosen)
+        chosen = min(inside, key=lambda b: sum(w for w, other in taken if covers(b, other)))
+        taken.append((20, chosen))
         weight = 600 if point.front else 400
-        parts.append(text(chosen[0], chosen[3] - 3, name, size=12, weight=weight))
+        left = chosen[0] < point.x
+        x, anchor = (chosen[2], "end") if left else (chosen[0], "start")
+        parts.append(text(x, chosen[3] - 3, name, size=12, weight=weight, anchor=anchor))
     return parts
+
+
+def obstacles(points: Sequence[Point], up: Axis) -> list[tuple[int, Box]]:
+    """What a name should not cover, and how little."""
+    found: list[tuple[int, Box]] = []
+    for point in points:
+        x, y = point.x, point.y
+        found.append((20, (x - MARK, y - MARK, x + MARK, y + MARK)))
+        interval = point.choice.interval
+        found.append((10, (x - 2, up.at(interval.high), x + 2, up.at(interval.low))))
+    front = sorted((point for point in points if point.front), key=lambda point: point.x)
+    for first, second in pairwise(front):
+        for share in range(SAMPLES + 1):
+            x = first.x + (second.x - first.x) * share / SAMPLES
+            y = first.y + (second.y - first.y) * share / SAMPLES
+            found.append((4, (x - 1, y - 1, x + 1, y + 1)))
+    levels = (up.at(value) for value, _ in up.ticks)
+    return found + [(3, (0, y - 1, WIDTH, y + 1)) for y in levels]
 
 
 def box(point: Point, width: float, side: int, down: float) -> Box:

@@ -88,7 +88,8 @@ class SweepResult:
 
     def disagreements(self) -> Any:
         """The rows that some efforts got more right than others, the most telling first."""
-        return framed(self._rows(self.disagreeing))
+        columns = [name for row in self._rows(range(len(self.task.rows))[:1]) for name in row]
+        return framed(self._rows(self.disagreeing), columns or None)
 
     @property
     def disagreeing(self) -> list[int]:
@@ -170,9 +171,9 @@ class SweepResult:
         return made
 
 
-def framed(records: list[dict[str, Any]]) -> Any:
+def framed(records: list[dict[str, Any]], columns: Sequence[str] | None = None) -> Any:
     """Records as a DataFrame where there is pandas."""
-    return frame(records) if has_pandas() else records
+    return frame(records, columns) if has_pandas() else records
 
 
 def free(name: str, taken: dict[str, Any]) -> str:

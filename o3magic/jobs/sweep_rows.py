@@ -8,10 +8,9 @@ from typing import Any
 
 from o3magic.errors import BadOption, did_you_mean
 from o3magic.jobs.rows import Answered, Ending
-from o3magic.jobs.runner import NOT_ASKED
 from o3magic.jobs.scoring import Scorer, checked, field_of, missing
 from o3magic.jobs.source import Source
-from o3magic.jobs.table import Table
+from o3magic.jobs.table import NOT_ASKED, Table
 from o3magic.talk.schemas import AnswerType, SchemaMismatch
 
 Row = Mapping[str, Any]

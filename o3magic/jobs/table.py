@@ -8,15 +8,17 @@ from typing import Any, overload
 
 from o3magic.frames import has_pandas, typed_frame
 from o3magic.jobs.rows import Answered, Ending
-from o3magic.jobs.runner import NOT_ASKED, Halt, Run
+from o3magic.jobs.runner import Run
 from o3magic.jobs.source import Source
 from o3magic.jobs.store import JobStore
+from o3magic.jobs.tally import Halt
 from o3magic.money import usd
 from o3magic.talk.compare import flat
 from o3magic.talk.schemas import AnswerType
 from o3magic.wire.fillers import resolved
 
 PAGE_ROWS = 2000
+NOT_ASKED = "not asked"
 COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens")
 OWN = ("error", "cost_usd", *COUNTS)
 WHY = {

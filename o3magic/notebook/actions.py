@@ -165,6 +165,11 @@ class Actions:
         return None if profile.quiet else table
 
     @property
+    def shell(self) -> InteractiveShell:
+        """The shell they are of."""
+        return self._ip
+
+    @property
     def names(self) -> dict[str, Any]:
         """The names of the notebook."""
         names: dict[str, Any] = self._ip.user_ns

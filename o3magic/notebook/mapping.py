@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.jobs.map_job import MapJob, map_job, store_of
+from o3magic.jobs.map_job import MapJob, jobs_of, map_job
 from o3magic.jobs.mapping import Wish, map_rows
 from o3magic.jobs.progress import Line, Progress, Show, Silent
 from o3magic.jobs.rows import Job
 from o3magic.jobs.source import source_of
+from o3magic.jobs.store import JobStore
 from o3magic.money import show_usd
-from o3magic.notebook.fronts import KernelFront
+from o3magic.notebook.fronts import KernelFront, front_of
 from o3magic.render import listing
 from o3magic.render.bundle import Bundle
 from o3magic.render.safe_markdown import plain_text, table_cell
@@ -91,16 +92,14 @@ def short(value: Any) -> str:
     return text if len(text) <= MOST_CELL_CHARS else text[: MOST_CELL_CHARS - 1] + "…"
 
 
-def show_in(actions: Actions | None, *, quiet: bool = False) -> Show:
+def show_for(shell: Any, *, quiet: bool = False) -> Show:
     """Where a shell shows how far a job is; None is plain Python."""
     if quiet:
         return Silent()
-    front = None if actions is None else actions.front
-    return (
-        Display(front, f"o3magic-map-{secrets.token_hex(4)}")
-        if isinstance(front, KernelFront)
-        else Line()
-    )
+    front = None if shell is None else front_of(shell, "map")
+    if not isinstance(front, KernelFront):
+        return Line()
+    return Display(front, f"o3magic-map-{secrets.token_hex(4)}")
 
 
 def map_cell(actions: Actions, prompt: str, chosen: Mapping[str, Any]) -> Any:
@@ -112,19 +111,15 @@ def map_cell(actions: Actions, prompt: str, chosen: Mapping[str, Any]) -> Any:
     budget = said.pop("budget_call", None)
     profile = actions.session.layers.profile(said)
     names = actions.names
-    wish = Wish(concurrency=profile.concurrency, budget=budget, rows_name=profile.map)
+    wish = Wish(budget=budget, rows_name=profile.map)
     for name in ("map", "out", "quiet"):
         said.pop(name, None)
-    return map_rows(
-        actions.session,
-        store_of(actions.session),
-        rows_called(profile.map, names),
-        prompt,
-        names=names,
-        wish=wish,
-        show=show_in(actions, quiet=profile.quiet),
-        **said,
-    )
+    show = show_for(actions.shell, quiet=profile.quiet)
+    rows = rows_called(profile.map, names)
+    with jobs_of(actions.session) as store:
+        return map_rows(
+            actions.session, store, rows, prompt, names=names, wish=wish, show=show, **said
+        )
 
 
 def rows_called(name: str, names: Mapping[str, Any]) -> Any:
@@ -138,8 +133,13 @@ def rows_called(name: str, names: Mapping[str, Any]) -> Any:
 
 def run_jobs(actions: Actions, line: str) -> Any:
     """`%o3_jobs`: list, show, resume or delete; gives the table of a job that is shown."""
+    with jobs_of(actions.session) as store:
+        return run_jobs_in(store, actions, line)
+
+
+def run_jobs_in(store: JobStore, actions: Actions, line: str) -> Any:
+    """The same with the jobs of the session."""
     session, names = actions.session, actions.names
-    store = store_of(session)
     word, *rest = line.split() or ["list"]
     if word == "list" and not rest:
         actions.front.show(listed_jobs(store.jobs()))
@@ -166,7 +166,7 @@ def resumed(actions: Actions, job: MapJob, rest: list[str]) -> Any:
         raise BadOption(f"job {job.id} does not know its rows", hint=f"%o3_jobs resume {job.id} df")
     rows = rows_called(name, actions.names)
     source_of(rows)
-    return job.resume(rows, names=actions.names, show=show_in(actions))
+    return job.resume(rows, names=actions.names, show=show_for(actions.shell))
 
 
 def listed_jobs(jobs: list[Job]) -> Bundle:

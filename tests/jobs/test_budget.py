@@ -9,7 +9,6 @@ from tests.jobs.conftest import texts
 from tests.jobs.kernels import Kernel
 from tests.jobs.loopback import COST_NANO_USD
 
-# 16 output tokens at most would be less than the answers have: they cost what they cost.
 LIMIT = 100
 WORST_NANO_USD = 128 * 1100 + LIMIT * 4400
 

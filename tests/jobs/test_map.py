@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from o3magic.errors import BadOption, EmptyPrompt, InvalidAnswer, O3Error, TemplateError
+from o3magic.jobs import table
 from o3magic.jobs.table import Rows
 from o3magic.money import usd
 from tests.jobs.conftest import texts
@@ -172,7 +173,7 @@ def test_polars_comes_back_as_polars(mapped):
 
 
 def test_without_pandas_there_are_rows(mapped, monkeypatch):
-    monkeypatch.setattr("o3magic.jobs.table.has_pandas", lambda: False)
+    monkeypatch.setattr(table, "has_pandas", lambda: False)
     out = mapped(texts(3), schema=Label)
     assert isinstance(out, Rows)
     assert len(out) == 3

@@ -1,0 +1,175 @@
+"""One call of `map`: what is done before its rows are asked, while they are, and after."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from o3magic.cost.entries import Outcome
+from o3magic.errors import Interrupted, O3Error, OverBudget
+from o3magic.events import Usage
+from o3magic.jobs.filling import Filling
+from o3magic.jobs.form import Form
+from o3magic.jobs.progress import Show
+from o3magic.jobs.replaying import Replaying
+from o3magic.jobs.rows import Answered, Job
+from o3magic.jobs.runner import Run
+from o3magic.jobs.source import Source
+from o3magic.jobs.store import JobStore
+from o3magic.jobs.table import Table, rows_of, table_of
+from o3magic.jobs.tally import Chosen, Ledgers
+from o3magic.money import show_usd
+from o3magic.talk.books import Place
+from o3magic.talk.session import Session
+
+LOOK_S = 0.1
+
+
+class Mapped:
+    """One run of a job with all that is done before and after it."""
+
+    def __init__(
+        self,
+        session: Session,
+        store: JobStore,
+        job: Job,
+        form: Form,
+        source: Source,
+        filling: Filling,
+        chosen: Chosen,
+        replaying: Replaying | None,
+        show: Show,
+    ) -> None:
+        self._session, self._store, self._job = session, store, job
+        self._form, self._source, self._show = form, source, show
+        self._replaying = replaying
+        self._place = Place(session.id, session.notebook, session.cell_key)
+        ledgers = Ledgers(store, session.keeping, self._place)
+        if chosen.budgets:
+            # Holds nothing itself: each call is looked at as it is entered.
+            ledgers.hold = session.keeping.hold(0, chosen.budgets, session.id, session.notebook)
+        self._ledgers, self._chosen = ledgers, chosen
+        self._run = Run(job, form, source, filling, ledgers, chosen, replaying)
+
+    def table(self, kind: type[Table] = Table, *, flatten: bool) -> Any:
+        """Run it to its end, and give its table. Raises as `map_rows` does."""
+        self._settle_the_dead()
+        lost_before = self._job.lost_calls
+        self._store.change(self._job.id, state="running")
+        interrupted = False
+        try:
+            interrupted = self._wait()
+        finally:
+            if self._ledgers.hold is not None:
+                self._session.keeping.release(self._ledgers.hold)
+            self._store.release(self._job.id, self._run.id)
+        run = self._run
+        if run.failed is not None:
+            raise run.failed
+        why = run.halt.why if run.halt else ""
+        if self._source.total is not None or why == "budget":
+            run.drain()
+        made = table_of(run, self._store, kind(run.form.plan.answer_type, flatten=flatten))
+        lost = self._store.job(self._job.id).lost_calls - lost_before
+        said = self._ended(made.errors, lost)
+        result = made.result(self._source)
+        if isinstance(getattr(result, "attrs", None), dict):
+            result.attrs["o3magic"] = self._summary(said)
+        self._show.update(replace(run.progress, over=True, errors=made.errors, said=said))
+        if interrupted or why == "interrupted":
+            raise Interrupted(
+                f"stopped by you: {self._count()}",
+                hint="the same call goes on from there; the rows so far are in .answer",
+                answer=result,
+            )
+        if run.halt and why in ("error", "failed"):
+            error = run.halt.error or O3Error("the job stopped")
+            if isinstance(error, O3Error):
+                error.answer = result
+            raise error
+        if why == "budget" and run.halt and not run.tally.asked and not run.tally.before:
+            raise run.halt.error or OverBudget(
+                "not sent: not one row fits into the budget",
+                hint="a larger budget=, or a lower max_output_tokens=",
+            )
+        return result
+
+    def _wait(self) -> bool:
+        """Wait for the run, and show it; gives whether it was interrupted."""
+        run = self._run
+        run.start()
+        try:
+            while not run.done.wait(LOOK_S):
+                self._show.update(run.progress)
+        except KeyboardInterrupt:
+            run.stop()
+            run.done.wait()  # seconds at most; a second interrupt leaves at once
+            return True
+        return False
+
+    def _settle_the_dead(self) -> None:
+        """Tell the ledger of answers whose kernel died before it could."""
+        for owner, entry, row in self._store.unsettled(self._job.id):
+            self._session.ledger.settle_for(owner, [(entry, outcome_of(row))])
+            self._store.end(self._job.id, "", (), [row.key])
+
+    def _ended(self, errors: int, lost: int) -> str:
+        """Keep how it ended; what is said of it."""
+        run, said = self._run, []
+        if self._replaying is not None:
+            if run.desk is not None:
+                self._replaying.enter(self._session.keeping, run.desk)
+            said.append(self._replaying.keep(rows_of(run, self._store)))
+        why = run.halt.why if run.halt else ""
+        if why == "budget":
+            which = f": {run.halt.error}" if run.halt and run.halt.error else ""
+            said.append(f"stopped by a budget{which}; rows that were not asked say so")
+        if lost:
+            calls = "1 call was" if lost == 1 else f"{lost:,} calls were"
+            said.append(
+                f"{calls} on their way when a kernel died: their cost is unknown, and their rows "
+                "were asked again"
+            )
+        if trouble := self._session.keeping.news():
+            said.append(trouble)
+        text = "; ".join(filter(None, said))
+        state = "stopped" if why else "done"
+        self._store.change(self._job.id, state=state, total=len(run.tally.keys), said=text)
+        return text
+
+    def _count(self) -> str:
+        shown = self._run.progress
+        of = f" of {shown.total:,}" if shown.total is not None else ""
+        return f"{shown.rows:,}{of} rows are done"
+
+    def _summary(self, said: str) -> dict[str, Any]:
+        """What a DataFrame tells of the run it is of."""
+        shown = self._run.progress
+        return {
+            "job": self._job.id,
+            "asked": shown.asked,
+            "before": shown.before,
+            "spent_usd": show_usd(shown.spent_nano_usd),
+            "said": said,
+        }
+
+
+def outcome_of(row: Answered) -> Outcome:
+    """What the ledger is told of the last call of a row."""
+    said = row.said
+    last = said.get("last")
+    usage = Usage(row.input_tokens, row.cached_tokens, row.output_tokens, row.reasoning_tokens)
+    cost = row.cost_nano_usd
+    if last:
+        usage, cost = Usage(*last[:4]), last[4]
+    return Outcome(
+        status="ok" if said.get("finish") == "stop" else said.get("finish", "error"),
+        usage=usage,
+        cost_nano_usd=cost,
+        model_served=said.get("model", ""),
+        service_tier=said.get("tier", ""),
+        response_id=said.get("id", ""),
+        elapsed_s=said.get("elapsed_ms", 0) / 1000,
+        source=row.source or None,  # type: ignore[arg-type]
+        error=row.error_kind,
+    )
