@@ -46,7 +46,7 @@ HOMES = {
     "Session": "o3magic.talk.session",
     "Usage": "o3magic.events",
     "sweep": "o3magic.notebook.sweeping",
-    "tool": "o3magic.talk.tools",
+    "tool": "o3magic.tools.function",
 }
 
 __all__ = [

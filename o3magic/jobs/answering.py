@@ -23,11 +23,11 @@ from o3magic.jobs.clerk import Begun
 from o3magic.jobs.desk import Ask, Desk, Fatal, NoMoney, NotMine
 from o3magic.jobs.rate import Closed
 from o3magic.jobs.rows import Ending, State, Wanted
+from o3magic.schemas.lookup import SchemaMismatch
 from o3magic.talk.ask import repair, with_messages
 from o3magic.talk.attempts import Tries
 from o3magic.talk.forecast import most_tokens
 from o3magic.talk.round import Round
-from o3magic.talk.schemas import SchemaMismatch
 
 # A job goes on for hours, unwatched: it is more patient than a person before a cell.
 LEAST_RETRIES = 6

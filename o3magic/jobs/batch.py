@@ -29,9 +29,9 @@ from o3magic.jobs.progress import Show, Silent
 from o3magic.jobs.rows import Job
 from o3magic.jobs.store import JobStore
 from o3magic.messages import Api
+from o3magic.schemas.lookup import AnswerType
 from o3magic.talk.books import Place
 from o3magic.talk.forecast import budgets_of
-from o3magic.talk.schemas import AnswerType
 from o3magic.talk.session import Session
 
 FIRST_PAUSE = 8  # the first looks are closer together: what is refused is refused at once

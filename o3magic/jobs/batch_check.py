@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
-from o3magic.talk.schemas import AnswerType, SchemaMismatch
+from o3magic.schemas.lookup import AnswerType, SchemaMismatch
 from o3magic.wire.fillers import resolved, without_fillers
 
 MOST_PROBLEMS: Final = 20

@@ -8,7 +8,7 @@ from typing import Any
 from o3magic.jobs.rows import Answered
 from o3magic.jobs.source import Source, source_of
 from o3magic.jobs.table import Table
-from o3magic.talk.schemas import AnswerType
+from o3magic.schemas.lookup import AnswerType
 
 NOT_YET = "not answered yet: the batch goes on"
 

@@ -12,7 +12,7 @@ from o3magic.jobs.map_job import KIND as MAP
 from o3magic.jobs.map_job import MapJob, map_jobs, store_of
 from o3magic.jobs.progress import Show
 from o3magic.jobs.rows import Job
-from o3magic.talk.schemas import AnswerType, resolve
+from o3magic.schemas.lookup import AnswerType, resolve
 from o3magic.talk.session import Session
 
 

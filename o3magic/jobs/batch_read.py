@@ -15,7 +15,7 @@ from o3magic.jobs.batch_rules import TIER
 from o3magic.jobs.rows import Ending
 from o3magic.messages import Api
 from o3magic.providers import Provider
-from o3magic.talk.schemas import AnswerType, SchemaMismatch
+from o3magic.schemas.lookup import AnswerType, SchemaMismatch
 from o3magic.wire.batch import Line
 from o3magic.wire.dialects import DIALECTS
 

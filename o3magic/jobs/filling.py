@@ -12,9 +12,9 @@ from typing import Any
 
 from o3magic.errors import TemplateError, did_you_mean
 from o3magic.messages import Image, Text
-from o3magic.talk.rows import is_missing
-from o3magic.talk.showing import marked, shown
-from o3magic.talk.template import Expression, pieces, render
+from o3magic.prompts.rows import is_missing
+from o3magic.prompts.showing import marked, shown
+from o3magic.prompts.template import Expression, pieces, render
 
 MOST_ROW_CHARS = 4_000_000
 Filled = str | tuple[Text | Image, ...]

@@ -16,7 +16,7 @@ from o3magic.jobs.source import Source
 from o3magic.jobs.store import JobStore, jobs_file
 from o3magic.jobs.table import Table
 from o3magic.money import show_usd
-from o3magic.talk.schemas import AnswerType, resolve
+from o3magic.schemas.lookup import AnswerType, resolve
 from o3magic.talk.session import Session
 
 KIND = "map"

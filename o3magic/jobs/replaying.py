@@ -14,8 +14,8 @@ from o3magic.jobs.desk import Desk
 from o3magic.jobs.form import Form
 from o3magic.jobs.rows import Answered, Ending
 from o3magic.money import usd
+from o3magic.schemas.lookup import SchemaMismatch
 from o3magic.talk.round import Round
-from o3magic.talk.schemas import SchemaMismatch
 from o3magic.talk.taping import Tape
 from o3magic.tapes.key import Question
 from o3magic.tapes.replay import events

@@ -8,7 +8,7 @@ from typing import Any
 
 from o3magic.errors import BadOption
 from o3magic.frames import from_interchange
-from o3magic.talk.rows import is_frame, is_lazy
+from o3magic.prompts.rows import is_frame, is_lazy
 
 Row = Mapping[str, Any]
 

@@ -33,8 +33,8 @@ from o3magic.jobs.sweep_result import SweepResult
 from o3magic.jobs.sweep_rows import Collected, Judge, Task, task_of
 from o3magic.money import usd
 from o3magic.profile import Profile
+from o3magic.schemas.lookup import AnswerType
 from o3magic.talk.asked import with_file
-from o3magic.talk.schemas import AnswerType
 from o3magic.talk.session import Session
 
 KIND = "map"

@@ -106,7 +106,9 @@ class SweepPlot:
 
 def shown(price: float, unit: str) -> str:
     """What a row takes, in a cell."""
-    return f"${price:.3g}" if unit == "cost" else f"{price:,.3g}"
+    if unit == "cost":
+        return f"${price:.3g}"
+    return f"{price:,.0f}" if unit == "output tokens" else f"{price:.3g}"
 
 
 def front_of(choices: Sequence[Choice], prices: Prices) -> list[Choice]:

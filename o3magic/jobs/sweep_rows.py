@@ -11,7 +11,7 @@ from o3magic.jobs.rows import Answered, Ending
 from o3magic.jobs.scoring import Scorer, checked, field_of, missing
 from o3magic.jobs.source import Source
 from o3magic.jobs.table import NOT_ASKED, Table
-from o3magic.talk.schemas import AnswerType, SchemaMismatch
+from o3magic.schemas.lookup import AnswerType, SchemaMismatch
 
 Row = Mapping[str, Any]
 

@@ -13,8 +13,8 @@ from o3magic.jobs.source import Source
 from o3magic.jobs.store import JobStore
 from o3magic.jobs.tally import Halt
 from o3magic.money import usd
+from o3magic.schemas.lookup import AnswerType
 from o3magic.talk.compare import flat
-from o3magic.talk.schemas import AnswerType
 from o3magic.wire.fillers import resolved
 
 PAGE_ROWS = 2000

@@ -18,9 +18,9 @@ from IPython.core.completer import (
 from o3magic.errors import O3Error
 from o3magic.notebook.cards import card_of
 from o3magic.profile import Option, options
-from o3magic.talk.schemas import known_types
+from o3magic.schemas.lookup import known_types
 from o3magic.talk.session import Session
-from o3magic.talk.tools import ToolFunction
+from o3magic.tools.function import ToolFunction
 
 MAGICS = ("%%o3 ", "%o3 ")
 BUILT_IN_TOOLS = ("python", "sql", "web_search")

@@ -7,7 +7,7 @@ from typing import Any
 
 from o3magic.render.bundle import Bundle
 from o3magic.render.listing import line, table
-from o3magic.talk.schemas import known_types
+from o3magic.schemas.lookup import known_types
 
 
 def schemas(names: Mapping[str, Any], registered: Mapping[str, Any]) -> Bundle:

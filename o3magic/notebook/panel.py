@@ -38,8 +38,8 @@ from o3magic.notebook.panel_words import (
 from o3magic.profile import Profile
 from o3magic.render import listing
 from o3magic.render.bundle import request_bundle
+from o3magic.schemas.lookup import known_types
 from o3magic.talk.plan import check_effort, shown_request
-from o3magic.talk.schemas import known_types
 
 FIELDS = ("model", "effort", "schema", "developer", "out")
 NO_WIDGETS = "a panel needs a notebook; here `%o3_config effort=high` sets what it would"

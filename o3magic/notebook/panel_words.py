@@ -20,7 +20,7 @@ from o3magic.errors import O3Error, did_you_mean
 from o3magic.money import show_usd
 from o3magic.notebook.listings import field_names
 from o3magic.render.safe_markdown import plain_text
-from o3magic.talk.schemas import resolve
+from o3magic.schemas.lookup import resolve
 from o3magic.talk.session import Session
 
 NEAR_DAYS = 90

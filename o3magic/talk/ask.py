@@ -13,16 +13,16 @@ from o3magic.errors import CassetteMiss, Interrupted, InvalidAnswer, O3Error
 from o3magic.events import Answer, Event, Retrying, ToolUsed, Usage, why_cut
 from o3magic.messages import Message
 from o3magic.money import usd
+from o3magic.schemas.lookup import SchemaMismatch
 from o3magic.talk.asked import Turns
 from o3magic.talk.attempts import Attempts, Sender
 from o3magic.talk.books import Books
 from o3magic.talk.plan import Plan
 from o3magic.talk.round import Round, odd
-from o3magic.talk.schemas import SchemaMismatch
 from o3magic.talk.taping import Tape
-from o3magic.talk.toolbox import Confirm, following
 from o3magic.tapes.key import Question
 from o3magic.tapes.take import Take
+from o3magic.tools.toolbox import Confirm, following
 
 
 class Asking:

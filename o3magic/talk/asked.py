@@ -13,13 +13,13 @@ from o3magic.errors import BadOption, did_you_mean
 from o3magic.events import Answer
 from o3magic.messages import Message, Part, Text
 from o3magic.profile import Profile, listed
+from o3magic.prompts.template import render
 from o3magic.talk.chain import last_turn, mark_of, stores
 from o3magic.talk.conversation import Conversation, Turn, turn_of
 from o3magic.talk.conversation_store import ConversationStore
 from o3magic.talk.plan import Asked, Plan
-from o3magic.talk.template import render
-from o3magic.talk.toolbox import Toolbox, toolbox
-from o3magic.talk.tools import ToolFunction
+from o3magic.tools.function import ToolFunction
+from o3magic.tools.toolbox import Toolbox, toolbox
 
 MOST_PROMPT_FILE_BYTES = 16_000_000
 

@@ -18,9 +18,9 @@ from o3magic.talk.explain import explained
 from o3magic.talk.lacks import lack_in, without
 from o3magic.talk.plan import Plan
 from o3magic.talk.round import Round
-from o3magic.talk.toolbox import check_tools
 from o3magic.tapes.replay import events
 from o3magic.tapes.take import Take
+from o3magic.tools.toolbox import check_tools
 
 
 class Sender(Protocol):

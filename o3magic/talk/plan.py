@@ -16,15 +16,15 @@ from o3magic.client.call import Call
 from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
 from o3magic.messages import AnswerSchema, Api, Image, Message, Part, Request, Text
 from o3magic.profile import Profile
+from o3magic.prompts.images import check_images
 from o3magic.providers import Provider, Providers, origin
+from o3magic.schemas.lookup import AnswerType
 from o3magic.talk.chain import kept_by
 from o3magic.talk.conversation import Turn, tokens_of
-from o3magic.talk.images import check_images
 from o3magic.talk.lacks import without
-from o3magic.talk.schemas import AnswerType
-from o3magic.talk.toolbox import Toolbox, check_tools
 from o3magic.talk.window import filled, room_of
 from o3magic.tapes.key import Question
+from o3magic.tools.toolbox import Toolbox, check_tools
 from o3magic.wire import responses
 from o3magic.wire.dialects import DIALECTS
 from o3magic.wire.strict import AZURE, OPENAI

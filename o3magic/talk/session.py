@@ -20,6 +20,7 @@ from o3magic.errors import BadOption, NoKey
 from o3magic.events import Answer
 from o3magic.profile import Profile, listed
 from o3magic.providers import Provider, Providers
+from o3magic.schemas.lookup import AnswerType, resolve
 from o3magic.settings import Layers, conversations_file, ledger_file, load_layers
 from o3magic.talk.ask import Asking
 from o3magic.talk.asked import Place as CellPlace
@@ -32,12 +33,11 @@ from o3magic.talk.decks import Decks
 from o3magic.talk.forecast import Tokens, budgets_of, count, facts, forecast
 from o3magic.talk.plan import Asked, Plan, plan
 from o3magic.talk.reach import Reach
-from o3magic.talk.schemas import AnswerType, resolve
 from o3magic.talk.talks import Talks
-from o3magic.talk.toolbox import Confirm
-from o3magic.talk.tools import ToolFunction
 from o3magic.talk.ways import Ways
 from o3magic.tapes.mode import Mode
+from o3magic.tools.function import ToolFunction
+from o3magic.tools.toolbox import Confirm
 
 if TYPE_CHECKING:
     from o3magic.client.http import Client

@@ -10,13 +10,13 @@ from typing import Any
 
 from o3magic.events import Answer, Event
 from o3magic.profile import Profile
+from o3magic.schemas.lookup import AnswerType, answer_type
 from o3magic.settings import Layers
 from o3magic.talk import alongside
 from o3magic.talk.ask import Asking
 from o3magic.talk.compare import Comparing, Comparison
 from o3magic.talk.plan import Plan
-from o3magic.talk.schemas import AnswerType, answer_type
-from o3magic.talk.tools import ToolFunction, tool_of
+from o3magic.tools.function import ToolFunction, tool_of
 
 
 class Ways(ABC):

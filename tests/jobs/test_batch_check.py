@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from o3magic.jobs.batch_check import KeptType, problems
-from o3magic.talk.schemas import SchemaMismatch, answer_type
+from o3magic.schemas.lookup import SchemaMismatch, answer_type
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from o3magic.errors import CassetteError, CassetteMiss
 from o3magic.jobs.mapping import Wish, form_of, map_rows
 from o3magic.jobs.store import JobStore
-from o3magic.talk.schemas import answer_type
+from o3magic.schemas.lookup import answer_type
 from tests.jobs.conftest import texts
 from tests.jobs.loopback import COST_NANO_USD
 from tests.sessions import session_at

@@ -5,7 +5,7 @@ import threading
 from types import SimpleNamespace
 
 from o3magic.notebook import place
-from o3magic.talk.running import Job, run_jobs
+from o3magic.tools.running import Job, run_jobs
 from tests.notebook.test_cassette import CELLS, lesson, offline, shown
 
 __all__ = ["lesson"]

@@ -18,7 +18,7 @@ from o3magic.errors import RequestRefused, TooLarge, WrongKey
 from o3magic.events import Accepted, Finished, TextDelta, ToolCallDelta
 from o3magic.messages import AnswerSchema, Message, Request, Tool
 from o3magic.providers import Provider
-from o3magic.talk.toolbox import ToolRun, following
+from o3magic.tools.toolbox import ToolRun, following
 from tests.real_servers.running import made
 
 pytestmark = pytest.mark.real_servers

@@ -15,7 +15,7 @@ from o3magic.messages import Message, Raw, Text
 from o3magic.settings import Layers
 from o3magic.simulator import Call, Reply
 from o3magic.talk.session import Session
-from o3magic.talk.tools import tool
+from o3magic.tools.function import tool
 from tests.sessions import COST_NANO_USD, KEY, entries, response, session_at
 
 APIS = ["responses", "chat"]

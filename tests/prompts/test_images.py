@@ -12,8 +12,8 @@ import pytest
 from o3magic.catalog import Card, Catalog
 from o3magic.errors import BadOption, TemplateError
 from o3magic.messages import Image, Text
-from o3magic.talk import images
-from o3magic.talk.images import check_images, image_of, png_of, size_of
+from o3magic.prompts import images
+from o3magic.prompts.images import check_images, image_of, png_of, size_of
 
 HERE = Path(".")
 DOT = png_of(1, 1, 3, b"\xff\x00\x00")

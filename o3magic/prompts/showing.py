@@ -24,8 +24,8 @@ from pydantic import BaseModel
 
 from o3magic.errors import TemplateError
 from o3magic.events import Answer
-from o3magic.talk.plain import ADDRESS, cut_words, json_text, short_repr
-from o3magic.talk.rows import (
+from o3magic.prompts.plain import ADDRESS, cut_words, json_text, short_repr
+from o3magic.prompts.rows import (
     MOST_COLUMNS,
     column,
     first_rows,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from o3magic.errors import TemplateError
-from o3magic.talk.plain import cut_words, short_repr
+from o3magic.prompts.plain import cut_words, short_repr
 
 MOST_FILE_BYTES: Final = 400_000
 

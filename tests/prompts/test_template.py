@@ -17,8 +17,8 @@ from pydantic import BaseModel, SecretStr
 from o3magic.errors import TemplateError
 from o3magic.events import Answer
 from o3magic.messages import Image, Text
-from o3magic.talk.plain import json_text, plain
-from o3magic.talk.template import render
+from o3magic.prompts.plain import json_text, plain
+from o3magic.prompts.template import render
 
 
 class Line(BaseModel):
@@ -453,7 +453,7 @@ def test_secrets_stay_hidden():
 
 def test_the_same_value_gives_the_same_bytes_in_another_process():
     code = (
-        "from o3magic.talk.template import render; from pathlib import Path;"
+        "from o3magic.prompts.template import render; from pathlib import Path;"
         "v = {'s': {'b', 'a', 'c'}, 'o': object()};"
         "print(render('{{ v }} {{ s }}', {'v': v, 's': frozenset('hello')}, folder=Path('.')).text)"
     )

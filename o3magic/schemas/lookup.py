@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from o3magic.errors import NotASchema, UnknownSchema, did_you_mean
-from o3magic.talk.answer_type import (
+from o3magic.schemas.answer_type import (
     AnswerType,
     SchemaMismatch,
     answer_type,

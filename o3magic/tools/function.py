@@ -16,9 +16,9 @@ from pydantic.errors import PydanticUserError
 
 from o3magic.errors import BadOption, NotASchema, NotStrict
 from o3magic.messages import Tool
-from o3magic.talk.answer_type import AnswerType
-from o3magic.talk.docstrings import described
-from o3magic.talk.running import when_left
+from o3magic.schemas.answer_type import AnswerType
+from o3magic.tools.docstrings import described
+from o3magic.tools.running import when_left
 from o3magic.wire.strict import OPENAI, Limits, strict_schema
 
 LONGEST_DESCRIPTION: Final = 1_024

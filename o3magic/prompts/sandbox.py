@@ -21,8 +21,8 @@ from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 
 from o3magic.errors import TemplateError, did_you_mean
-from o3magic.talk.filters import FROM_JINJA, filters
-from o3magic.talk.showing import Shown
+from o3magic.prompts.filters import FROM_JINJA, filters
+from o3magic.prompts.showing import Shown
 
 MOST_LENGTH: Final = 1_000_000
 MOST_BITS: Final = 4_096

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from o3magic.talk.prints import Crossing, Printed, kept_apart
+from o3magic.tools.prints import Crossing, Printed, kept_apart
 
 LOOK_S: Final = 0.1  # how soon a stop from another thread is seen
 

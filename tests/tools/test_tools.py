@@ -25,11 +25,11 @@ from o3magic.messages import HostedTool, Message, Raw, Request, Text, ToolCall
 from o3magic.providers import Provider
 from o3magic.simulator import Reply
 from o3magic.simulator.reply import Call
-from o3magic.talk import builtin_tools
-from o3magic.talk.prints import kept_apart
-from o3magic.talk.running import Job, run_jobs, when_left
-from o3magic.talk.toolbox import Toolbox, check_tools, following, toolbox
-from o3magic.talk.tools import ToolFunction, tool, tool_of
+from o3magic.tools import builtin_tools
+from o3magic.tools.function import ToolFunction, tool, tool_of
+from o3magic.tools.prints import kept_apart
+from o3magic.tools.running import Job, run_jobs, when_left
+from o3magic.tools.toolbox import Toolbox, check_tools, following, toolbox
 from o3magic.wire import responses
 
 LIMIT_S = 20.0  # longer than anything here takes

@@ -25,7 +25,7 @@ from pydantic import AnyUrl, BaseModel, ConfigDict, Field, RootModel, model_vali
 from typing_extensions import TypedDict
 
 from o3magic.errors import NotASchema, NotStrict, UnknownSchema
-from o3magic.talk.schemas import AnswerType, SchemaMismatch, answer_type, known_types, resolve
+from o3magic.schemas.lookup import AnswerType, SchemaMismatch, answer_type, known_types, resolve
 from o3magic.wire.strict import AZURE
 
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from o3magic.errors import BadOption
 from o3magic.messages import HostedTool
-from o3magic.talk.plain import plain, short_repr
-from o3magic.talk.rows import is_frame
-from o3magic.talk.running import when_left
-from o3magic.talk.tools import LONGEST_DESCRIPTION, ToolFunction, tool_of
+from o3magic.prompts.plain import plain, short_repr
+from o3magic.prompts.rows import is_frame
+from o3magic.tools.function import LONGEST_DESCRIPTION, ToolFunction, tool_of
+from o3magic.tools.running import when_left
 
 PLACE: Final = "<the python tool>"
 MOST_ROWS: Final = 200

@@ -23,7 +23,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 
 from o3magic.errors import TemplateError
 from o3magic.events import Answer
-from o3magic.talk.rows import MOST_COLUMNS, first_rows, is_frame, is_missing, is_series
+from o3magic.prompts.rows import MOST_COLUMNS, first_rows, is_frame, is_missing, is_series
 
 MOST_CHARS: Final = 50_000
 MOST_DEEP: Final = 30
