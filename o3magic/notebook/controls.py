@@ -48,6 +48,10 @@ class Controls:
         self.write = button("Write the cell", "code", "Show the %%o3 cell that asks the same")
         self.cell = area("Cell", "", 4)
         self.cell.layout.display = "none"
+        self.permission_words = words()
+        self.allow = button("Call it", "check", "Let the tool be called, once")
+        self.decline = button("Decline", "times", "Tell the model that you declined")
+        self.permission = row(self.permission_words, self.allow, self.decline)
         self.model_line, self.schema_line, self.status = (words() for _ in range(3))
         self.effort_line = widgets.HTML()
         self.meter = words()
@@ -78,6 +82,7 @@ class Controls:
                 self.prompt,
                 self.out,
                 buttons,
+                self.permission,
                 self.cell,
             ],
             layout=widgets.Layout(

@@ -35,6 +35,7 @@ from o3magic.notebook.panel_words import (
     spent,
     status,
 )
+from o3magic.notebook.permission import Permission
 from o3magic.profile import Profile
 from o3magic.render import listing
 from o3magic.render.bundle import request_bundle
@@ -56,7 +57,10 @@ class Panel:
         self._lock = threading.RLock()  # widgets change from the kernel's thread and from ours
         self._refreshing = False
         self._said = ""
-        self.controls = Controls()
+        self.controls = show = Controls()
+        self._permission = Permission(
+            show.permission, show.permission_words, show.allow, show.decline
+        )
         for field in FIELDS:
             getattr(self.controls, field).observe(partial(self._changed, field), "value")
         self.controls.run.on_click(lambda _: self.run())
@@ -213,11 +217,12 @@ class Panel:
             self._tell(status("nothing was sent: dry_run is set"))
             return
         self._tell(status(f"asking {profile.model} …"))
-        self._asker.start(self._session.begin(planned))
+        self._asker.start(self._session.begin(planned, confirm=self._permission.ask))
         self.refresh()
 
     def stop(self) -> None:
         """Stop the answer, if one is on its way. What has arrived is kept."""
+        self._permission.say(False)
         if self._asker.stop():
             self._tell(status("stopped by you"))
 

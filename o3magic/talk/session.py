@@ -248,12 +248,14 @@ class Session(Ways):
         planned: Plan,
         *,
         attended: bool = True,
+        confirm: Confirm | None = None,
         keeps_turn: bool = True,
         sleep: Callable[[float], None] | None = None,
     ) -> Asking:
         """Ask it, when it is iterated over. Raises BadOption for a dry run, which sends nothing.
 
-        attended: somebody is there to confirm the calls of dangerous tools. keeps_turn: it becomes
+        attended: somebody is there to confirm the calls of dangerous tools; confirm: asks them, in
+        the place of the session's own. keeps_turn: it becomes
         a turn of its conversation.
         sleep: waits between attempts, instead of waiting that a stop can end.
         """
@@ -275,7 +277,7 @@ class Session(Ways):
             lacks=lacks,
             tape=tape,
             turns=turns,
-            confirm=self.confirm if attended else None,
+            confirm=(confirm or self.confirm) if attended else None,
             sleep=sleep,
         )
 

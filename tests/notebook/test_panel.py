@@ -18,7 +18,7 @@ from o3magic.notebook.one_display import OneDisplay, joined
 from o3magic.notebook.options import parse
 from o3magic.render.bundle import Bundle
 from o3magic.settings import Layers
-from o3magic.simulator import Reply
+from o3magic.simulator import Call, Reply
 from tests.notebook.conftest import SECRET, chat_stream
 
 
@@ -478,3 +478,29 @@ def test_displays_are_joined_into_one():
     assert both.metadata == {"x": 1}
     part = joined([Bundle(words, {}), Bundle({"text/plain": "b"}, {})])
     assert part.data == {"text/plain": "a\n\nb"}
+
+
+@pytest.mark.parametrize(("press", "ending"), [("allow", "ok"), ("decline", "declined")])
+def test_a_dangerous_tool_is_called_only_after_a_click(kernel, simulator, press, ending):
+    simulator.script(Reply(calls=(Call("erase", '{"name": "<b>"}'),)), Reply(text="done"))
+    kernel.run(
+        "import o3magic as o3, time\nerased = []\n"
+        "@o3.tool(dangerous=True)\n"
+        "def erase(name: str) -> str:\n    'Erase it.'\n    erased.append(name)\n"
+        "    return 'gone'\n"
+        "%o3_config tools=erase\npanel = %o3_panel\n"
+        "panel.controls.prompt.value = 'Erase it.'\npanel.run()\n"
+        "until = time.monotonic() + 20\n"
+        "while not panel.controls.permission_words.value and time.monotonic() < until:\n"
+        "    time.sleep(0.01)\n"
+        "asked = panel.controls.permission_words.value, panel.controls.permission.layout.display\n"
+        f"panel.controls.{press}.click()\npanel.wait(20)"
+    )
+    asked, shown = kernel.value("asked")
+    after = kernel.value("[panel.controls.permission.layout.display, erased]")
+    used = kernel.value("[each.ending for each in panel.answer.tool_uses]")
+    kernel.run("panel.close()\n%o3_config tools=")
+    assert "erase({&quot;name&quot;: &quot;&lt;b&gt;&quot;})" in asked
+    assert shown == "flex"
+    assert after == ["none", ["<b>"] if press == "allow" else []]
+    assert used == [ending]
