@@ -15,6 +15,11 @@ FinishReason = Literal[
     "stop", "length", "tool_calls", "content_filter", "refusal", "interrupted", "error"
 ]
 Source = Literal["live", "simulated", "replayed"]
+# What is said wherever an answer is shown that no model gave.
+LABELS = {
+    "simulated": "SIMULATED, no model was asked",
+    "hand": "WRITTEN BY HAND, no model was asked",
+}
 
 
 # The events that come once per chunk are named tuples: they are made four times as fast as

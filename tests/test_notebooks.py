@@ -11,13 +11,14 @@ import nbformat
 import pytest
 
 from o3magic.cli.check import IGNORED
-from o3magic.render.footer import LABELS
+from o3magic.events import LABELS
 from o3magic.tapes.cassette import Cassette
 from o3magic.tapes.mode import cassette_path
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 ASKS = re.compile(r"^%{1,2}o3 ", re.MULTILINE)
+MAPS = re.compile(r"\bo3\.(map|sweep)\(|^%{1,2}o3 .*--map ", re.MULTILINE)
 SECRETS = re.compile(r"sk-[A-Za-z0-9]{8}|Bearer |api-key|AccountKey=")
 PATHS = re.compile(r"/home/|/Users/|/root/|/tmp/|/work/|C:\\\\")
 
@@ -81,6 +82,16 @@ def test_every_answer_is_from_the_cassette_and_labelled(path):
         asks = ASKS.match(cell.source) and "--dry-run" not in cell.source
         failed = any(output.output_type == "error" for output in cell.outputs)
         assert not asks or failed or links(cell)
+
+
+def test_rows_that_no_model_answered_are_labelled(path):
+    """They have no place of their own on the page: the line of their job says it for all."""
+    words = {LABELS[take.label].partition(",")[0] for take in takes(path)}
+    for cell in code_cells(path):
+        maps = MAPS.search(cell.source)
+        failed = any(output.output_type == "error" for output in cell.outputs)
+        if maps and not failed:
+            assert any(word in "\n".join(map(shown, cell.outputs)) for word in words)
 
 
 def test_nothing_is_stored_that_belongs_to_one_machine_or_one_session(path):

@@ -10,14 +10,14 @@ from o3magic.errors import Interrupted, O3Error, OverBudget
 from o3magic.events import Usage
 from o3magic.jobs.filling import Filling
 from o3magic.jobs.form import Form
-from o3magic.jobs.progress import Show
+from o3magic.jobs.progress import Progress, Show
 from o3magic.jobs.replaying import Replaying
 from o3magic.jobs.rows import Answered, Job
 from o3magic.jobs.runner import Run
 from o3magic.jobs.source import Source
 from o3magic.jobs.store import JobStore
 from o3magic.jobs.table import Table, rows_of, table_of
-from o3magic.jobs.tally import Chosen, Ledgers
+from o3magic.jobs.tally import Chosen, Ledgers, Sums
 from o3magic.money import show_usd
 from o3magic.talk.books import Place
 from o3magic.talk.session import Session
@@ -69,13 +69,14 @@ class Mapped:
         why = run.halt.why if run.halt else ""
         if self._source.total is not None or why == "budget":
             run.drain()
-        made = table_of(run, self._store, kind(run.form.plan.answer_type, flatten=flatten))
+        empty, sums = kind(run.form.plan.answer_type, flatten=flatten), Sums()
+        made = table_of(run, self._store, empty, sums)
         lost = self._store.job(self._job.id).lost_calls - lost_before
         said = self._ended(made.errors, lost)
         result = made.result(self._source)
         if isinstance(getattr(result, "attrs", None), dict):
             result.attrs["o3magic"] = self._summary(said)
-        self._show.update(replace(run.progress, over=True, errors=made.errors, said=said))
+        self._show.update(self._last(made.errors, said, sums))
         if interrupted or why == "interrupted":
             raise Interrupted(
                 f"stopped by you: {self._count()}",
@@ -93,6 +94,16 @@ class Mapped:
                 hint="a larger budget=, or a lower max_output_tokens=",
             )
         return result
+
+    def _last(self, errors: int, said: str, sums: Sums) -> Progress:
+        """How it ended. With a cassette it is a function of the answers: a replay says the same."""
+        last = replace(
+            self._run.progress, over=True, errors=errors, said=said, made_up=sums.made_up
+        )
+        if self._replaying is None:
+            return last
+        cost, unknown = sums.cost_nano_usd, sums.unknown
+        return replace(last, taped=True, spent_nano_usd=cost, unknown=unknown)
 
     def _wait(self) -> bool:
         """Wait for the run, and show it; gives whether it was interrupted."""

@@ -128,8 +128,8 @@ def map_rows(
         provider=form.plan.call.provider.name,
         model=profile.model,
     )
-    chosen = chosen_of(wish, source, form, profile)
-    mapped = Mapped(session, store, job, form, source, filling, chosen, replaying, show or Silent())
+    chosen, shown = chosen_of(wish, source, form, profile), Silent() if show is None else show
+    mapped = Mapped(session, store, job, form, source, filling, chosen, replaying, shown)
     return mapped.table(kind, flatten=wish.flatten)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
+from o3magic.events import LABELS
 from o3magic.money import show_usd
 
 BAR = 24
@@ -22,6 +23,8 @@ class Progress:
     before     of them, those that an earlier call had answered
     flying     calls on their way; width: how many may be
     unknown    calls of this run whose cost nobody knows
+    made_up    rows that no model answered, by who did: simulated, hand
+    taped      over, and on a cassette: the money is that of all its rows when they were recorded
     landed     the first rows that came, as (place, what is shown of it)
     """
 
@@ -36,6 +39,8 @@ class Progress:
     limited: int = 0
     spent_nano_usd: int = 0
     unknown: int = 0
+    made_up: Mapping[str, int] = field(default_factory=dict)
+    taped: bool = False
     elapsed_s: float = 0.0
     over: bool = False
     said: str = ""
@@ -62,17 +67,21 @@ class Progress:
         return max(0, self.total - self.rows) / self.per_s
 
     def words(self) -> str:
-        """One line: rows, errors, rate, money."""
+        """One line: rows, errors, who made them up, rate, money.
+
+        The last one has no rate, and on a cassette nothing but what its rows have: it is stored in
+        the notebook, and a replay shows the same.
+        """
         of = f" of {self.total:,}" if self.total is not None else ""
         said = [f"{self.rows:,}{of} rows"]
-        if self.before:
+        if self.before and not self.taped:
             said.append(f"{self.before:,} from before")
         if self.errors:
-            said.append(f"{self.errors:,} errors")
-        if self.asked:
+            said.append(f"{self.errors:,} error{'s' * (self.errors != 1)}")
+        said += self.labels()
+        if self.asked and not self.over:
             said.append(f"{self.per_s:,.1f}/s")
-        more = f" + {self.unknown:,} of unknown cost" if self.unknown else ""
-        said.append(f"{show_usd(self.spent_nano_usd)}{more}")
+        said.append(self.money())
         whole = self.projected_nano_usd
         if not self.over and whole is not None and self.rows != self.total:
             said.append(f"about {show_usd(whole)} in all")
@@ -81,6 +90,24 @@ class Progress:
         if self.limited and not self.over:
             said.append(f"{self.limited:,} times told to slow down, {self.flying} at once")
         return " · ".join(said)
+
+    def labels(self) -> list[str]:
+        """What is said of rows that no model answered."""
+        said = []
+        for made_by, label in LABELS.items():
+            count = self.made_up.get(made_by, 0)
+            if count and count == self.rows:
+                said.append(label)
+            elif count:
+                said.append(f"{count:,} of {self.rows:,} rows {label.partition(',')[0]}")
+        return said
+
+    def money(self) -> str:
+        """What is spent; of rows on a cassette, what they cost then and do now."""
+        more = f" + {self.unknown:,} of unknown cost" if self.unknown else ""
+        said = f"{show_usd(self.spent_nano_usd)}{more}"
+        paid = self.spent_nano_usd or self.unknown
+        return f"{said} when recorded, $0 on replay" if self.taped and paid else said
 
     def bar(self, width: int = BAR) -> str:
         """A bar of blocks, or "" where the number of rows is not known."""

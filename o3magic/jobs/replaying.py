@@ -63,7 +63,7 @@ class Replaying:
                 return None
         self.replayed.append((question, outcome))
         said = {"text": take.text, "data": data, "refusal": take.refusal, "model": take.model}
-        said |= {"elapsed_ms": take.total_ms, "made_by": take.source}
+        said |= {"elapsed_ms": take.total_ms, "made_by": take.label}
         return Ending(
             key=key,
             state="invalid" if answer.refusal else "done",

@@ -90,6 +90,11 @@ class Answered(NamedTuple):
         found: dict[str, Any] = json.loads(self.answer) if self.answer else {}
         return found
 
+    @property
+    def made_by(self) -> str:
+        """Who answered: live or simulated. What was replayed is kept in no file."""
+        return self.source
+
 
 COLUMNS = ", ".join(Answered._fields)
 
@@ -115,6 +120,13 @@ class Ending:
     settled_nano_usd: int = 0
     attempts: int = 1
     entry: int | None = None
+
+    @property
+    def made_by(self) -> str:
+        """Who answered, now or when it was recorded: live, simulated or hand."""
+        if self.source != "replayed":
+            return self.source
+        return str((self.answer or {}).get("made_by", "live"))
 
     def row(self, now_ms: int, job: int, run: str) -> tuple[Any, ...]:
         """The parameters of the statement that keeps it."""

@@ -20,6 +20,7 @@ from typing import Any
 from o3magic import errors
 from o3magic.client.wide import Wide
 from o3magic.errors import CassetteError, LedgerUnavailable, O3Error
+from o3magic.events import LABELS
 from o3magic.jobs.answering import Answering
 from o3magic.jobs.clerk import Clerk
 from o3magic.jobs.desk import Ask, Desk, Fatal, NoMoney, NotMine
@@ -100,6 +101,7 @@ class Run:
             limited=desk.gate.limited_calls if desk else 0,
             spent_nano_usd=tally.spent_nano_usd,
             unknown=tally.unknown,
+            made_up=dict(tally.made_up),
             elapsed_s=time.monotonic() - self._began_s,
             over=self.done.is_set(),
             landed=tuple((place, each.answer) for place, each in tally.landed),
@@ -302,6 +304,8 @@ class Run:
         tally = self.tally
         tally.asked += asked
         tally.errors += ending.state != "done"
+        if ending.made_by in LABELS:
+            tally.made_up[ending.made_by] = tally.made_up.get(ending.made_by, 0) + 1
         if asked:
             tally.spent_nano_usd += ending.cost_nano_usd or 0
             tally.unknown += ending.cost_nano_usd is None

@@ -95,6 +95,8 @@ class Joined:
         sums = ("rows", "errors", "before", "asked", "limited", "spent_nano_usd", "unknown")
         more = {name: getattr(done, name) + getattr(progress, name) for name in sums}
         elapsed_s = done.elapsed_s + progress.elapsed_s
+        names = [*dict.fromkeys([*done.made_up, *progress.made_up])]
+        more["made_up"] = {n: done.made_up.get(n, 0) + progress.made_up.get(n, 0) for n in names}
         return replace(progress, total=self._rows * self._ways, elapsed_s=elapsed_s, **more)
 
 

@@ -11,7 +11,7 @@ from o3magic.jobs.rows import Answered, Ending
 from o3magic.jobs.runner import Run
 from o3magic.jobs.source import Source
 from o3magic.jobs.store import JobStore
-from o3magic.jobs.tally import Halt
+from o3magic.jobs.tally import Halt, Sums
 from o3magic.money import usd
 from o3magic.schemas.lookup import AnswerType
 from o3magic.talk.compare import flat
@@ -45,8 +45,13 @@ class Rows(Sequence[Mapping[str, Any]]):
     @overload
     def __getitem__(self, at: int) -> dict[str, Any]: ...
     @overload
+    def __getitem__(self, at: str) -> list[Any]: ...
+    @overload
     def __getitem__(self, at: slice) -> list[Mapping[str, Any]]: ...
-    def __getitem__(self, at: int | slice) -> Any:
+    def __getitem__(self, at: int | str | slice) -> Any:
+        """A row, rows, or by its name a column, as a DataFrame gives it."""
+        if isinstance(at, str):
+            return self.column(at)
         if isinstance(at, slice):
             return [self[n] for n in range(*at.indices(len(self)))]
         if not -len(self) <= at < len(self):
@@ -167,8 +172,8 @@ def kinds_of(wanted: AnswerType) -> dict[str, str]:
     return found
 
 
-def table_of(run: Run, store: JobStore, table: Table) -> Table:
-    """The results of a run, put into an empty table in the order of its rows."""
+def table_of(run: Run, store: JobStore, table: Table, sums: Sums) -> Table:
+    """The results of a run, put into an empty table in the order of its rows; sums: of them."""
     tally, halt = run.tally, run.halt
     charged: set[str] = set()
     for start in range(0, len(tally.keys), PAGE_ROWS):
@@ -185,6 +190,7 @@ def table_of(run: Run, store: JobStore, table: Table) -> Table:
                 continue
             error_text = f"{row.error_kind}: {row.error}" if row.error else None
             table.add(row, error_text, charged=key not in charged)
+            sums.add(row, charged=key not in charged)
             charged.add(key)
     return table
 

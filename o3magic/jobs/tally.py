@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from o3magic.cost.budgets import Budget
 from o3magic.cost.keeping import Keeping
 from o3magic.errors import O3Error
+from o3magic.events import LABELS
 from o3magic.jobs.rate import MOST_DOWN_S
-from o3magic.jobs.rows import Ending
+from o3magic.jobs.rows import Answered, Ending
 from o3magic.jobs.store import JobStore
 from o3magic.talk.books import Place
 
@@ -57,6 +58,28 @@ class Tally:
     errors: int = 0
     spent_nano_usd: int = 0
     unknown: int = 0
+    made_up: dict[str, int] = field(default_factory=dict)
     landed: list[tuple[int, Ending]] = field(default_factory=list)
     waiting: int = 0  # rows that are read and not over
     exhausted: bool = False
+
+
+@dataclass
+class Sums:
+    """What the rows of a table are together, whenever they were answered.
+
+    made_up  rows that no model answered, by who did: simulated, hand
+    """
+
+    made_up: dict[str, int] = field(default_factory=dict)
+    cost_nano_usd: int = 0
+    unknown: int = 0
+
+    def add(self, row: Answered | Ending, *, charged: bool) -> None:
+        """One more row. charged: its cost is counted here, and not with one like it."""
+        made_up = row.made_by in LABELS
+        if made_up:
+            self.made_up[row.made_by] = self.made_up.get(row.made_by, 0) + 1
+        if charged and not made_up:
+            self.cost_nano_usd += row.cost_nano_usd or 0
+            self.unknown += row.cost_nano_usd is None

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import re
 
-from o3magic.events import Answer, why_cut
+from o3magic.events import LABELS, Answer, why_cut
 from o3magic.money import show_usd
 
-LABELS = {
-    "simulated": "SIMULATED, no model was asked",
-    "hand": "WRITTEN BY HAND, no model was asked",
-}
 SAFE = frozenset(" .,:;/()-–—·…?!")
 ADDRESS = re.compile(r"://|www\.", re.IGNORECASE)
 

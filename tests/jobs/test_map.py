@@ -179,7 +179,7 @@ def test_without_pandas_there_are_rows(mapped, monkeypatch):
     assert len(out) == 3
     assert out.to_dicts()[2]["label"] == "row 2"
     assert out[-1]["cost_usd"] == usd(COST_NANO_USD)
-    assert out.column("error") == [None] * 3
+    assert out["error"] == out.column("error") == [None] * 3
 
 
 def test_structs_are_columns_and_flat_on_request(mapped, server):
