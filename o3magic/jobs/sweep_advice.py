@@ -20,8 +20,9 @@ def recommendation(choices: Sequence[Choice]) -> str:
     """The sentences."""
     measured = [choice for choice in choices if choice.n]
     said = advice(measured)
-    if any(choice.simulated for choice in measured):
-        return f"SIMULATED answers, which say nothing of any model. {said}"
+    made_up = sorted(frozenset().union(*(choice.made_up for choice in measured)))
+    if made_up:
+        return f"{' and '.join(made_up)} answers, which say nothing of any model. {said}"
     return said
 
 

@@ -15,6 +15,8 @@ from o3magic.jobs.sweep_rows import Scored
 from o3magic.jobs.sweep_statistics import Interval, interval, quantile
 from o3magic.money import usd
 
+MADE_UP = {"simulated": "SIMULATED", "hand": "BY HAND"}
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -123,15 +125,15 @@ class Choice:
         return mean(row.reasoning_tokens for row in self._charged)
 
     @property
-    def simulated(self) -> bool:
-        """Whether the simulator gave any of the answers."""
-        return any(row.made_by == "simulated" for row in self.rows)
+    def made_up(self) -> frozenset[str]:
+        """What to call answers that no model gave: SIMULATED, BY HAND."""
+        return frozenset(MADE_UP[row.made_by] for row in self.rows if row.made_by in MADE_UP)
 
     @property
     def source(self) -> str:
-        """Who answered: live, simulated, replayed, mixed, or "" where nobody did."""
+        """Who answered: live, simulated, hand, replayed, mixed, or "" where nobody did."""
         found = {
-            row.made_by if row.made_by == "simulated" or not row.replayed else "replayed"
+            row.made_by if row.made_by in MADE_UP or not row.replayed else "replayed"
             for row in self.rows
             if row.made_by
         }

@@ -63,8 +63,8 @@ class SweepPlot:
     def title(self) -> str:
         """What it shows."""
         over = f"Accuracy against {self.prices.unit or 'effort'} per row"
-        simulated = any(choice.simulated for choice in self.measured)
-        return f"{over} (SIMULATED)" if simulated else over
+        made_up = sorted(frozenset().union(*(choice.made_up for choice in self.measured)))
+        return f"{over} ({', '.join(made_up)})" if made_up else over
 
     @cached_property
     def svg(self) -> str:

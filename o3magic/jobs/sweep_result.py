@@ -12,7 +12,7 @@ from typing import Any
 from o3magic.cost.columns import Columns, escaped, visible
 from o3magic.frames import frame, has_pandas
 from o3magic.jobs.sweep_advice import recommendation
-from o3magic.jobs.sweep_measures import Choice
+from o3magic.jobs.sweep_measures import MADE_UP, Choice
 from o3magic.jobs.sweep_plot import SweepPlot
 from o3magic.jobs.sweep_published import published_of
 from o3magic.jobs.sweep_rows import Task
@@ -43,9 +43,9 @@ class SweepResult:
         return recommendation(self.choices)
 
     @property
-    def simulated(self) -> bool:
-        """Whether the simulator gave any of the answers."""
-        return any(choice.simulated for choice in self.choices)
+    def made_up(self) -> frozenset[str]:
+        """What to call the answers that no model gave."""
+        return frozenset().union(*(choice.made_up for choice in self.choices))
 
     @property
     def partial(self) -> bool:
@@ -113,8 +113,10 @@ class SweepResult:
     def notes(self) -> list[str]:
         """What a reader must know of the figures, one sentence each."""
         notes = [f"{visible(each)[:LONGEST_TROUBLE]}." for each in self.said]
-        if self.simulated:
+        if "SIMULATED" in self.made_up:
             notes.append("SIMULATED: the simulator answered, not a model.")
+        if "BY HAND" in self.made_up:
+            notes.append("BY HAND: a person wrote answers, not a model.")
         if missing := [f"{c.not_asked:,} at {c.label}" for c in self.choices if c.not_asked]:
             notes.append(f"Rows that were not asked, and do not count: {', '.join(missing)}.")
         if any(choice.without_answer for choice in self.choices):
@@ -152,7 +154,7 @@ class SweepResult:
         return {"text/markdown": self.markdown(), "text/plain": str(self)}
 
     def _heading(self) -> str:
-        marks = ["SIMULATED"] * self.simulated + ["not complete"] * self.partial
+        marks = sorted(self.made_up) + ["not complete"] * self.partial
         return f"What effort buys ({', '.join(marks)})" if marks else "What effort buys"
 
     def _rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
@@ -163,7 +165,7 @@ class SweepResult:
                 row[free("expected", row)] = task.expected[n]
             for choice in self.choices:
                 scored = choice.rows[n]
-                mark = " (SIMULATED)" if scored.made_by == "simulated" else ""
+                mark = f" ({MADE_UP[scored.made_by]})" if scored.made_by in MADE_UP else ""
                 row[free(f"{choice.label} answer{mark}", row)] = scored.answer
                 row[free(f"{choice.label} score", row)] = scored.score
                 row[free(f"{choice.label} error", row)] = scored.trouble or None
@@ -212,8 +214,8 @@ def money(choice: Choice, amount: Any) -> str:
     """A cost in a cell."""
     if not choice.n:
         return "–"
-    if choice.simulated and not amount:
-        return "$0 (SIMULATED)"
+    if choice.made_up and not amount:
+        return f"$0 ({', '.join(sorted(choice.made_up))})"
     return show_usd(amount)
 
 

@@ -84,11 +84,13 @@ def test_the_front_is_what_nothing_beats():
     assert front_of(choices, Prices("", [0.0] * 4)) == []
 
 
-def test_what_cost_nothing_is_drawn_over_tokens():
-    made_up = {"cost": 0, "made_by": "simulated"}
+@pytest.mark.parametrize(("made_by", "label"), [("simulated", "SIMULATED"), ("hand", "BY HAND")])
+def test_what_no_model_gave_is_labelled_and_drawn_over_tokens(made_by, label):
+    made_up = {"cost": 0, "made_by": made_by}
     plot = SweepPlot([choice("low", 60, **made_up), choice("high", 80, **made_up, tokens=900)])
     assert "output tokens per row" in words(plot)
-    assert any("SIMULATED" in each for each in words(plot))
+    assert any(label in each for each in words(plot))
+    assert recommendation(plot.choices).startswith(f"{label} answers, which say nothing")
     assert "$" not in plot.svg
 
 
