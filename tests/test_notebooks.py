@@ -20,7 +20,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 ASKS = re.compile(r"^%{1,2}o3 ", re.MULTILINE)
 MAPS = re.compile(r"\bo3\.(map|sweep)\(|^%{1,2}o3 .*--map ", re.MULTILINE)
 SECRETS = re.compile(r"sk-[A-Za-z0-9]{8}|Bearer |api-key|AccountKey=")
-PATHS = re.compile(r"/home/|/Users/|/root/|/tmp/|/work/|C:\\\\")
+PATHS = re.compile(r"/(?:home|Users|root|tmp|work)/|C:\\\\")
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
