@@ -54,7 +54,8 @@ LAZY = {("o3magic.talk.reach", "simulator")}
 
 # Where each third-party package enters.
 DOORS = {
-    "httpx": {"o3magic.client.http", "o3magic.client.wide"},
+    "httpx": {"o3magic.client.http", "o3magic.client.line", "o3magic.client.wide"},
+    "h11": {"o3magic.client.line"},
     "sqlite3": {"o3magic.cost.store"},
     "tiktoken": {"o3magic.cost.tokenizer"},
     "IPython": {"o3magic.notebook"},

@@ -1,18 +1,20 @@
-"""Many whole answers at once, over small pools of connections, from one event loop.
+"""Many whole answers at once from one event loop: a connection for each of them, kept alive.
 
 A pool of httpx looks through all its connections for every request: with many in flight that is
-most of the work. So a few connections each have a pool of their own, and the pool is asked
-directly: what a client adds for cookies and redirects costs as much again.
+most of the work. So there is none on the straight way; through a proxy, where httpx knows how to
+speak to it, a few connections each have a pool of their own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
+from pydantic import SecretStr
 
 from o3magic.client.call import Call, body, headers
 from o3magic.client.http import (
@@ -25,6 +27,7 @@ from o3magic.client.http import (
     read_json,
     without_key,
 )
+from o3magic.client.line import Address, Limits, Line, Reply, connected
 from o3magic.client.reading import bounded, unpacked
 from o3magic.errors import BadOption, BrokenAnswer, RequestFailed
 from o3magic.events import Event
@@ -36,9 +39,8 @@ from o3magic.wire.dialects import DIALECTS, Dialect
 from o3magic.wire.failures import redact
 
 POOL_SIZE = 2
-Raw = list[tuple[bytes, bytes]]
-# What a call is like, one of that kind, and what is the same for all of them.
-Like = tuple[tuple[Provider, Api, str], Call, httpx.URL, Raw, dict[str, Any]]
+# What a call is like, and the way there for all that are like it.
+Like = tuple[Provider, Api, str]
 
 
 class Heard(NamedTuple):
@@ -64,9 +66,9 @@ class Wide:
 
     def __init__(self, *, system_certificates: bool = False) -> None:
         self._system_certificates = system_certificates
-        self._pools: dict[int, httpx.AsyncHTTPTransport] = {}
         self._tls: ssl.SSLContext | None = None
-        self._like: Like | None = None
+        self._like: tuple[Like, SecretStr | None] | None = None
+        self._way: Straight | Around | None = None
 
     async def answer(self, call: Call, slot: int) -> Heard:
         """Send a call and wait for its whole answer. Raises BadOption for an address that is none.
@@ -74,75 +76,142 @@ class Wide:
         An error of the provider or the line is in what is heard; it is not raised.
         """
         dialect = DIALECTS[call.api]
-        request = self._request(call, dialect)
+        way = await self._way_of(call, dialect)
+        content = body(dialect.encode(call.request))
         try:
-            pool = self._pool(call, slot)
-            response = await pool.handle_async_request(request)
+            reply = await way.post(slot, content, limits_of(call))
         except NOT_AN_ADDRESS as error:
             raise no_address(call.provider, error) from None
         except httpx.HTTPError as error:
             return Heard((), failed(broken_line(error, call, None)), {})
-        said: list[bytes] = []
-        try:
-            left = call.max_answer_bytes
-            async for chunk in response.stream:  # type: ignore[union-attr]
-                said.append(chunk)
-                left -= len(chunk)
-                if left < 0:
-                    break  # `bounded` says it
-        except httpx.HTTPError as error:
-            broken = BrokenAnswer(f"the answer broke off: {kind_of(error)}")
+        if reply.broken is not None:
+            broken = BrokenAnswer(f"the answer broke off: {kind_of(reply.broken)}")
             broken.should_retry = True  # nothing is wrong with the question
-            return Heard((), broken, response.headers)
-        finally:
-            await response.stream.aclose()  # type: ignore[union-attr]
+            return Heard((), broken, reply.headers)
         try:
-            return Heard(events_of(call, dialect, response, said), None, response.headers)
+            return Heard(events_of(call, dialect, reply), None, reply.headers)
         except RequestFailed as error:
-            return Heard((), without_key(error, call.key), response.headers)
+            return Heard((), without_key(error, call.key), reply.headers)
 
-    def _request(self, call: Call, dialect: Dialect) -> httpx.Request:
-        """The request of a call; what is the same for all rows of a job is made once."""
-        like = (call.provider, call.api, call.request.model)
-        if self._like is None or self._like[0] != like or self._like[1].key is not call.key:
-            self._like = (like, call, *self._common(call, dialect))
-        _, _, url, said, extensions = self._like
-        content = body(dialect.encode(call.request))
-        return httpx.Request("POST", url, headers=said, content=content, extensions=extensions)
+    async def _way_of(self, call: Call, dialect: Dialect) -> Straight | Around:
+        """The way of a call; it is found once for all rows of a job. Raises BadOption."""
+        like = ((call.provider, call.api, call.request.model), call.key)
+        if self._way is None or self._like != like:
+            await self.close()
+            try:
+                url = httpx.URL(call.provider.url(dialect.path, call.request.model))
+                self._like, self._way = like, self._found(call, url)
+            except NOT_AN_ADDRESS as error:
+                raise no_address(call.provider, error) from None
+        return self._way
 
-    def _common(self, call: Call, dialect: Dialect) -> tuple[httpx.URL, Raw, dict[str, Any]]:
-        """Address, headers and limits. Raises BadOption."""
+    def _found(self, call: Call, url: httpx.URL) -> Straight | Around:
+        if url.scheme not in ("http", "https") or not url.host:
+            raise httpx.UnsupportedProtocol("it does not begin with https:// or http://")
         said = headers(call) | {"user-agent": f"o3magic/{__version__}"}
         # Whole answers leave a connection in order, whoever the server is.
         said.pop("connection", None)
-        raw = [(name.encode(), value.encode()) for name, value in said.items()]
-        wait_s = max(call.first_token_timeout_s, call.chunk_timeout_s)
-        limits = {"connect": call.connect_timeout_s, "read": wait_s, "write": wait_s}
-        try:
-            url = httpx.URL(call.provider.url(dialect.path, call.request.model))
-        except NOT_AN_ADDRESS as error:
-            raise no_address(call.provider, error) from None
-        return url, raw, {"timeout": limits}
+        if self._tls is None and url.scheme == "https":
+            system = self._system_certificates
+            self._tls = ssl.create_default_context() if system else httpx.create_ssl_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
+        if proxy := proxy_for(call):
+            return Around(url, said, proxy, self._tls)
+        port = url.port or (443 if url.scheme == "https" else 80)
+        told = [(b"host", url.netloc), *((n.encode(), v.encode()) for n, v in said.items())]
+        tls = self._tls if url.scheme == "https" else None
+        host = url.raw_host.decode("ascii")
+        return Straight(Address(host, port, tls, url.raw_path, tuple(told)))
 
-    def _pool(self, call: Call, slot: int) -> httpx.AsyncHTTPTransport:
-        """The pool of a slot."""
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._way is not None:
+            await self._way.close()
+        self._way = self._like = None
+
+
+class Straight:
+    """The way to a server: a line for each slot."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._lines: dict[int, Line] = {}
+
+    async def post(self, slot: int, content: bytes, limits: Limits) -> Reply:
+        """What comes of a request. Raises httpx.HTTPError where no answer began."""
+        line = self._lines.get(slot)
+        if line is None or not line.usable:
+            if line is not None:
+                line.close()
+            line = self._lines[slot] = await connected(self._address, limits)
+        return await line.ask(self._address, content, limits)
+
+    async def close(self) -> None:
+        """Close all lines."""
+        for line in self._lines.values():
+            line.close()
+        self._lines.clear()
+        await asyncio.sleep(0)  # the event loop closes them in its next round
+
+
+class Around:
+    """The way through a proxy: small pools of httpx, which knows how to speak to one."""
+
+    def __init__(
+        self,
+        url: httpx.URL,
+        said: Mapping[str, str],
+        proxy: httpx.Proxy,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._url, self._said, self._proxy = url, said, proxy
+        self._tls = tls or httpx.create_ssl_context()
+        self._pools: dict[int, httpx.AsyncHTTPTransport] = {}
+
+    async def post(self, slot: int, content: bytes, limits: Limits) -> Reply:
+        """What comes of a request. Raises httpx.HTTPError where no answer began."""
+        wait = httpx.Timeout(limits.silence_s, connect=limits.connect_s, pool=None)
+        request = httpx.Request(
+            "POST",
+            self._url,
+            headers=self._said,
+            content=content,
+            extensions={"timeout": wait.as_dict()},
+        )
+        response = await self._pool(slot).handle_async_request(request)
+        chunks, left, broken = list[bytes](), limits.most_bytes, None
+        try:
+            async for chunk in response.stream:  # type: ignore[union-attr]
+                chunks.append(chunk)
+                left -= len(chunk)
+                if left < 0:
+                    break
+        except httpx.HTTPError as error:
+            broken = error
+        finally:
+            await response.stream.aclose()  # type: ignore[union-attr]
+        return Reply(response.status_code, response.headers, chunks, broken)
+
+    def _pool(self, slot: int) -> httpx.AsyncHTTPTransport:
         number = slot // POOL_SIZE
         if number not in self._pools:
             limits = httpx.Limits(max_connections=POOL_SIZE, max_keepalive_connections=POOL_SIZE)
-            if self._tls is None:
-                system = self._system_certificates
-                self._tls = ssl.create_default_context() if system else httpx.create_ssl_context()
-            proxy = proxy_for(call)
             self._pools[number] = httpx.AsyncHTTPTransport(
-                verify=self._tls, limits=limits, proxy=proxy
+                verify=self._tls, limits=limits, proxy=self._proxy
             )
         return self._pools[number]
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the pools."""
         for pool in self._pools.values():
             await pool.aclose()
         self._pools.clear()
+
+
+def limits_of(call: Call) -> Limits:
+    """How long a call may take, and how large its answer may be."""
+    silence_s = max(call.first_token_timeout_s, call.chunk_timeout_s)
+    return Limits(call.connect_timeout_s, silence_s, call.max_answer_bytes)
 
 
 def proxy_for(call: Call) -> httpx.Proxy | None:
@@ -168,23 +237,19 @@ def failed(error: Exception) -> RequestFailed:
     return error
 
 
-def events_of(
-    call: Call, dialect: Dialect, response: httpx.Response, said: Sequence[bytes]
-) -> Sequence[Event]:
+def events_of(call: Call, dialect: Dialect, reply: Reply) -> Sequence[Event]:
     """The events of a whole answer. Raises RequestFailed for a refusal or a broken answer."""
-    packed = bounded(said, call.max_answer_bytes)
+    refused = b"" if 200 <= reply.status < 300 else b"".join(reply.chunks)
+    response = httpx.Response(
+        reply.status, headers=dict(reply.headers), stream=httpx.ByteStream(refused)
+    )
+    check(response)
+    packed = bounded(reply.chunks, call.max_answer_bytes)
     encoding = response.headers.get("content-encoding", "")
     chunks = bounded(unpacked(packed, encoding), call.max_answer_bytes) if encoding else packed
-    if not response.is_success:
-        check(httpx.Response(response.status_code, headers=response.headers, stream=again(said)))
     if is_stream(response, chunks):
         return [*streamed(chunks, dialect)]
     return [*dialect.decode(read_json(chunks))]
-
-
-def again(said: Sequence[bytes]) -> httpx.ByteStream:
-    """A body that was read, to be read once more."""
-    return httpx.ByteStream(b"".join(said))
 
 
 def streamed(chunks: Iterator[bytes], dialect: Dialect) -> Iterator[Event]:
