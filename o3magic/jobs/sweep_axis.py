@@ -65,6 +65,7 @@ def accuracy_axis(intervals: Sequence[Interval], begin: float, end: float) -> Ax
     if high > 10:
         low, high = 8, 10
     step = 2 if high - low > 6 else 1
+    low, high = low - low % step, min(10, high + high % step)
     ticks = [(n / 10, f"{n / 10:.1f}") for n in range(low, high + 1, step)]
     return Axis(low / 10, high / 10, begin, end, ticks)
 

@@ -18,7 +18,7 @@ from o3magic.jobs.sweep_axis import Axis, accuracy_axis, figures_axis, price_axi
 from o3magic.jobs.sweep_measures import Choice, Prices, prices_of
 from o3magic.jobs.sweep_published import Published
 
-TOP, BOTTOM, HEIGHT = 66, 52, 400
+TOP, BOTTOM, HEIGHT = 76, 52, 410
 FLOOR = HEIGHT - BOTTOM
 PANEL = 190  # the width of what is published
 MARK = 5.5
@@ -63,8 +63,12 @@ class SweepPlot:
     def title(self) -> str:
         """What it shows."""
         over = f"Accuracy against {self.prices.unit or 'effort'} per row"
-        made_up = sorted(frozenset().union(*(choice.made_up for choice in self.measured)))
-        return f"{over} ({', '.join(made_up)})" if made_up else over
+        return f"{over} ({', '.join(self.made_up)})" if self.made_up else over
+
+    @property
+    def made_up(self) -> list[str]:
+        """What to call the answers that no model gave."""
+        return sorted(frozenset().union(*(choice.made_up for choice in self.measured)))
 
     @cached_property
     def svg(self) -> str:
@@ -138,9 +142,11 @@ def drawn(plot: SweepPlot) -> str:
     counts = sorted({choice.n for choice in plot.measured})
     rows = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     said = f"{rows} rows; bars: 95 % intervals{'; line: Pareto front' if len(front) > 1 else ''}"
+    made_up = " and ".join(plot.made_up)
     parts = [
         text(LEFT, 22, plot.title, size=15, weight=600),
         text(LEFT, 42, said, size=12),
+        text(LEFT, 60, f"{made_up} answers say nothing of any model", size=12) if made_up else "",
         *level_lines(up, LEFT, right),
         *ticks_below(across),
         text((LEFT + right) / 2, HEIGHT - 10, across.title, size=12, anchor="middle"),

@@ -25,6 +25,9 @@ HEAD = (
 )
 
 
+PAID = ("per correct", "in all")
+
+
 @dataclass(frozen=True, repr=False)
 class SweepResult:
     """What each effort came to.
@@ -106,8 +109,12 @@ class SweepResult:
         return SweepPlot(self.choices, published_of(published) if published else None)
 
     def table(self) -> Columns:
-        """What is shown of each effort."""
-        return Columns(HEAD, [cells(choice) for choice in self.choices])
+        """What is shown of each effort; of rows that cost nothing only that."""
+        free = all(choice.made_up and not choice.known_cost_nano_usd for choice in self.choices)
+        kept = [n for n, name in enumerate(HEAD) if not (free and name in PAID)]
+        lines = [HEAD, *map(cells, self.choices)]
+        head, *shown = [[line[n] for n in kept] for line in lines]
+        return Columns(head, shown)
 
     @property
     def notes(self) -> list[str]:
@@ -138,13 +145,14 @@ class SweepResult:
     def markdown(self) -> str:
         """The table, the recommendation and the notes, with everything in it escaped."""
         parts = [f"**{escaped(self._heading())}**", self.table().markdown()]
-        parts.append(f"**{escaped(visible(self.recommendation))}**")
+        parts.append(f"**Recommendation:** {escaped(visible(self.recommendation))}")
         parts.append(escaped(visible(" ".join(self.notes))))
         return "\n\n".join(filter(None, parts)) + "\n"
 
     def __str__(self) -> str:
         """The same in plain text."""
-        parts = [self._heading(), self.table().text(), visible(self.recommendation)]
+        said = f"Recommendation: {visible(self.recommendation)}"
+        parts = [self._heading(), self.table().text(), said]
         return "\n".join([*parts, *map(visible, self.notes)])
 
     __repr__ = __str__

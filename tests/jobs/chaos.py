@@ -52,6 +52,7 @@ def chaos(server, folder, rows, kills, seed=3):
         "lost_calls": job.lost_calls,
         "bill_nano_usd": sum(stats["answered"].values()) * COST_NANO_USD,
         "job_nano_usd": job.spent_nano_usd,
+        "job_held_nano_usd": job.held_nano_usd,
         "ledger_nano_usd": total.live.cost_nano_usd,
         "ledger_unknown": total.live.unknown_cost_calls,
         "budget_usd": float(budget),
