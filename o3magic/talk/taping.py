@@ -111,15 +111,27 @@ class Tape:
 
         Before anything is sent, raises CassetteError for a question that could not be kept.
         """
-        if self.mode in ("replay", "auto"):
-            take = self.deck.find(question, n)
-            if take is not None:
-                return take
+        take = self.recorded(question, n)
+        if take is not None:
+            return take
         if self.mode == "replay":
             raise self.deck.miss(question, n)
         safe_request(question.canonical(), scrub=self.scrub)
         self.deck.target(refresh=self.mode == "refresh").tape()  # one that is broken is told now
         return None
+
+    def recorded(self, question: Question, n: int) -> Take | None:
+        """The take to replay, or None.
+
+        What is asked in a batch has a take of its own, for it costs less. Where nobody can be asked
+        the same question, asked the other way, is answered by it too.
+        """
+        if self.mode not in ("replay", "auto"):
+            return None
+        take = self.deck.find(question, n)
+        if take is None and self.mode == "replay":
+            take = self.deck.find(question.at_other_tier, n)
+        return take
 
     def keep(
         self, question: Question, n: int, answer: Answer, finished: Finished, notes: tuple[str, ...]

@@ -1,0 +1,318 @@
+"""What a session stands on: settings, client, ledger, schemas. The only hub of the house."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+from o3magic.catalog import Catalog
+from o3magic.cost.budgets import Standing
+from o3magic.cost.entries import Sums
+from o3magic.cost.keeping import Keeping
+from o3magic.cost.ledger import Ledger
+from o3magic.cost.tokenizer import counter as counter_of
+from o3magic.errors import BadOption, NoKey
+from o3magic.events import Answer
+from o3magic.profile import Profile, listed
+from o3magic.providers import Provider, Providers
+from o3magic.schemas.lookup import AnswerType, resolve
+from o3magic.settings import Layers, conversations_file, ledger_file, load_layers
+from o3magic.talk.ask import Asking
+from o3magic.talk.asked import Place as CellPlace
+from o3magic.talk.asked import asked_of, with_developer
+from o3magic.talk.books import Books, Place
+from o3magic.talk.compacting import Compacted
+from o3magic.talk.compare import Comparing, variants
+from o3magic.talk.conversation_choice import Chosen
+from o3magic.talk.decks import Decks
+from o3magic.talk.forecast import Tokens, budgets_of, count, facts, forecast
+from o3magic.talk.plan import Asked, Plan, plan
+from o3magic.talk.reach import Reach
+from o3magic.talk.talks import Talks
+from o3magic.tapes.mode import Mode
+from o3magic.tools.function import ToolFunction
+from o3magic.tools.toolbox import Confirm
+
+if TYPE_CHECKING:
+    from o3magic.client.http import Client
+
+
+class Hub:
+    """Settings, connections, books and registered schemas of one shell.
+
+    Nothing is opened before it is needed: not the network, not the ledger, not a file.
+    """
+
+    def __init__(
+        self, layers: Layers, environment: Mapping[str, str], *, notebook: str = ""
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        self.layers = layers
+        self.environment = environment
+        self.notebook = notebook
+        self.cell_key = ""
+        self.tools: dict[str, ToolFunction] = {}
+        self.prompts: dict[str, Path] = {}
+        self.schemas: dict[str, Any] = {}
+        self.talks = Talks(lambda: conversations_file(environment))
+        self._lacks: dict[tuple[str, str], set[str]] = {}
+        self.decks = Decks(environment)
+        # Who is asked before a dangerous tool is called; without anybody it is not.
+        self.confirm: Confirm | None = None
+
+    @classmethod
+    def start(cls, environment: Mapping[str, str], folder: Path | None = None) -> Self:
+        """A session with the settings found for `folder`. Raises BadOption for a bad file."""
+        return cls(load_layers(environment, folder or Path.cwd()), environment)
+
+    def __reduce__(self) -> Any:
+        """Refuse to be pickled: the environment in it may hold keys. Raises TypeError."""
+        raise TypeError(
+            "a Session cannot be pickled: it belongs to one process, and knows its keys"
+        )
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The model cards, with the user's own."""
+        return Catalog.built_in(self.layers.models)
+
+    @cached_property
+    def providers(self) -> Providers:
+        """The providers, with the user's own."""
+        return Providers(self.layers.providers, self.environment)
+
+    @cached_property
+    def reach(self) -> Reach:
+        """Who can be asked, and with which key."""
+        return Reach(self.providers, lambda provider: self.client.is_there(provider))
+
+    @cached_property
+    def client(self) -> Client:
+        """The one client, its connections kept alive."""
+        from o3magic.client.http import Client
+
+        return Client(system_certificates=self.layers.profile().certificates == "system")
+
+    @cached_property
+    def keeping(self) -> Keeping:
+        """Who keeps the books."""
+        return Keeping(Ledger(ledger_file(self.environment)))
+
+    @property
+    def conversations(self) -> Chosen:
+        """The conversations by the settings as they are."""
+        return self.talks.of(self.layers.profile())
+
+    @property
+    def ledger(self) -> Ledger:
+        """The books: a file, or memory where that fails."""
+        return self.keeping.ledger
+
+    def configure(self, values: Mapping[str, Any], layer: str = "%o3_config") -> Profile:
+        """Set fields from here on; None gives a field back to the layer below. Raises BadOption."""
+        self.layers = self.layers.with_layer(layer, values)
+        return self.layers.profile()
+
+    def plan(
+        self,
+        prompt: str,
+        profile: Profile,
+        names: Mapping[str, Any] | None = None,
+        wanted: AnswerType | None = None,
+        tools: Mapping[str, ToolFunction] = MappingProxyType({}),
+    ) -> Plan:
+        """What would be sent. names: where schemas, tools and `{{ names }}` are looked up; None:
+        nothing is filled in. wanted: the type of the answer, where it is known already.
+
+        Raises every error that needs no provider to be found. Asks one only where `compact` has
+        a conversation summed up before.
+        """
+        card = self.catalog.card(profile.model)
+        notes = self.talks.compacted(profile, card, self._answer)
+        profile = with_developer(profile, self.folder(profile))
+        if wanted is None and profile.schema:
+            wanted = resolve(profile.schema, names or {}, self.schemas)
+        asked = self._asked(prompt, profile, names, tools)
+        asked = replace(asked, notes=(*notes, *asked.notes))
+        if (profile.dry_run and not profile.exact) or self._mode(profile) == "replay":
+            return self._unsent(asked, profile, wanted)
+        try:
+            provider = self.reach.provider(profile)
+            key = self.reach.key(provider)
+        except NoKey:
+            # What is on the cassette needs nobody to be there.
+            if self._mode(profile) != "auto":
+                raise
+            unsent = self._unsent(asked, profile, wanted)
+            if not self.decks.holds(unsent.question, profile, self.notebook):
+                raise
+            return unsent
+        lacks = self._lacks_of(provider) | set(provider.lacks)
+        return plan(asked, profile, self.catalog, provider, key, wanted, lacks)
+
+    def _asked(
+        self,
+        prompt: str,
+        profile: Profile,
+        names: Mapping[str, Any] | None,
+        tools: Mapping[str, ToolFunction],
+    ) -> Asked:
+        """What is asked, names filled in. Raises TemplateError and BadOption."""
+        cell = self.talks.cell(profile.conversation)
+        place = CellPlace(cell, self.folder(profile))
+        store, known = self.talks.of(profile), {**self.tools, **tools}
+        return asked_of(prompt, profile, names, known, store, place, self.prompts)
+
+    def folder(self, profile: Profile) -> Path:
+        """The folder of the notebook."""
+        notebook = profile.notebook or self.notebook
+        return Path(notebook).absolute().parent if notebook else Path.cwd()
+
+    def compact(self, name: str, keep: int, profile: Profile) -> Compacted:
+        """Have all turns of a conversation but the last `keep` summed up. Raises O3Error."""
+        return self.talks.compact(name, keep, profile, self._answer)
+
+    def _answer(self, prompt: str, profile: Profile) -> Answer:
+        """The answer to a plain prompt."""
+        asking = self.begin(self.plan(prompt, profile))
+        for _ in asking:
+            pass
+        return asking.answer
+
+    def _unsent(self, asked: Asked, profile: Profile, wanted: AnswerType | None) -> Plan:
+        """The plan of a question that is not sent: it needs no key, and nobody to be there."""
+        provider = self.reach.stand_in(profile)
+        return plan(asked, profile, self.catalog, provider, None, wanted, provider.lacks)
+
+    def _mode(self, profile: Profile) -> Mode | None:
+        """Whether a question is asked or replayed. None where there is nobody to ask."""
+        return self.decks.mode(profile, self.notebook, can_ask=self.reach.can_ask(profile))
+
+    def begin_cell(self, cell_key: str, *, turn_key: str | None = None) -> None:
+        """Another cell is run: what it asks is entered under its key.
+
+        turn_key: the key of its turn in a conversation, where that is another one.
+        """
+        self.cell_key = cell_key
+        self.talks.begin_cell(cell_key if turn_key is None else turn_key)
+        self.decks.begin_cell()
+
+    def foreseen(self, planned: Plan) -> list[tuple[str, str]]:
+        """What a question may cost, and how the budgets stand: labels with a line each.
+
+        Sends nothing, but for `exact`, where the provider counts its tokens. Raises RequestFailed.
+        """
+        counter = counter_of(self.environment)
+        tokens = count(planned.call.request, counter)
+        if planned.profile.exact:
+            counted = self.client.count_tokens(planned.call)
+            tokens = Tokens(counted, counted, f"by {planned.call.provider.name}")
+        said = facts(forecast(planned, tokens, self._history(planned)), planned)
+        return said + [("budget", str(each)) for each in self.standing(planned.profile)]
+
+    def standing(self, profile: Profile) -> list[Standing]:
+        """How the budgets of a profile stand. Raises LedgerUnavailable."""
+        budgets = budgets_of(profile)
+        return self.keeping.standing(budgets, self.id, self.notebook) if budgets else []
+
+    def _history(self, planned: Plan) -> Sums | None:
+        """The sums of all live calls to the model at the effort of a plan."""
+        same = (planned.call.request.model, planned.effort or "")
+        found = (t.live for t in self.ledger.totals() if (t.model, t.effort) == same)
+        return next(found, None)
+
+    def token_from(self, provider: str, source: Callable[[], str]) -> None:
+        """Call `source` for a provider's token before each question, instead of reading a key.
+
+        Raises BadOption where there is no such provider.
+        """
+        self.reach.token_from(provider, source)
+
+    def served_models(self, profile: Profile) -> list[str]:
+        """The ids a provider lists now; sends no prompt. Raises NoKey and RequestFailed."""
+        provider = self.reach.provider(profile)
+        return self.client.served_models(provider, self.reach.key(provider))
+
+    def _lacks_of(self, provider: Provider) -> set[str]:
+        """What this session found a provider not to have."""
+        return self._lacks.setdefault((provider.name, provider.base_url), set())
+
+    def begin(
+        self,
+        planned: Plan,
+        *,
+        attended: bool = True,
+        confirm: Confirm | None = None,
+        keeps_turn: bool = True,
+        sleep: Callable[[float], None] | None = None,
+    ) -> Asking:
+        """Ask it, when it is iterated over. Raises BadOption for a dry run, which sends nothing.
+
+        attended: somebody is there to confirm the calls of dangerous tools; confirm: asks them, in
+        the place of the session's own. keeps_turn: it becomes
+        a turn of its conversation.
+        sleep: waits between attempts, instead of waiting that a stop can end.
+        """
+        if planned.profile.dry_run:
+            raise BadOption(
+                "a dry run sends nothing, so there is no answer",
+                hint="%%o3 --dry-run shows the request; dry_run=False asks",
+            )
+        lacks = self._lacks_of(planned.call.provider)
+        name = planned.profile.conversation
+        books = Books(self.keeping, Place(self.id, self.notebook, self.cell_key, name))
+        turns = self.talks.turns(planned.profile) if name and keeps_turn else None
+        mode = self._mode(planned.profile)
+        tape = self.decks.tape(planned.profile, self.notebook, mode)
+        return Asking(
+            planned,
+            self.client,
+            books,
+            lacks=lacks,
+            tape=tape,
+            turns=turns,
+            confirm=(confirm or self.confirm) if attended else None,
+            sleep=sleep,
+        )
+
+    def comparing(
+        self,
+        prompt: str,
+        profile: Profile,
+        names: Mapping[str, Any] | None = None,
+        wanted: AnswerType | None = None,
+        tools: Mapping[str, ToolFunction] = MappingProxyType({}),
+    ) -> Comparing:
+        """The same question in several ways, asked when it is iterated over.
+
+        They are asked at once, so nobody is asked to confirm a tool, and none becomes a turn.
+
+        Raises every error of `plan`, and BadOption where there is nothing to compare.
+        """
+        ways = self.ways(prompt, profile, names, wanted, tools)
+        return Comparing(
+            {way: self.begin(each, attended=False, keeps_turn=False) for way, each in ways.items()}
+        )
+
+    def ways(
+        self,
+        prompt: str,
+        profile: Profile,
+        names: Mapping[str, Any] | None = None,
+        wanted: AnswerType | None = None,
+        tools: Mapping[str, ToolFunction] = MappingProxyType({}),
+    ) -> dict[str, Plan]:
+        """What would be sent for each way of asking, by its label. Raises as `comparing` does."""
+        chosen = variants(profile, self.catalog, listed(profile.efforts), listed(profile.models))
+        return {way: self.plan(prompt, each, names, wanted, tools) for way, each in chosen.items()}
+
+    def close(self) -> None:
+        """Close what was opened. A session that is used again opens it again."""
+        for name in ("client", "keeping", "reach"):
+            if opened := self.__dict__.pop(name, None):
+                opened.close()
