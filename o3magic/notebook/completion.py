@@ -27,7 +27,7 @@ BUILT_IN_TOOLS = ("python", "sql", "web_search")
 # What an option takes, in a word; where it says nothing, a value.
 KINDS = {"efforts": "effort", "models": "model", "tools": "tool", "file": "path"}
 KINDS |= {name: name for name in ("effort", "model", "provider", "schema", "conversation")}
-KINDS |= {"profile": "profile", "notebook": "path"}
+KINDS |= {"profile": "profile", "notebook": "path", "map": "instance"}
 LISTS = ("efforts", "models", "tools")  # several values, with commas between them
 WHO = ("model", "provider", "profile")
 MOST_PATHS = 500
@@ -113,6 +113,8 @@ def values(session: Session, names: Mapping[str, Any], given: Given) -> Iterable
             return tools(session, names)
         case "profile":
             return session.layers.profiles
+        case "map":
+            return tables(names)
         case "file":
             return [*session.prompts, *paths(session, given.begun)]
         case "notebook":
@@ -134,6 +136,14 @@ def tools(session: Session, names: Mapping[str, Any]) -> Iterator[str]:
         if own and name not in session.tools:
             yield name
     yield from BUILT_IN_TOOLS
+
+
+def tables(names: Mapping[str, Any]) -> Iterator[str]:
+    """The names of what has rows: data frames of any library, and lists of dicts."""
+    for name, value in [*names.items()]:
+        rows = isinstance(value, list) and value and isinstance(value[0], Mapping)
+        if not name.startswith("_") and (rows or hasattr(type(value), "__dataframe__")):
+            yield name
 
 
 def paths(session: Session, begun: str) -> Iterator[str]:

@@ -14,6 +14,8 @@ from IPython.core.completer import CompletionContext, SimpleMatcherResult, conte
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 
+from o3magic.errors import O3Error
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -72,10 +74,16 @@ class O3Magics(Magics):
 
     @context_matcher(identifier="o3magic")  # type: ignore[untyped-decorator]
     def complete(self, context: CompletionContext) -> SimpleMatcherResult:
-        """What may follow on a line of `%%o3` or `%o3`; no other line loads anything."""
+        """What may follow on a line of `%%o3` or `%o3`; no other line loads anything.
+
+        Nothing where a settings file is wrong: the magic itself says what.
+        """
         if "%o3 " not in context.line_with_cursor:
             return {"completions": []}
-        found: SimpleMatcherResult = self.matcher(context)
+        try:
+            found: SimpleMatcherResult = self.matcher(context)
+        except O3Error:
+            return {"completions": []}
         return found
 
     def show(self, answer: Shown) -> None:
@@ -152,7 +160,7 @@ class O3Magics(Magics):
 
     @line_magic
     def o3_jobs(self, line: str) -> Any:
-        """List the jobs of `--map` and o3.map; `%o3_jobs show|resume|delete JOB`."""
+        """List the jobs of o3.map and o3.batch; `%o3_jobs show|resume|cancel|delete JOB`."""
         return self.actions.jobs(line)
 
     @line_magic

@@ -4,11 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from IPython.core.completer import CompletionContext
+from IPython.core.interactiveshell import InteractiveShell
 
+from o3magic.notebook.magics import O3Magics
 from o3magic.simulator import Simulator
 from tests.notebook.conftest import Kernel
 
 LINE = "from pydantic import BaseModel\nclass Invoice(BaseModel):\n    n: int"
+LINE += "\nimport pandas\nreviews = pandas.DataFrame({'a': [1]})\nrecords = [{'a': 1}]\nrest = [1]"
 FUNCTIONS = """import json, math
 from os.path import join
 from o3magic.notebook.magics import O3Magics
@@ -53,6 +57,7 @@ def kinds(kernel: Kernel, code: str) -> set[str]:
         ("%%o3 -q -m o3-m", ["o3-mini"]),
         ("%o3 -p ol", ["ollama"]),
         ("%%o3 --schema Inv", ["Invoice"]),
+        ("%%o3 --map re", ["records", "reviews"]),
     ],
 )
 def test_what_may_follow_is_offered(kernel: Kernel, line: str, wanted: list[str]):
@@ -126,3 +131,15 @@ def test_the_prompt_is_left_to_others(kernel: Kernel):
     kernel.run("something_unusual = 1")
     assert "--effort" not in complete(kernel, "%%o3\n--")
     assert "something_unusual" in complete(kernel, "something_un")
+
+
+def test_a_bad_settings_file_is_no_reason_for_tab_to_fail(tmp_path: Path):
+    (tmp_path / "o3magic.toml").write_text("effort = [", encoding="utf-8")
+    shell = InteractiveShell()
+    magics = O3Magics(shell, {}, tmp_path)
+    line = "%%o3 --eff"
+    context = CompletionContext(line, "--eff", 0, len(line), False, 50)
+    assert magics.complete(context) == {"completions": []}
+    (tmp_path / "o3magic.toml").write_text("effort = 'low'", encoding="utf-8")
+    offered = [each.text for each in magics.complete(context)["completions"]]
+    assert offered == ["--effort", "--efforts"]
