@@ -1,4 +1,4 @@
-"""TAB on a `%%o3` line: options, and what each of them may be given here and now."""
+"""TAB on a line of `%%o3` or `%o3_config`: options, and what each may be given here and now."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from o3magic.talk.session import Session
 from o3magic.tools.function import ToolFunction
 
 MAGICS = ("%%o3 ", "%o3 ")
+CONFIG = "%o3_config "
 BUILT_IN_TOOLS = ("python", "sql", "web_search")
 # What an option takes, in a word; where it says nothing, a value.
 KINDS = {"efforts": "effort", "models": "model", "tools": "tool", "file": "path"}
@@ -47,25 +48,43 @@ def matcher_for(session: Session, names: dict[str, Any]) -> Callable[..., Any]:
     @context_matcher(identifier="o3magic")  # type: ignore[untyped-decorator]
     def matcher(context: CompletionContext) -> SimpleMatcherResult:
         before = context.line_with_cursor[: context.cursor_position]
-        if context.cursor_line != 0 and not before.startswith("%o3 "):
+        if before.startswith(CONFIG):
+            given = read_setting(before)
+            if given.option is None:
+                return found((f"{each.name}=" for each in options()), given.begun)
+        elif before.startswith(MAGICS) and (context.cursor_line == 0 or before.startswith("%o3 ")):
+            given = read(before)
+        else:
             return found((), "")
-        if not before.startswith(MAGICS):
-            return found((), "")
-        given = read(before)
         if given.option is not None:
-            kind = KINDS.get(given.option.name, "value")
-            begun = given.begun
-            if given.option.name in LISTS:
-                begun = begun.rpartition(",")[2]
-            words: Iterable[str] = ()
-            with suppress(O3Error):
-                words = tuple(values(session, names, given))
-            return found(words, begun, kind)
+            return offered(session, names, given)
         if given.begun.startswith("-"):
             return found((name for each in options() for name in each.flag.names), given.begun)
         return found((), "")
 
     return matcher  # type: ignore[no-any-return]
+
+
+def offered(session: Session, names: Mapping[str, Any], given: Given) -> SimpleMatcherResult:
+    """What an option may be given."""
+    assert given.option is not None
+    kind, begun = KINDS.get(given.option.name, "value"), given.begun
+    if given.option.name in LISTS:
+        begun = begun.rpartition(",")[2]
+    words: Iterable[str] = ()
+    with suppress(O3Error):
+        words = tuple(values(session, names, given))
+    return found(words, begun, kind)
+
+
+def read_setting(before: str) -> Given:
+    """What `%o3_config effort=h` says: the option whose value comes next, or the name of one."""
+    *earlier, begun = before.split(" ")
+    said = dict(word.split("=", 1) for word in earlier if "=" in word)
+    name, equals, value = begun.partition("=")
+    option = next((each for each in options() if each.name == name), None) if equals else None
+    said = {name: value for name, value in said.items() if name in WHO}
+    return Given(option, value, said) if option else Given(None, begun, said)
 
 
 def read(before: str) -> Given:

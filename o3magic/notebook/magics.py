@@ -74,11 +74,11 @@ class O3Magics(Magics):
 
     @context_matcher(identifier="o3magic")  # type: ignore[untyped-decorator]
     def complete(self, context: CompletionContext) -> SimpleMatcherResult:
-        """What may follow on a line of `%%o3` or `%o3`; no other line loads anything.
+        """What may follow on a line of `%%o3`, `%o3` or `%o3_config`; no other loads anything.
 
         Nothing where a settings file is wrong: the magic itself says what.
         """
-        if "%o3 " not in context.line_with_cursor:
+        if not any(name in context.line_with_cursor for name in ("%o3 ", "%o3_config ")):
             return {"completions": []}
         try:
             found: SimpleMatcherResult = self.matcher(context)

@@ -58,6 +58,10 @@ def kinds(kernel: Kernel, code: str) -> set[str]:
         ("%o3 -p ol", ["ollama"]),
         ("%%o3 --schema Inv", ["Invoice"]),
         ("%%o3 --map re", ["records", "reviews"]),
+        ("%o3_config eff", ["effort=", "efforts="]),
+        ("%o3_config effort=h", ["high"]),
+        ("%o3_config model=gpt-5.2 effort=x", ["xhigh"]),
+        ("%o3_config models=o3,o4-mini,o1-p", ["o1-pro"]),
     ],
 )
 def test_what_may_follow_is_offered(kernel: Kernel, line: str, wanted: list[str]):
@@ -138,7 +142,9 @@ def test_a_bad_settings_file_is_no_reason_for_tab_to_fail(tmp_path: Path):
     shell = InteractiveShell()
     magics = O3Magics(shell, {}, tmp_path)
     line = "%%o3 --eff"
-    context = CompletionContext(line, "--eff", 0, len(line), False, 50)
+    context = CompletionContext(
+        token="--eff", full_text=line, cursor_position=len(line), cursor_line=0, limit=50
+    )
     assert magics.complete(context) == {"completions": []}
     (tmp_path / "o3magic.toml").write_text("effort = 'low'", encoding="utf-8")
     offered = [each.text for each in magics.complete(context)["completions"]]
