@@ -21,9 +21,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from o3magic.jobs.batch import Room
 from o3magic.jobs.batch_fetch import Fetching
 from o3magic.jobs.batch_open import job_in
+from o3magic.jobs.batch_room import Room
 from o3magic.jobs.batch_submit import submit
 from o3magic.jobs.store import JobStore
 from o3magic.settings import Layers

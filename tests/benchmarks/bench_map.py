@@ -5,9 +5,7 @@ the memory of 100,000 rows out of an iterator, and how soon a job of which 90,00
 Each case has a process of its own; the server has another.
 """
 
-import asyncio
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -15,39 +13,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from o3magic.jobs.form import Form
 from o3magic.jobs.mapping import Wish, digest_of, form_of, map_rows, profile_of
 from o3magic.jobs.rows import Ending, Wanted
 from o3magic.jobs.store import JobStore
+from tests.benchmarks.row_peers import (
+    HEAD,
+    LATENCY_S,
+    Found,
+    Label,
+    cells,
+    check,
+    measured,
+    prompt_of,
+    rows_of,
+    sdk,
+)
 from tests.benchmarks.side_by_side import show
 from tests.jobs.loopback import COST_NANO_USD, Server, served
 from tests.sessions import session_at
 
-LATENCY_S = 0.2
 PROMPT = "Classify: {{ a }}"
 MANY = 100_000
 DONE = 90_000
-
-
-class Label(BaseModel):
-    label: str
-    score: int
-
-
-def rows_of(count: int) -> Any:
-    """Rows that are made when they are asked for."""
-    return ({"a": f"row number {n} of a table"} for n in range(count))
-
-
-def measured(work: Callable[[], int]) -> dict[str, float]:
-    """Rows a second, CPU microseconds a row, MB at the most."""
-    cpu_s, wall_s = time.process_time(), time.perf_counter()
-    rows = work()
-    cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"rows_s": rows / wall_s, "cpu_us": cpu_s / rows * 1e6, "mb": peak, "wall_s": wall_s}
 
 
 def warm(session: Any) -> None:
@@ -55,7 +43,7 @@ def warm(session: Any) -> None:
     map_rows(session, JobStore(":memory:"), [{"a": 1}], PROMPT, schema=Label)
 
 
-def ours(base_url: str, rows: int, width: int) -> dict[str, float]:
+def ours(base_url: str, rows: int, width: int) -> Found:
     """map_rows with its ledger and its file of jobs."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -63,40 +51,26 @@ def ours(base_url: str, rows: int, width: int) -> dict[str, float]:
     ):
         warm(session)
         store, wish = JobStore(Path(folder) / "jobs.sqlite3"), Wish(concurrency=width)
+        outs: list[Any] = []
 
         def work() -> int:
             out = map_rows(session, store, rows_of(rows), PROMPT, schema=Label, wish=wish)
             assert out.error.isna().all()
+            outs.append(out)
             return len(out)
 
-        return measured(work)
+        found = measured(work)
+        said = zip(outs[0].label, outs[0].score, strict=True)
+        check([Label(label=label, score=score) for label, score in said], rows)
+        return found
 
 
-def sdk(base_url: str, rows: int, width: int) -> dict[str, float]:
-    """AsyncOpenAI as its README has it: a semaphore and gather, the answer parsed."""
-    from openai import AsyncOpenAI
-
-    async def all_rows() -> int:
-        gate = asyncio.Semaphore(width)
-        async with AsyncOpenAI(api_key="sk-test", base_url=base_url) as client:
-
-            async def one(row: dict[str, str]) -> None:
-                async with gate:
-                    said = f"Classify: {row['a']}"
-                    await client.responses.parse(model="o3-mini", input=said, text_format=Label)
-
-            await asyncio.gather(*(one(row) for row in rows_of(rows)))
-        return rows
-
-    return measured(lambda: asyncio.run(all_rows()))
-
-
-def much(base_url: str, rows: int, width: int) -> dict[str, float]:
+def much(base_url: str, rows: int, width: int) -> Found:
     """The memory of rows out of an iterator: at the server's full speed."""
     return ours(base_url, rows, width)
 
 
-def resumed(base_url: str, rows: int, width: int) -> dict[str, float]:
+def resumed(base_url: str, rows: int, width: int) -> Found:
     """Seconds from the call to its first request, where most rows are done already."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -127,7 +101,7 @@ def fill(store: JobStore, form: Form, digest: str, rows: int) -> None:
     """A job of which nine tenths are done."""
     job = store.begin("map", digest)
     answer = {"text": '{"label":"x","score":1}', "data": {"label": "x", "score": 1}}
-    keys = [form.key(f"Classify: {row['a']}") for row in rows_of(rows * DONE // MANY)]
+    keys = [form.key(prompt_of(row)) for row in rows_of(rows * DONE // MANY)]
     store.claim(job.id, "before", [Wanted(key, place) for place, key in enumerate(keys)])
     store.end(
         job.id,
@@ -136,18 +110,18 @@ def fill(store: JobStore, form: Form, digest: str, rows: int) -> None:
     )
 
 
-def alone(case: Callable[..., dict[str, float]], *given: Any) -> dict[str, float]:
+def alone(case: Callable[..., Found], *given: Any) -> Found:
     """A case in a process of its own."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     process = context.Process(target=run, args=(queue, case, given))
     process.start()
-    found: dict[str, float] = queue.get()
+    found: Found = queue.get()
     process.join()
     return found
 
 
-def run(queue: Any, case: Callable[..., dict[str, float]], given: tuple[Any, ...]) -> None:
+def run(queue: Any, case: Callable[..., Found], given: tuple[Any, ...]) -> None:
     queue.put(case(*given))
 
 
@@ -155,21 +129,11 @@ def main(rows: int) -> None:
     table = []
     with served(latency_s=LATENCY_S) as server:
         for width in (64, 256):
-            most = width / LATENCY_S
             for name, case, count in (("o3.map", ours, rows), ("openai SDK", sdk, rows)):
                 found = alone(case, server.base_url, count, width)
-                share = found["rows_s"] / most
-                table.append(
-                    [
-                        f"{name}, {width} at once",
-                        f"{found['rows_s']:,.0f}",
-                        f"{share:.0%}",
-                        f"{found['cpu_us']:,.0f}",
-                        f"{found['mb']:,.0f}",
-                    ]
-                )
-        head = ["client", "rows/s", "of what latency allows", "CPU us/row", "MB"]
-        show(f"{rows:,} structured rows, {LATENCY_S * 1000:.0f} ms", head, table)
+                table.append([f"{name}, {width} at once", *cells(found, width)])
+        title = f"{rows:,} structured rows, {LATENCY_S * 1000:.0f} ms"
+        show(title, ["client", *HEAD], table)
         server.begin(latency_s=0.0)
         found = alone(much, server.base_url, 10 * rows, 64)
         more = [[f"{10 * rows:,} rows out of an iterator", f"{found['mb']:,.0f} MB"]]

@@ -1,5 +1,6 @@
 """A fast server on loopback in a process of its own: many rows, and every way they can go wrong.
 
+It speaks Responses and, to a request with messages, Chat; neither streams.
 It counts what it was asked and what it answered, prompt by prompt: the provider's own bill.
 """
 
@@ -15,6 +16,9 @@ from dataclasses import asdict, dataclass, field
 USAGE = {"input_tokens": 20, "output_tokens": 30, "total_tokens": 50}
 USAGE |= {"input_tokens_details": {"cached_tokens": 0}}
 USAGE |= {"output_tokens_details": {"reasoning_tokens": 8}}
+CHAT_USAGE = {"prompt_tokens": 20, "completion_tokens": 30, "total_tokens": 50}
+CHAT_USAGE |= {"prompt_tokens_details": {"cached_tokens": 0}}
+CHAT_USAGE |= {"completion_tokens_details": {"reasoning_tokens": 8}}
 COST_NANO_USD = 20 * 1100 + 30 * 4400  # of one answer, at o3-mini's price
 
 
@@ -175,8 +179,7 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
             return
         asked = json.loads(body)
-        said = asked.get("input") or asked["messages"]
-        prompt = said if isinstance(said, str) else said[-1]["content"]
+        prompt = prompt_of(asked)
         tally.begun[prompt] += 1
         if len(tally.bodies) < 1000:
             tally.bodies.append(asked)
@@ -200,6 +203,8 @@ class Connection(asyncio.Protocol):
             text = json.dumps({"label": prompt[:20], "score": len(prompt)})
         if self.ways.texts:
             text = self.ways.texts.pop(0)
+        if "messages" in asked:
+            return json.dumps(completion(asked, text)).encode()
         part = {"type": "output_text", "text": text, "annotations": []}
         item = {"type": "message", "id": "msg_1", "role": "assistant", "content": [part]}
         said = {"id": "resp_1", "model": "o3-mini-2025-01-31", "status": "completed"}
@@ -209,6 +214,26 @@ class Connection(asyncio.Protocol):
     def say(self, status, body, headers=None):
         if not self.transport.is_closing():
             self.transport.write(head_of(status, len(body), headers or {}) + body)
+
+
+def prompt_of(asked):
+    """What the last message says, a text or text in parts."""
+    said = asked.get("input") or asked["messages"]
+    prompt = said if isinstance(said, str) else said[-1]["content"]
+    return prompt if isinstance(prompt, str) else "".join(each.get("text", "") for each in prompt)
+
+
+def completion(asked, text):
+    """A whole answer of the Chat API; it calls the tool where it was told to call one."""
+    message, reason = {"role": "assistant", "content": text}, "stop"
+    if asked.get("tools") and asked.get("tool_choice", "auto") not in ("auto", "none"):
+        called = {"name": asked["tools"][0]["function"]["name"], "arguments": text}
+        call = {"id": "call_1", "type": "function", "function": called}
+        message |= {"content": None, "tool_calls": [call]}
+        reason = "tool_calls"
+    choice = {"index": 0, "message": message, "finish_reason": reason}
+    said = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000}
+    return said | {"model": "o3-mini-2025-01-31", "choices": [choice], "usage": CHAT_USAGE}
 
 
 def head_of(status, length, headers):
