@@ -180,11 +180,12 @@ class Line(asyncio.Protocol):
             self._break(httpx.RemoteProtocolError(str(error)))
 
     def _over(self, broken: httpx.HTTPError | None) -> None:
-        """Give what there is. The line stays where both ends have said all."""
+        """Give what there is. The line stays where both ends have said all, and not more."""
         assert self._answer is not None
         self._answer.set_result(Reply(self._status, self._headers, self._chunks, broken))
         done = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
-        if done and self._open:
+        # What comes behind an answer would be taken for that of the next question.
+        if done and self._open and not self._http.trailing_data[0]:
             self._http.start_next_cycle()
         else:
             self.close()

@@ -106,6 +106,14 @@ def test_a_line_that_the_server_closed_is_opened_again(line, call, headers):
     assert len(set(line.ports)) == 2
 
 
+def test_what_comes_behind_an_answer_is_not_that_of_the_next_question(line, call):
+    line.say(whole() + whole(BODY.replace(b"Hello", b"Wrong")))
+    line.say(whole())
+    said = heard(*[call(line, stream=False)] * 2)
+    assert [text(each) for each in said] == ["Hello", "Hello"]
+    assert len(set(line.ports)) == 2
+
+
 def test_an_answer_without_a_length_ends_with_its_line(line, call):
     line.say(OK + JSON + b"\r\n" + BODY, close=True)
     assert text(heard(call(line, stream=False))[0]) == "Hello"
