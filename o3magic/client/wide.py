@@ -40,7 +40,7 @@ from o3magic.wire.failures import redact
 
 POOL_SIZE = 2
 # What a call is like, and the way there for all that are like it.
-Like = tuple[Provider, Api, str]
+Like = tuple[Provider, Api, str, SecretStr | None]
 
 
 class Heard(NamedTuple):
@@ -67,8 +67,7 @@ class Wide:
     def __init__(self, *, system_certificates: bool = False) -> None:
         self._system_certificates = system_certificates
         self._tls: ssl.SSLContext | None = None
-        self._like: tuple[Like, SecretStr | None] | None = None
-        self._way: Straight | Around | None = None
+        self._ways: list[tuple[Like, Straight | Around]] = []
 
     async def answer(self, call: Call, slot: int) -> Heard:
         """Send a call and wait for its whole answer. Raises BadOption for an address that is none.
@@ -76,7 +75,7 @@ class Wide:
         An error of the provider or the line is in what is heard; it is not raised.
         """
         dialect = DIALECTS[call.api]
-        way = await self._way_of(call, dialect)
+        way = self._way_of(call, dialect)
         content = body(dialect.encode(call.request))
         try:
             reply = await way.post(slot, content, limits_of(call))
@@ -93,17 +92,23 @@ class Wide:
         except RequestFailed as error:
             return Heard((), without_key(error, call.key), reply.headers)
 
-    async def _way_of(self, call: Call, dialect: Dialect) -> Straight | Around:
-        """The way of a call; it is found once for all rows of a job. Raises BadOption."""
-        like = ((call.provider, call.api, call.request.model), call.key)
-        if self._way is None or self._like != like:
-            await self.close()
-            try:
-                url = httpx.URL(call.provider.url(dialect.path, call.request.model))
-                self._like, self._way = like, self._found(call, url)
-            except NOT_AN_ADDRESS as error:
-                raise no_address(call.provider, error) from None
-        return self._way
+    def _way_of(self, call: Call, dialect: Dialect) -> Straight | Around:
+        """The way of a call; it is found once for all that are like it. Raises BadOption.
+
+        There are two where rows on their way found out that there is no Responses API: the answers
+        of the others still come on the first.
+        """
+        like = (call.provider, call.api, call.request.model, call.key)
+        for known, way in self._ways:
+            if known == like:
+                return way
+        try:
+            url = httpx.URL(call.provider.url(dialect.path, call.request.model))
+            way = self._found(call, url)
+        except NOT_AN_ADDRESS as error:
+            raise no_address(call.provider, error) from None
+        self._ways.append((like, way))
+        return way
 
     def _found(self, call: Call, url: httpx.URL) -> Straight | Around:
         if url.scheme not in ("http", "https") or not url.host:
@@ -125,9 +130,9 @@ class Wide:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._way is not None:
-            await self._way.close()
-        self._way = self._like = None
+        for _, way in self._ways:
+            await way.close()
+        self._ways.clear()
 
 
 class Straight:
@@ -196,9 +201,12 @@ class Around:
         number = slot // POOL_SIZE
         if number not in self._pools:
             limits = httpx.Limits(max_connections=POOL_SIZE, max_keepalive_connections=POOL_SIZE)
-            self._pools[number] = httpx.AsyncHTTPTransport(
-                verify=self._tls, limits=limits, proxy=self._proxy
-            )
+            try:
+                self._pools[number] = httpx.AsyncHTTPTransport(
+                    verify=self._tls, limits=limits, proxy=self._proxy
+                )
+            except ImportError as error:  # what speaks to such a proxy is not installed
+                raise unusable(error) from None
         return self._pools[number]
 
     async def close(self) -> None:
@@ -225,10 +233,15 @@ def proxy_for(call: Call) -> httpx.Proxy | None:
     try:
         return httpx.Proxy(address) if address else None
     except (ValueError, httpx.InvalidURL) as error:
-        raise BadOption(
-            f"the proxy in the environment cannot be used: {redact(str(error))}",
-            hint="change HTTPS_PROXY or ALL_PROXY",
-        ) from None
+        raise unusable(error) from None
+
+
+def unusable(error: Exception) -> BadOption:
+    """What to say of a proxy that cannot be used."""
+    return BadOption(
+        f"the proxy in the environment cannot be used: {redact(str(error))}",
+        hint="change HTTPS_PROXY or ALL_PROXY; socks proxies need the package socksio",
+    )
 
 
 def failed(error: Exception) -> RequestFailed:

@@ -1,10 +1,10 @@
-"""How far a job is: a value to show, and a line of it for terminals."""
+"""How far a job is: a value to show, and lines of it for files and pipes."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
@@ -12,6 +12,7 @@ from o3magic.events import LABELS
 from o3magic.money import show_usd
 
 BAR = 24
+LINE_S = 30.0  # between the lines in a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +111,11 @@ class Progress:
         return f"{said} when recorded, $0 on replay" if self.taped and paid else said
 
     def bar(self, width: int = BAR) -> str:
-        """A bar of blocks, or "" where the number of rows is not known."""
-        if not self.total:
+        """A bar drawn with lines; "" at the end, and where the number of rows is not known."""
+        if not self.total or self.over:
             return ""
-        full = min(width, self.rows * width // self.total)
-        return "█" * full + "░" * (width - full)
+        halves = min(2 * width, 2 * self.rows * width // self.total)
+        return ("━" * (halves // 2) + "╾" * (halves % 2)).ljust(width, "─")
 
 
 def span(seconds: float) -> str:
@@ -141,25 +142,20 @@ class Silent:
         """Nothing."""
 
 
-class Line:
-    """One line in a terminal, written over; in a file or a pipe only the last."""
+class Lines:
+    """A line now and then, for a file or a pipe, and the last one."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
-        self._last_s = 0.0
-        self._chars = 0
+    def __init__(
+        self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream, self._clock = stream or sys.stderr, clock
+        self._next_s = clock() + LINE_S
 
     def update(self, progress: Progress) -> None:
-        """Write it, at most five times a second."""
-        now, terminal = time.monotonic(), self._stream.isatty()
-        if not progress.over and (not terminal or now - self._last_s < 0.2):
+        """Write one where it is time."""
+        if not progress.over and self._clock() < self._next_s:
             return
-        self._last_s = now
-        bar = progress.bar()
-        text = f"{bar} {progress.words()}".strip()
-        if progress.over and progress.said:
-            text += f"\n{progress.said}"
-        start = "\r" if terminal else ""
-        self._stream.write(f"{start}{text.ljust(self._chars)}{chr(10) * progress.over}")
+        self._next_s = self._clock() + LINE_S
+        lines = [progress.words(), *([progress.said] if progress.over and progress.said else [])]
+        self._stream.write("".join(f"{line}\n" for line in lines))
         self._stream.flush()
-        self._chars = len(text)

@@ -1,7 +1,9 @@
 """What effort buys on your own rows: `o3.sweep` asks them at each effort, and scores the answers.
 
-Each effort of each model is one job of `o3.map`, with its file, its budget and its cassette; the
-jobs run one after the other.
+Each effort of each model is one job of `o3.map`, with its file, its budget and its cassette. Those
+that fit into the width with all their rows go side by side; with more rows, one job after the other
+keeps the width as full. Under a limit for all of them they go in turn, so that what is asked is
+whole.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from hashlib import sha256
 from typing import Any
 
 from o3magic.errors import BadOption, Interrupted, O3Error, OverBudget, TemplateError
-from o3magic.jobs.map_job import store_of
+from o3magic.jobs.map_job import jobs_of
 from o3magic.jobs.mapping import (
     Wish,
     checked_source,
@@ -23,14 +25,16 @@ from o3magic.jobs.mapping import (
     form_of,
     map_rows,
     profile_of,
+    tape_of,
 )
-from o3magic.jobs.progress import Progress, Show
+from o3magic.jobs.progress import Show
 from o3magic.jobs.scoring import REL_TOL, Scorer, scorer_of
 from o3magic.jobs.source import source_of
 from o3magic.jobs.store import JobStore
 from o3magic.jobs.sweep_measures import Choice
 from o3magic.jobs.sweep_result import SweepResult
 from o3magic.jobs.sweep_rows import Collected, Judge, Task, task_of
+from o3magic.jobs.sweep_run import Joined, first_of, groups, side_by_side
 from o3magic.money import usd
 from o3magic.profile import Profile
 from o3magic.schemas.lookup import AnswerType
@@ -43,7 +47,10 @@ NOT_HERE = ("flatten", "rows_name", "name", "budget")
 
 @dataclass(frozen=True)
 class Asked:
-    """What is swept: the judge of rows, and all that is the same at each effort."""
+    """What is swept: the judge of rows, and all that is the same at each effort.
+
+    width: rows on their way at once, of all jobs together; 0: one job after the other
+    """
 
     session: Session
     store: JobStore
@@ -54,6 +61,7 @@ class Asked:
     names: Mapping[str, Any] | None
     wish: Wish
     options: Mapping[str, Any]
+    width: int
 
 
 @dataclass(frozen=True)
@@ -64,40 +72,6 @@ class Way:
     model: str
     effort: str
     job: str
-
-
-class Joined:
-    """Shows the jobs of a sweep as one."""
-
-    def __init__(self, show: Show, rows: int, ways: int) -> None:
-        self._show, self._rows, self._ways = show, rows, ways
-        self._done = Progress()
-        self._way = 0
-        self._over = False
-
-    def update(self, progress: Progress) -> None:
-        """Show it with what was done before."""
-        both = self._both(progress)
-        last = self._way == self._ways - 1
-        if progress.over and not last:
-            self._done, self._way = replace(both, over=False, said=""), self._way + 1
-            return
-        self._over = progress.over
-        self._show.update(both)
-
-    def end(self, said: str) -> None:
-        """Nothing more comes."""
-        if not self._over:
-            self._show.update(replace(self._done, over=True, said=said))
-
-    def _both(self, progress: Progress) -> Progress:
-        done = self._done
-        sums = ("rows", "errors", "before", "asked", "limited", "spent_nano_usd", "unknown")
-        more = {name: getattr(done, name) + getattr(progress, name) for name in sums}
-        elapsed_s = done.elapsed_s + progress.elapsed_s
-        names = [*dict.fromkeys([*done.made_up, *progress.made_up])]
-        more["made_up"] = {n: done.made_up.get(n, 0) + progress.made_up.get(n, 0) for n in names}
-        return replace(progress, total=self._rows * self._ways, elapsed_s=elapsed_s, **more)
 
 
 def sweep_in(
@@ -137,50 +111,65 @@ def sweep_in(
     ways = ways_of(session, profile, efforts, models, stem)
     for way in ways:
         check(session, prompt, task, way, {"schema": schema, "names": names, "options": options})
-    asked = Asked(session, store_of(session), task, judge, prompt, schema, names, wish, options)
-    return Sweep(asked, ways, Joined(show, len(task.rows), len(ways))).result()
+    limits = (budget, wish.requests_per_min, wish.tokens_per_min)
+    apart = any(limit is not None for limit in limits) or tape_of(session, profile) is not None
+    width = 0 if apart else wish.concurrency or profile.concurrency
+    with jobs_of(session) as store:
+        asked = Asked(session, store, task, judge, prompt, schema, names, wish, options, width)
+        return Sweep(asked, ways, show).result()
 
 
 class Sweep:
     """One run of all jobs of a sweep."""
 
-    def __init__(self, asked: Asked, ways: Sequence[Way], show: Joined) -> None:
-        self._asked, self._ways, self._show = asked, ways, show
+    def __init__(self, asked: Asked, ways: Sequence[Way], show: Show) -> None:
+        self._asked, self._ways = asked, {way.label: way for way in ways}
+        self._joined = Joined(show, len(asked.task.rows), [*self._ways])
         self._choices: dict[str, Choice] = {}
         self._said: list[str] = []
 
     def result(self) -> SweepResult:
         """Run them. Raises Interrupted, and what stopped a job, with the result so far."""
         short: OverBudget | None = None
-        for way in self._ways:
-            try:
-                self._keep(way, self._map(way))
-            except OverBudget as error:  # not one row fits
-                short = short or error
-                self._keep(way, None)
-            except O3Error as error:
-                self._keep(way, error.answer if isinstance(error.answer, Collected) else None)
-                for other in self._ways:
-                    if other.label not in self._choices:
-                        self._keep(other, None)
-                whose = f"while {way.label} was asked"
-                self._said.append(f"stopped {whose}: {error}")
-                self._show.end(self._said[-1])
-                error.answer = self._made()
-                if isinstance(error, Interrupted):
-                    error.hint = "the same call goes on from there; the result so far is in .answer"
-                raise
+        asked = self._asked
+        for labels in groups([*self._ways], len(asked.task.rows), asked.width):
+            found = side_by_side(labels, self._map, self._joined)
+            stopped: dict[str, O3Error] = {}
+            for label, came in found.items():
+                if isinstance(came, OverBudget):  # not one row fits
+                    short = short or came
+                elif isinstance(came, O3Error):
+                    stopped[label] = came
+                answer = came.answer if isinstance(came, O3Error) else came
+                self._keep(label, answer if isinstance(answer, Collected) else None)
+            if stopped:
+                raise self._ended(stopped)
         made = self._made()
         if short is not None:
             if not any(choice.n for choice in made.choices):
-                self._show.end(str(short))
+                self._joined.end(str(short))
                 raise short
-            self._show.end(f"stopped by a budget: {short}")
+            self._joined.end(f"stopped by a budget: {short}")
         return made
 
-    def _map(self, way: Way) -> Collected:
+    def _ended(self, stopped: Mapping[str, O3Error]) -> O3Error:
+        """What ended it, with the result so far."""
+        error = first_of([*stopped.values()])
+        labels = [label for label, each in stopped.items() if type(each) is type(error)]
+        for label in self._ways:
+            if label not in self._choices:
+                self._keep(label, None)
+        verb = "was" if len(labels) == 1 else "were"
+        self._said.append(f"stopped while {' and '.join(labels)} {verb} asked: {error}")
+        self._joined.end(self._said[-1])
+        error.answer = self._made()
+        if isinstance(error, Interrupted):
+            error.hint = "the same call goes on from there; the result so far is in .answer"
+        return error
+
+    def _map(self, label: str, show: Show) -> Collected:
         """All rows at one effort."""
-        asked = self._asked
+        asked, way = self._asked, self._ways[label]
         collected: Collected = map_rows(
             asked.session,
             asked.store,
@@ -189,7 +178,7 @@ class Sweep:
             schema=asked.schema,
             names=asked.names,
             wish=replace(asked.wish, name=way.job, budget=self._left(way)),
-            show=self._show,
+            show=show,
             kind=Collected,
             **chosen(way, asked.options),
         )
@@ -200,16 +189,16 @@ class Sweep:
         budget = self._asked.wish.budget_nano_usd
         if budget is None:
             return None
-        others = {each.job for each in self._ways} - {way.job}
+        others = {each.job for each in self._ways.values()} - {way.job}
         jobs = [job for job in self._asked.store.jobs(KIND) if job.name in others]
         return usd(max(0, budget - sum(j.spent_nano_usd + j.held_nano_usd for j in jobs)))
 
-    def _keep(self, way: Way, collected: Collected | None) -> None:
-        rows = self._asked.judge.scored(collected)
-        self._choices[way.label] = Choice(way.label, way.model, way.effort, rows)
+    def _keep(self, label: str, collected: Collected | None) -> None:
+        way, rows = self._ways[label], self._asked.judge.scored(collected)
+        self._choices[label] = Choice(label, way.model, way.effort, rows)
 
     def _made(self) -> SweepResult:
-        choices = tuple(self._choices[way.label] for way in self._ways)
+        choices = tuple(self._choices[label] for label in self._ways)
         return SweepResult(choices, self._asked.task, tuple(self._said))
 
 

@@ -34,7 +34,8 @@ def sweep(
     efforts   every effort of the model where none is said
     models    several of them, each at every effort
 
-    The other arguments are those of `map`; `budget` is for all efforts together. The result has
+    The other arguments are those of `map`; `budget` is for all efforts together. Efforts whose rows
+    all fit into `concurrency` are asked at once, but under a budget in turn. The result has
     `.recommendation`, `.to_frame()`, `.plot()`, `.disagreements()` and `.rows_frame()`. The same
     call goes on where it stopped. Raises O3Error, with what there is so far in `.answer`.
     """

@@ -17,6 +17,7 @@ from o3magic.render.live import INTERVAL_S, Screen
 from o3magic.render.safe_markdown import plain_text, table_cell
 
 TAIL_CHARS = 160
+MADE_UP = {"simulated": "SIMULATED", "hand": "BY HAND"}
 # An <img> in JupyterLab is as wide as its picture says: this fits beside the margins of a phone.
 WIDTH, HEIGHT, MARGIN = 290, 180, 36
 # Mid-tones: the picture has no ground of its own, so they must be read on white and on black.
@@ -146,8 +147,10 @@ def figures(labels: Sequence[str], answers: Sequence[Answer]) -> list[list[str]]
     def count(value: int | None) -> str:
         return "unknown" if value is None else f"{value:,}"
 
-    made_up = {"simulated": "$0 (SIMULATED)", "hand": "$0 (BY HAND)"}
-    cost = [made_up.get(each.made_by) or show_usd(each.cost_usd) for each in answers]
+    cost = [
+        f"$0 ({MADE_UP[each.made_by]})" if each.made_by in MADE_UP else show_usd(each.cost_usd)
+        for each in answers
+    ]
     days = [each.recorded.at[:10] if each.recorded else "" for each in answers]
     return [
         ["", *labels],
@@ -195,6 +198,8 @@ def plot(labels: Sequence[str], answers: Sequence[Answer]) -> Bundle | None:
     if len(answers) < 2 or not max(heights, default=0) or not max(times, default=0):
         return None
     axis = "cost, US dollars" if known else "output tokens"
+    marks = sorted({MADE_UP[each.made_by] for each in answers if each.made_by in MADE_UP})
+    axis += f" ({', '.join(marks)})" if marks else ""
     dots = []
     for label, time_s, height in zip(labels, times, heights, strict=True):
         x = MARGIN + time_s / max(times) * (WIDTH - 2 * MARGIN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta, ToolUsed
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 REFRESH_PER_S = 8
+BAR_CHARS = 40
 
 
 class TerminalLive:
@@ -154,6 +156,51 @@ class PlainLive:
 
     def dismiss(self) -> None:
         """Nothing came: nothing was written."""
+
+
+class TerminalBar:
+    """A bar with words beside and below it, drawn over itself.
+
+    The cursor stands below it each time, so that nothing is to be put back where a job fails.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._height = 0
+
+    def draw(self, share: float | None, beside: str, below: Sequence[tuple[str, str]]) -> None:
+        """Draw it. share: None where nobody knows it. below: words, each with its style."""
+        from rich.control import Control
+        from rich.progress_bar import ProgressBar
+        from rich.segment import ControlType
+        from rich.table import Table
+        from rich.text import Text
+
+        width = min(BAR_CHARS, self._console.width // 3)
+        head = Table.grid(padding=(0, 1))
+        head.add_row(
+            ProgressBar(1.0, share or 0.0, width, pulse=share is None), Text(plain_text(beside))
+        )
+        words = Text(" · ").join(Text(plain_text(word), style) for word, style in below)
+        up = ((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)) * self._height
+        with self._console:  # sent as one piece: it does not flicker
+            self._console.control(Control(ControlType.CARRIAGE_RETURN, *up))
+            self._console.print(head, no_wrap=True, overflow="ellipsis", crop=True)
+            self._console.print(words, no_wrap=True, overflow="ellipsis", crop=True)
+        self._height = 2
+
+    def end(self, said: str) -> None:
+        """Write what is said of the end below it."""
+        if said:
+            self._console.print(plain_text(said), markup=False, highlight=False)
+
+
+def bar_console(stream: TextIO) -> Console | None:
+    """A console on a stream that is a terminal and can be drawn over, else None."""
+    from rich.console import Console
+
+    console = Console(file=stream, soft_wrap=False)
+    return console if console.is_terminal and not console.is_dumb_terminal else None
 
 
 def console() -> Console:

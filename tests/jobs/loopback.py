@@ -57,6 +57,7 @@ class Tally:
     def __init__(self):
         self.requests = self.at_once = self.peak = self.limited = 0
         self.answered, self.begun, self.lost = Counter(), Counter(), Counter()
+        self.keys = set()
         self.down_until_s = None
         self.times_s = []
         self.bodies = []
@@ -117,6 +118,7 @@ class Connection(asyncio.Protocol):
         elif head.startswith(b"GET"):
             self.say(200, b'{"data":[]}')
         else:
+            self.tally.keys.add(key_in(head))
             self.ask(body)
 
     def stats(self):
@@ -124,6 +126,7 @@ class Connection(asyncio.Protocol):
         said = {"requests": tally.requests, "peak": tally.peak, "limited": tally.limited}
         said |= {"answered": tally.answered, "begun": tally.begun, "lost": tally.lost}
         said |= {"times_s": tally.times_s, "bodies": tally.bodies[-20:]}
+        said |= {"keys": sorted(tally.keys)}
         self.say(200, json.dumps(said).encode())
 
     def ask(self, body):
@@ -234,6 +237,12 @@ def completion(asked, text):
     choice = {"index": 0, "message": message, "finish_reason": reason}
     said = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000}
     return said | {"model": "o3-mini-2025-01-31", "choices": [choice], "usage": CHAT_USAGE}
+
+
+def key_in(head):
+    """What the request says in its `authorization`, or ""."""
+    place = head.lower().find(b"authorization: ")
+    return head[place + 15 :].split(b"\r\n", 1)[0].decode() if place >= 0 else ""
 
 
 def head_of(status, length, headers):

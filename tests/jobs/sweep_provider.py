@@ -28,6 +28,7 @@ class Provider(ThreadingHTTPServer):
         self.asked = Counter()
         self.simulated = False
         self.refused = ""
+        self.barred = ""  # an effort for which no key is good
         self.words = lambda prompt, effort, right: f"The answer is {right}."
         self.at = lambda effort: None
 
@@ -55,9 +56,10 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         prompt = asked["input"][-1]["content"]
         refused = self.server.refused and self.server.refused in prompt
-        said = {"error": {"message": "no"}} if refused else self.server.body(asked)
+        barred = asked["reasoning"]["effort"] == self.server.barred
+        said = {"error": {"message": "no"}} if refused or barred else self.server.body(asked)
         data = json.dumps(said).encode()
-        self.send_response(400 if refused else 200)
+        self.send_response(401 if barred else 400 if refused else 200)
         if self.server.simulated:
             self.send_header("x-o3magic-simulated", "1")
         self.send_header("content-type", "application/json")
@@ -75,6 +77,8 @@ def serving():
     with Provider() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

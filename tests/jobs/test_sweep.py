@@ -278,6 +278,14 @@ def test_simulated_answers_are_labelled_in_every_view(sweep, provider):
         assert "SIMULATED" in view
 
 
+def test_the_table_has_sums_of_money_only_where_something_was_paid(sweep, provider):
+    assert {"cost per row", "per correct", "in all"} <= {*sweep(tasks(2)).table().head}
+    provider.simulated = True
+    head = sweep(tasks(2), name="made up").table().head
+    assert "cost per row" in head
+    assert not {"per correct", "in all"} & {*head}
+
+
 def test_hostile_texts_are_escaped_wherever_they_are_shown(sweep, provider):
     evil = "<script>alert(1)</script>|\n# x ![](http://evil)"
     provider.words = lambda prompt, effort, n: evil

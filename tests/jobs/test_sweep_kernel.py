@@ -1,15 +1,10 @@
 """A sweep in a real kernel: what a cell shows, and going on after kill -9."""
 
-import os
 import threading
-from pathlib import Path
 
 import pytest
-from jupyter_client.manager import start_new_kernel
 
 from tests.jobs.sweep_provider import serving
-from tests.notebook.conftest import Kernel
-from tests.sessions import KEY
 
 ROWS = """
 %load_ext o3magic
@@ -26,22 +21,8 @@ def provider():
 
 
 @pytest.fixture
-def kernel(provider, tmp_path):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("O3MAGIC_", "OPENAI_"))}
-    root = str(Path(__file__).parents[2])
-    said = {
-        "O3MAGIC_LEDGER": str(tmp_path / "ledger.sqlite3"),
-        "O3MAGIC_CONFIG": str(tmp_path / "none.toml"),
-        "OPENAI_API_KEY": KEY,
-        "OPENAI_BASE_URL": provider.base_url,
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, kept.get("PYTHONPATH", "")])),
-        "IPYTHONDIR": str(tmp_path / "ipython"),
-    }
-    manager, client = start_new_kernel(kernel_name="python3", env=kept | said, cwd=str(tmp_path))
-    yield Kernel(manager, client)
-    client.stop_channels()
-    manager.shutdown_kernel(now=True)
-    manager.context.destroy(linger=0)
+def kernel(provider, kernel_at):
+    return kernel_at(provider.base_url)
 
 
 def test_a_killed_sweep_goes_on_where_it_stopped_and_shows_itself(kernel, provider):

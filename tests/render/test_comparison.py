@@ -1,6 +1,7 @@
 """Answers beside each other: while they grow, and as they stay."""
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -93,6 +94,14 @@ def test_the_plot_has_no_ground_and_fits_on_a_narrow_page():
         left = x - room if words.get("text-anchor") == "end" else x
         assert left > 0
         assert left + room < width, words.text
+
+
+def test_the_plot_of_made_up_answers_says_so_itself():
+    made_up = [replace(each, source="simulated") for each in answers()]
+    drawn = plot(["low", "medium", "high"], made_up).data
+    assert "output tokens (SIMULATED)" in drawn["image/svg+xml"]
+    assert "SIMULATED" in drawn["text/plain"]
+    assert "SIMULATED" not in plot(["low", "medium", "high"], answers()).data["image/svg+xml"]
 
 
 def luminance(colour):
