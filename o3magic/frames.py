@@ -61,3 +61,31 @@ def typed_frame(
     if index is not None:
         frame.index = index
     return frame
+
+
+def fixed_frame(
+    columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, str], index: Any = None
+) -> Any:
+    """A pandas DataFrame whose columns have the types of their kinds, whatever is in them.
+
+    kinds: those of `typed_frame`, of which moment is UTC; date, text and object besides.
+    """
+    pandas = import_module("pandas")
+    types = {"integer": "Int64", "number": "Float64", "boolean": "boolean", "text": "string"}
+    types |= {"date": "datetime64[us]", "moment": "datetime64[us, UTC]"}
+    made = {}
+    for name, values in columns.items():
+        kind = kinds.get(name, "object")
+        series = pandas.Series(list(values), dtype=object)
+        try:
+            if kind == "number":
+                series = series.map(float, na_action="ignore")
+            elif kind in ("date", "moment"):
+                series = pandas.to_datetime(series, format="ISO8601", utc=kind == "moment")
+            made[name] = series.astype(types.get(kind, object))
+        except (TypeError, ValueError, OverflowError):
+            made[name] = series  # a number beyond 64 bits, a date before year one: as it came
+    frame = pandas.DataFrame(made, columns=list(columns))
+    if index is not None:
+        frame.index = index
+    return frame

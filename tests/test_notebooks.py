@@ -18,7 +18,7 @@ from o3magic.tapes.mode import cassette_path
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 ASKS = re.compile(r"^%{1,2}o3 ", re.MULTILINE)
-MAPS = re.compile(r"\bo3\.(map|sweep)\(|^%{1,2}o3 .*--map ", re.MULTILINE)
+MAPS = re.compile(r"\bo3\.(map|sweep)\(|\bjob\.wait\(|^%{1,2}o3 .*--map ", re.MULTILINE)
 SECRETS = re.compile(r"sk-[A-Za-z0-9]{8}|Bearer |api-key|AccountKey=")
 PATHS = re.compile(r"/(?:home|Users|root|tmp|work)/|C:\\\\")
 

@@ -18,12 +18,12 @@ from o3magic.errors import (
     RateLimited,
     RequestFailed,
 )
-from o3magic.events import Answer, Usage, why_cut
+from o3magic.events import Usage
 from o3magic.jobs.clerk import Begun
 from o3magic.jobs.desk import Ask, Desk, Fatal, NoMoney, NotMine
 from o3magic.jobs.rate import Closed
 from o3magic.jobs.rows import Ending, State, Wanted
-from o3magic.schemas.lookup import SchemaMismatch
+from o3magic.jobs.verdict import judged
 from o3magic.talk.ask import repair, with_messages
 from o3magic.talk.attempts import Tries
 from o3magic.talk.forecast import most_tokens
@@ -49,7 +49,6 @@ class Answering:
         self._outcome: Outcome | None = None
         self._worst = self._settled_nano_usd = 0
         self._begun = False
-        self._parsed: Any = None
         self.data: Any = None
 
     async def ending(self) -> Ending:
@@ -79,24 +78,14 @@ class Answering:
         call, kind = self._desk.form.call(self._ask.prompt), "map"
         while True:
             call = await self._answered(call, kind)
-            problems = self._validate()
-            last = self._tries.rounds[-1]
-            if not problems:
-                refusal = last.draft.answer(last.reason).refusal
-                if refusal or last.reason in ("refusal", "content_filter"):
-                    said = (
-                        f"refused: {refusal[:200]}" if refusal else "the provider's filter cut it"
-                    )
-                    return self._end("invalid", InvalidAnswer(said))
-                if last.reason == "length":
-                    why = f"it was cut off: {why_cut(self._answer())}"
-                    return self._end("invalid", InvalidAnswer(why))
+            last, wanted = self._tries.rounds[-1], self._tries.plan.answer_type
+            verdict = judged(last.draft.answer(last.reason), wanted, profile.schema)
+            self.data = verdict.data
+            if not verdict.wrong:
                 return self._end("done")
-            if not repairs or last.reason != "stop":
-                more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-                said = f"the answer does not fit {profile.schema}: {problems[0]}{more}"
-                return self._end("invalid", InvalidAnswer(said))
-            call = with_messages(call, repair(last.draft.text, problems))
+            if not verdict.problems or not repairs or last.reason != "stop":
+                return self._end("invalid", InvalidAnswer(verdict.wrong))
+            call = with_messages(call, repair(last.draft.text, [*verdict.problems]))
             kind, repairs = "repair", repairs - 1
 
     async def _answered(self, call: Call, kind: str) -> Call:
@@ -120,9 +109,9 @@ class Answering:
                     continue
             except RequestFailed as hopeless:
                 raise Fatal(hopeless) from None
-            before = len(self._desk.lacks)
+            before = set(self._desk.lacks)
             call, retrying = self._tries.again(error, call, waits)
-            for lack in [*self._desk.lacks][before:]:
+            for lack in self._desk.lacks - before:
                 self._desk.form.lack(lack)
             await self._desk.gate.pause(retrying.wait_s)
 
@@ -280,23 +269,3 @@ class Answering:
             tokens = (usage.input_tokens, usage.cached_tokens, usage.output_tokens)
             kept["last"] = [*tokens, usage.reasoning_tokens, last.cost_nano_usd]
         return kept
-
-    def _answer(self) -> Answer:
-        """The last answer, alone."""
-        last = self._tries.rounds[-1]
-        return last.draft.answer(last.reason)
-
-    def _validate(self) -> list[str]:
-        """What is wrong with a structured answer; nothing for a text or a refusal."""
-        wanted, answer = self._tries.plan.answer_type, self._answer()
-        refused = answer.refusal or answer.finish_reason in ("refusal", "content_filter")
-        if wanted is None or refused:
-            return []
-        if answer.finish_reason == "length":
-            return [f"it was cut off: {why_cut(answer)}"]
-        try:
-            self._parsed = wanted.validate(answer.text)
-        except SchemaMismatch as mismatch:
-            return mismatch.problems
-        self.data = wanted.dump(self._parsed)
-        return []

@@ -7,31 +7,27 @@ were uploaded.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from o3magic.client.files import Files
 from o3magic.client.retry import hopeful
-from o3magic.errors import Interrupted, RequestFailed
+from o3magic.errors import Interrupted, RequestFailed, RequestRefused
 from o3magic.jobs.batch_check import KeptType
-from o3magic.jobs.batch_fetch import Fetching
-from o3magic.jobs.batch_read import Reading
-from o3magic.jobs.batch_schema import CREATED, ENDED, PLANNED, UPLOADED
+from o3magic.jobs.batch_frame import results
+from o3magic.jobs.batch_room import Room
+from o3magic.jobs.batch_rows import local
+from o3magic.jobs.batch_schema import CREATED, CREATING, ENDED, PLANNED, UPLOADED
 from o3magic.jobs.batch_send import Sending, Spec
 from o3magic.jobs.batch_store import BatchStore, Part
-from o3magic.jobs.batch_words import BatchProgress, Status, status
+from o3magic.jobs.batch_taping import Taping, not_taping
+from o3magic.jobs.batch_words import Status, finished, progress, status, title
 from o3magic.jobs.progress import Show, Silent
-from o3magic.jobs.rows import Job
-from o3magic.jobs.store import JobStore
-from o3magic.messages import Api
+from o3magic.jobs.rows import Answered, Ending, Job
+from o3magic.jobs.schema import ANSWERED
+from o3magic.jobs.tally import Sums
 from o3magic.schemas.lookup import AnswerType
-from o3magic.talk.books import Place
-from o3magic.talk.forecast import budgets_of
 from o3magic.talk.session import Session
 
 FIRST_PAUSE = 8  # the first looks are closer together: what is refused is refused at once
@@ -39,36 +35,18 @@ GROWTH = 1.5
 MOST_PAUSE_S = 600.0
 
 
-@dataclass(frozen=True)
-class Room:
-    """Where a job is worked on: whose settings and books, which file of jobs.
-
-    close_after: nobody else uses the session; it is opened again when it is needed.
-    show: makes the place where a wait is shown.
-    """
-
-    session: Session
-    store: JobStore
-    close_after: bool = False
-    sleep: Callable[[float], None] = time.sleep
-    show: Callable[[], Show] = Silent
-
-    @contextmanager
-    def opened(self) -> Iterator[None]:
-        """Work that may open connections, and closes them where they are its own."""
-        try:
-            yield
-        finally:
-            if self.close_after:
-                self.session.close()
-                self.store.close()
+def sent_here(session: Session) -> dict[int, BatchJob]:
+    """The jobs that a session has sent or gone on with, by number: they still have their rows."""
+    kept: dict[int, BatchJob] = vars(session).setdefault("sent_batches", {})
+    return kept
 
 
 class BatchJob:
     """A job of one or more batches. It survives the kernel: `o3.jobs()` lists it again.
 
     wanted: the type of the answers, where it is known; else they are checked against the JSON
-    Schema they were asked with. given: the rows, where they are still here.
+    Schema they were asked with. given: the rows, where they are still here. taping: what it has to
+    do with the notebook's cassette.
     """
 
     def __init__(
@@ -78,9 +56,11 @@ class BatchJob:
         wanted: AnswerType | None = None,
         given: Any = None,
         prompt: str = "",
+        taping: Taping | None = None,
     ) -> None:
         self._room, self._job = room, job
         self._known, self._given, self._prompt = wanted, given, prompt
+        self._taping = taping
         self._store = BatchStore(room.store)
         self._made: Sending | None = None
         self._show: Show = Silent()
@@ -101,15 +81,30 @@ class BatchJob:
         with self._room.opened():
             return [part.batch_id for part in self._store.parts(self.id) if part.batch_id]
 
+    @property
+    def digest(self) -> str:
+        """What it is the job of."""
+        return self._job.digest
+
+    @property
+    def now(self) -> Job:
+        """How it stands in the file of jobs."""
+        with self._room.opened():
+            return self._room.store.job(self.id)
+
     def __repr__(self) -> str:
         """One line, as it stood when it was last looked at; nobody is asked."""
         with self._room.opened():
-            return f"{self._title} {self._status(self._store.parts(self.id)).said}"
+            return self._words(self._status(self._store.parts(self.id)))
 
     @property
     def _title(self) -> str:
-        named = f" {self.name!r}" if self.name else ""
-        return f"batch job {self.id}{named}"
+        return title(self.name, self.id)
+
+    def _words(self, stands: Status) -> str:
+        """Its title and how it stands."""
+        lasting = self._taping is not None and stands.over
+        return f"{title(self.name) if lasting else self._title} {stands.said}"
 
     @cached_property
     def spec(self) -> Spec:
@@ -131,29 +126,53 @@ class BatchJob:
             try:
                 self._show = self._room.show()
                 self.go_on()
-                self._wait(poll_s)
+                stands = self._wait(poll_s)
             except KeyboardInterrupt:
                 raise Interrupted(
                     f"{self._title} goes on at {self.spec.provider} without you",
                     hint=f"o3.job({self.id}).wait() comes back to it, .cancel() ends it",
                 ) from None
-            return self._results()
+            table, note = self._results()
+            self._show.update(progress(self.name, self._words(stands), stands, note))
+            return table
 
-    def results(self) -> Any:
-        """What there is by now, as `wait` gives it; a row without an answer says why."""
+    def results(self, *, look: bool = True) -> Any:
+        """What there is by now, as `wait` gives it; a row without an answer says why.
+
+        look: False for what is kept here, without asking anybody.
+        """
         with self._room.opened():
-            self._look()
-            return self._results()
+            stands = self._look() if look else self._status(self._store.parts(self.id))
+            table, note = self._results()
+            if note:
+                self._room.show().update(progress(self.name, self._words(stands), stands, note))
+            return table
 
     def cancel(self) -> Status:
         """Ask the provider to end it; rows that were answered are kept, and paid for."""
         with self._room.opened():
-            for part in map(self._sending.adopted, self._store.parts(self.id)):
+            self.adopt()
+            for part in self._store.parts(self.id):
                 if part.step == CREATED:
-                    self._stands(part, self._sending.files.cancel(part.batch_id).status)
+                    with suppress(RequestRefused):  # it is over meanwhile, which a look will tell
+                        self._stands(part, self._sending.files.cancel(part.batch_id).status)
                 elif part.step in (PLANNED, UPLOADED):
-                    self._fetching(None).never(part)
+                    self._room.fetching(self._sending, self._wanted, None).never(part)
             return self._look()
+
+    def delete(self, *, force: bool = False) -> str:
+        """Forget it and its answers; gives what is to be said. What it cost stays in the ledger.
+
+        Raises BadOption where it still runs at the provider. force: it is cancelled there, as far
+        as the provider can be asked, and forgotten.
+        """
+        from o3magic.jobs.batch_end import ended
+
+        with self._room.opened():
+            said = ended(self, force=force)
+            self._room.store.delete(self.id)
+            sent_here(self._room.session).pop(self.id, None)
+        return said
 
     def failed_rows(self, rows: Any = None) -> list[dict[str, Any]]:
         """The rows that have no answer, as they were given.
@@ -163,7 +182,9 @@ class BatchJob:
         from o3magic.jobs.batch_retry import rows_without_answer
 
         with self._room.opened():
-            return rows_without_answer(self._store.rows(self.id), rows, self._given)
+            self._job = self._room.store.job(self.id)
+            left = rows_without_answer(self._rows(), rows, self._given, self._job.total)
+            return [*left.values()]
 
     def retry(self, rows: Any = None, **options: Any) -> Any:
         """Ask the rows that have no answer once more, now and by `o3.map`; gives its results.
@@ -181,7 +202,7 @@ class BatchJob:
                 said |= {"name": f"{self.name or 'batch'} {self.id}, once more", **options}
                 asked = ask_again(room.session, room.store, left, prompt, said, room.show())
                 self._store.adopt(self.id, asked)
-            return self._results()
+            return self._results()[0]
 
     def send(self, parts: Sequence[tuple[Part, Any]], hold: int | None) -> None:
         """Send parts that were just written."""
@@ -195,7 +216,8 @@ class BatchJob:
             return self._known
         return KeptType(spec.schema, Any, spec.answer)
 
-    def _wait(self, poll_s: float) -> None:
+    def _wait(self, poll_s: float) -> Status:
+        """Look until it is over, and show how it goes."""
         pause_s = min(poll_s / FIRST_PAUSE, poll_s)
         while True:
             try:
@@ -203,29 +225,24 @@ class BatchJob:
             except RequestFailed as error:
                 if not hopeful(error):
                     raise
-                self._tell(f"{self.spec.provider} does not answer ({error}); asking again")
+                said = f"{self.spec.provider} does not answer ({error}); asking again"
+                self._show.update(progress(self.name, f"{self._title} {said}"))
                 pause_s = min(pause_s * 2, MOST_PAUSE_S)
             else:
-                self._tell(stands.said, stands)
                 if stands.over:
-                    return
+                    return stands
+                self._show.update(progress(self.name, self._words(stands), stands))
                 pause_s = min(pause_s * GROWTH, poll_s)
             self._room.sleep(pause_s)
 
-    def _tell(self, said: str, stands: Status | None = None) -> None:
-        """Show how it stands."""
-        counts = (stands.total, stands.done, stands.failed) if stands else (0, 0, 0)
-        total, done, failed = counts
-        self._show.update(
-            BatchProgress(
-                name=self.name,
-                total=total or None,
-                rows=done + failed,
-                errors=failed,
-                over=stands is not None and stands.over,
-                sentence=f"{self._title} {said}",
-            )
-        )
+    def parts_in(self, *steps: str) -> list[Part]:
+        """Its parts that have come so far and no further, as the file of jobs has them."""
+        return [part for part in self._store.parts(self.id) if part.step in steps]
+
+    def adopt(self) -> None:
+        """Look for batches that were made and never heard of. Raises RequestFailed and NoKey."""
+        for part in self.parts_in(CREATING):
+            self._sending.adopted(part)
 
     def go_on(self) -> None:
         """Make what a kernel that died, or that was interrupted, was about to make."""
@@ -240,7 +257,8 @@ class BatchJob:
                 continue
             state = self._sending.files.batch(part.batch_id)
             if state.over:
-                self._fetching(state.created_s).fetch(part, state)
+                fetching = self._room.fetching(self._sending, self._wanted, state.created_s)
+                fetching.fetch(part, state)
             else:
                 self._stands(part, state.status, state.completed or 0, state.failed or 0)
         stands = self._status(self._store.parts(self.id))
@@ -252,59 +270,47 @@ class BatchJob:
         self._store.stands(part, said, completed, failed, "")
 
     def _status(self, parts: Sequence[Part]) -> Status:
-        self._job = self._room.store.job(self.id)
-        job = self._job
+        store = self._room.store
+        job = self._job = store.job(self.id)
         asked = self._store.asked_in(self.id)
-        return status(
+        stands = status(
             [part for part in parts if part.part in asked],
             self.spec.provider,
             total=self._store.total(self.id),
             done=job.done_rows + job.invalid_rows,
             failed=job.failed_rows,
         )
+        if self._taping is not None and stands.over:
+            rows = self._rows()
+            if all(row.state in ANSWERED or local(at, row.key) for at, row in rows.items()):
+                return finished(rows)
+        simulated = store.simulated(self.id)
+        sums = Sums({"simulated": simulated} if simulated else {}, job.spent_nano_usd)
+        sums.unknown = store.unknown(self.id) if stands.over else 0
+        return stands.labelled(sums)
 
-    def _results(self) -> Any:
-        from o3magic.jobs.batch_frame import results
+    def _rows(self) -> Mapping[int, Answered | Ending]:
+        """Its rows by their places, those that the cassette had too."""
+        found: dict[int, Answered | Ending] = {**dict(self._store.rows(self.id))}
+        if self._taping is not None:
+            found |= self._taping.endings
+        return dict(sorted(found.items()))
 
-        return results(
-            self._store.rows(self.id), self._wanted, self._given, flatten=self.spec.flatten
-        )
+    def _results(self) -> tuple[Any, str]:
+        """The table, and what is to be said of the cassette."""
+        rows = self._rows()
+        if self._taping is not None:
+            note = self._taping.replaying.keep(
+                row for row in rows.values() if isinstance(row, Answered)
+            )
+        else:
+            note = "" if self._given is not None else not_taping(self._room)
+        table = results(rows.items(), self._wanted, self._given, flatten=self.spec.flatten)
+        return table, note
 
     @property
     def _sending(self) -> Sending:
         """Who sends its parts; made again where the session was closed meanwhile."""
         if self._made is None or self._made.files.client is not self._room.session.client:
-            self._made = self._new_sending()
+            self._made = self._room.sending(self.spec)
         return self._made
-
-    def _new_sending(self) -> Sending:
-        """The same with the key that is set now. Raises NoKey."""
-        session, spec = self._room.session, self.spec
-        profile = replace(session.layers.profile(), provider=spec.provider)
-        provider = session.reach.provider(profile)
-        files = Files(
-            session.client,
-            provider,
-            session.reach.key(provider),
-            retries=profile.retries,
-            sleep=self._room.sleep,
-        )
-        place = Place(session.id, session.notebook, session.cell_key)
-        free = provider.embedded or (provider.local and not provider.list_prices)
-        budgets = [] if free else [each for each in budgets_of(profile) if each.scope != "call"]
-        return Sending(self._store, files, session.keeping, place, spec, budgets, self._room.sleep)
-
-    def _fetching(self, created_s: int | None) -> Fetching:
-        spec, day = self.spec, datetime.now(UTC)
-        if created_s is not None:
-            day = datetime.fromtimestamp(created_s, UTC)
-        api: Api = "chat" if spec.api == "chat" else "responses"
-        reading = Reading(
-            api,
-            spec.model,
-            self._sending.files.provider,
-            self._room.session.catalog,
-            self._wanted,
-            day.date(),
-        )
-        return Fetching(self._sending, reading)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from o3magic.jobs.rows import Answered
+from o3magic.jobs.rows import Answered, Ending
 from o3magic.jobs.source import Source, source_of
 from o3magic.jobs.table import Table
 from o3magic.schemas.lookup import AnswerType
@@ -14,7 +14,7 @@ NOT_YET = "not answered yet: the batch goes on"
 
 
 def results(
-    rows: Iterable[tuple[int, Answered]],
+    rows: Iterable[tuple[int, Answered | Ending]],
     wanted: AnswerType | None,
     given: Any = None,
     *,

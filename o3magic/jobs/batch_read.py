@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 from o3magic.catalog import Card, Catalog
 from o3magic.draft import Draft
 from o3magic.errors import O3Error, RequestFailed
-from o3magic.events import Source, Usage, why_cut
+from o3magic.events import Source, Usage
 from o3magic.jobs.batch_rules import TIER
 from o3magic.jobs.rows import Ending
+from o3magic.jobs.verdict import judged
 from o3magic.messages import Api
 from o3magic.providers import Provider
-from o3magic.schemas.lookup import AnswerType, SchemaMismatch
+from o3magic.schemas.lookup import AnswerType
 from o3magic.wire.batch import Line
 from o3magic.wire.dialects import DIALECTS
 
@@ -50,18 +50,10 @@ class Reading:
     def _answered(self, key: str, draft: Draft, source: Source) -> Ending:
         answer, end = draft.answer(), draft.finished
         usage = answer.usage
-        data, problems = None, ""
-        if answer.refusal:
-            problems = f"refused: {answer.refusal[:200]}"
-        elif answer.finish_reason in ("refusal", "content_filter"):
-            problems = "the provider's filter cut it"
-        elif answer.finish_reason == "length":
-            problems = f"it was cut off: {why_cut(answer)}"
-        else:
-            data, problems = self._checked(answer.text)
+        verdict = judged(answer, self.wanted)
         said = {
             "text": answer.text,
-            "data": data,
+            "data": verdict.data,
             "refusal": answer.refusal,
             "summary": answer.reasoning_summary,
             "finish": answer.finish_reason,
@@ -73,25 +65,14 @@ class Reading:
         }
         return Ending(
             key=key,
-            state="invalid" if problems else "done",
+            state="invalid" if verdict.wrong else "done",
             answer={name: value for name, value in said.items() if value not in (None, "", [])},
-            error=problems,
-            error_kind="InvalidAnswer" if problems else "",
+            error=verdict.wrong,
+            error_kind="InvalidAnswer" if verdict.wrong else "",
             source=source,
             usage=usage,
             cost_nano_usd=self.cost(usage, answer.model, source),
         )
-
-    def _checked(self, text: str) -> tuple[Any, str]:
-        """The data of a structured answer, and what is wrong with it."""
-        if self.wanted is None:
-            return None, ""
-        try:
-            return self.wanted.dump(self.wanted.validate(text)), ""
-        except SchemaMismatch as mismatch:
-            found = mismatch.problems
-            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            return None, f"the answer does not fit {self.wanted.name}: {found[0]}{more}"
 
     def cost(self, usage: Usage, model: str, source: Source) -> int | None:
         """Nano-dollars at batch prices, or None where nobody knows."""

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from o3magic.errors import BadOption
 from o3magic.jobs.progress import Show
-from o3magic.jobs.rows import Answered
+from o3magic.jobs.rows import Answered, Ending
 from o3magic.jobs.source import Source, source_of
 from o3magic.jobs.store import JobStore
 from o3magic.talk.session import Session
 
 
 def rows_without_answer(
-    kept: Iterable[tuple[int, Answered]], rows: Any, given: Any
-) -> list[dict[str, Any]]:
-    """The rows of the input whose place has no answer that fits. Raises BadOption."""
+    kept: Mapping[int, Answered | Ending], rows: Any, given: Any, total: int | None
+) -> dict[int, dict[str, Any]]:
+    """The rows of the input whose place has no answer that fits, by place. Raises BadOption.
+
+    total: of how many rows the job was made.
+    """
     said = given if rows is None else rows
     if said is None or hasattr(said, "__next__"):
         raise BadOption(
             "the rows are not here any more: the file of jobs keeps none",
             hint="job.retry(rows) and job.failed_rows(rows) take the same rows again",
         )
-    places = dict(kept)
     source: Source = source_of(said)
-    if source.total is not None and source.total != len(places):
+    if source.total is not None and source.total != (total or len(kept)):
         raise BadOption(
-            f"these are {source.total:,} rows, and the job was made of {len(places):,}",
+            f"these are {source.total:,} rows, and the job was made of {total or len(kept):,}",
             hint="give the same rows in the same order",
         )
-    return [
-        dict(row)
+    return {
+        place: dict(row)
         for place, row in enumerate(source.rows)
-        if place in places and places[place].state != "done"
-    ]
+        if place in kept and kept[place].state != "done"
+    }
 
 
 def ask_again(

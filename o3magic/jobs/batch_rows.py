@@ -13,17 +13,28 @@ from pathlib import Path
 from typing import IO, Any
 
 from o3magic.client.call import body
-from o3magic.errors import BadOption, EmptyPrompt, O3Error, PromptTooLong, TemplateError
+from o3magic.errors import (
+    BadOption,
+    CassetteMiss,
+    EmptyPrompt,
+    O3Error,
+    PromptTooLong,
+    TemplateError,
+)
 from o3magic.jobs.batch_rules import endpoint, worst_row_nano_usd
 from o3magic.jobs.batch_store import Draft
-from o3magic.jobs.filling import Filling
+from o3magic.jobs.filling import Filled, Filling
 from o3magic.jobs.form import Form
+from o3magic.jobs.replaying import Replaying
+from o3magic.jobs.rows import Ending
 from o3magic.jobs.source import Source
 from o3magic.wire.batch import line
 from o3magic.wire.dialects import DIALECTS
 
 MOST_ROWS = 50_000
 MOST_BYTES = 200_000_000
+# Errors of one row alone.
+CANNOT = (TemplateError, EmptyPrompt, PromptTooLong, CassetteMiss)
 
 
 @dataclass(frozen=True)
@@ -36,13 +47,17 @@ class Limits:
 
 @dataclass
 class Written:
-    """What was written: a file and the rows of each part, rows that cannot be asked, copies."""
+    """What was written: a file and the rows of each part, rows that cannot be asked, copies.
+
+    taped: rows whose answer is on the cassette, their copies too; they are in no part.
+    """
 
     folder: Path
     paths: list[Path] = field(default_factory=list)
     parts: list[list[Draft]] = field(default_factory=list)
     broken: list[Draft] = field(default_factory=list)
     copies: list[tuple[int, str]] = field(default_factory=list)
+    taped: dict[int, Ending] = field(default_factory=dict)
     total: int = 0
     digest: str = ""
 
@@ -60,8 +75,10 @@ class Written:
 class Writer:
     """Writes rows into the files of their parts."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, replaying: Replaying | None = None) -> None:
         self.written = Written(folder)
+        self._replaying = replaying
+        self._taped: dict[str, Ending] = {}
         self._limits = limits
         self._digest = hashlib.sha256()
         self._seen: set[str] = set()
@@ -82,21 +99,32 @@ class Writer:
         """The next row. Raises every error that needs no provider, and then nothing is added."""
         prompt = filling.fill(row)
         form.check(prompt)
-        call, key = form.call(prompt), form.key(prompt)
-        written, place = self.written, self._next()
-        self._digest.update(key.encode())
-        if key in self._seen:
-            written.copies.append((place, key))
-            return
+        key, written = form.key(prompt), self.written
+        fresh = key not in self._seen
+        if fresh and self._replaying is not None:
+            taped = self._replaying.find(form.question(prompt), key)
+            if taped is not None:
+                self._taped[key] = taped
         self._seen.add(key)
+        place = self._next()
+        self._digest.update(key.encode())
+        if key in self._taped:
+            written.taped[place] = self._taped[key]
+        elif not fresh:
+            written.copies.append((place, key))
+        else:
+            self._ask(form, prompt, Draft(key, place, worst_row_nano_usd(form, prompt) or 0))
+
+    def _ask(self, form: Form, prompt: Filled, draft: Draft) -> None:
+        """A line that asks a row."""
+        call = form.call(prompt)
         encoded = DIALECTS[call.api].encode(call.request)
-        said = body(line(key, encoded, endpoint(call))) + b"\n"
-        self._write(said, Draft(key, place, worst_row_nano_usd(form, prompt) or 0))
+        self._write(body(line(draft.key, encoded, endpoint(call))) + b"\n", draft)
 
     def broken(self, error: O3Error) -> None:
         """The next row, which cannot be asked: its place stands for a key."""
         place = self._next()
-        draft = Draft(f"row {place}", place, 0, str(error), type(error).__name__)
+        draft = Draft(local_key(place), place, 0, str(error), type(error).__name__)
         self._digest.update(draft.key.encode())
         self.written.broken.append(draft)
 
@@ -123,6 +151,16 @@ class Writer:
         written.parts[-1].append(draft)
 
 
+def local_key(place: int) -> str:
+    """What stands for the key of a row that cannot be asked."""
+    return f"row {place}"
+
+
+def local(place: int, key: str) -> bool:
+    """Whether a row could not be asked at all."""
+    return key == local_key(place)
+
+
 def write(
     source: Source,
     form: Form,
@@ -131,24 +169,25 @@ def write(
     limits: Limits,
     *,
     keep_going: bool,
+    replaying: Replaying | None = None,
 ) -> Written:
     """Write all rows. keep_going: one that cannot be asked does not stop the others.
 
-    Raises BadOption where there is nothing to ask.
+    Raises BadOption where there is nothing to ask, and CassetteError.
     """
     first: O3Error | None = None
-    with Writer(folder, limits) as writer:
+    with Writer(folder, limits, replaying) as writer:
         for number, row in enumerate(source.rows):
             if not number:
                 filling.check(row)
             try:
                 writer.add(form, filling, row)
-            except (TemplateError, EmptyPrompt, PromptTooLong) as error:
+            except CANNOT as error:
                 if not keep_going:
                     raise
                 first = first or error
                 writer.broken(error)
-    if not writer.written.parts:
+    if not writer.written.parts and not writer.written.taped:
         raise first or BadOption("there are no rows to ask", hint="give one row or more")
     return writer.written
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date
+from typing import Final
 
 from o3magic.client.call import Call
 from o3magic.cost.budgets import Budget
@@ -16,7 +17,7 @@ from o3magic.talk.forecast import worst_nano_usd
 from o3magic.talk.plan import Plan
 from o3magic.wire.dialects import DIALECTS
 
-TIER = "batch"
+TIER: Final = "batch"
 
 
 def worst_row_nano_usd(form: Form, prompt: Filled) -> int | None:

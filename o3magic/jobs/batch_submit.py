@@ -10,20 +10,29 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from o3magic.errors import BadOption, Interrupted, OverBudget
-from o3magic.jobs.batch import BatchJob, Room
+from o3magic.cost.entries import Attempt
+from o3magic.errors import Interrupted, NoKey, OverBudget
+from o3magic.jobs.batch import BatchJob, sent_here
+from o3magic.jobs.batch_room import Room
 from o3magic.jobs.batch_rows import Limits, Written, without, write
-from o3magic.jobs.batch_rules import check_call_budget, check_can_batch, endpoint
+from o3magic.jobs.batch_rules import TIER, check_call_budget, check_can_batch, endpoint
 from o3magic.jobs.batch_schema import PLANNED
 from o3magic.jobs.batch_send import Spec
 from o3magic.jobs.batch_store import BatchStore
+from o3magic.jobs.batch_taped import Given, TapedBatch, taped
+from o3magic.jobs.batch_taping import Taping
 from o3magic.jobs.form import Form
 from o3magic.jobs.mapping import Wish, filling_of, folder_of, form_of, profile_of, tape_of
+from o3magic.jobs.replaying import Replaying
 from o3magic.jobs.rows import Job
 from o3magic.jobs.source import source_of
 from o3magic.money import show_usd
+from o3magic.profile import Profile
+from o3magic.schemas.lookup import AnswerType
 from o3magic.talk.asked import with_file
-from o3magic.talk.books import counted_budgets, unknown_price
+from o3magic.talk.books import Place, counted_budgets, unknown_price
+from o3magic.talk.session import Session
+from o3magic.talk.taping import Tape
 from o3magic.tapes.scrub import scrubbed
 
 KIND = "batch"
@@ -40,9 +49,10 @@ def submit(
     names: Mapping[str, Any] | None = None,
     limits: Limits = USUAL,
     **options: Any,
-) -> BatchJob:
+) -> BatchJob | TapedBatch:
     """Send rows to the Batch API. The same call again gives the same job, paid for once.
 
+    Rows that are on the cassette are not sent; where all of them are, the job is over at once.
     names: where a schema that is named is looked up. The other options are those of `o3.map`;
     how many rows are asked at once, and how fast, is the provider's affair here.
     Raises every error of `o3.ask` that needs no answer, and BadOption where there is no Batch.
@@ -54,24 +64,31 @@ def submit(
     profile, wanted = profile_of(session, schema, names, options)
     folder_of_notebook = folder_of(session, profile)
     text = with_file(prompt, profile.file, folder_of_notebook) if profile.file else prompt
-    tape = tape_of(session, profile)
-    if tape is not None and tape.mode == "replay":
-        raise BadOption(
-            "a batch asks the provider, and here answers are replayed",
-            hint='o3.map replays them; mode="live" asks',
-        )
-    form = form_of(session, replace(profile, file="", stream=False), wanted)
-    check_can_batch(form.plan)
+    tape, profile = tape_of(session, profile), replace(profile, file="", stream=False)
+    form, nobody = form_on(session, profile, wanted, tape)
+    replaying = None if tape is None else Replaying(form, tape, TIER)
+    if tape is None or tape.mode not in ("replay", "auto"):
+        check_can_batch(form.plan)
     if form.plan.call.provider.embedded:
         room = replace(room, close_after=False)  # the batch would be gone with the simulator
     with room.opened(), tempfile.TemporaryDirectory(prefix="o3magic-") as folder:
-        session.reach.key(form.plan.call.provider)  # a key that is missing is told before all else
         filling = filling_of(text, source, profile, folder_of_notebook)
         keep = wish.on_error == "keep"
-        written = write(source, form, filling, Path(folder), limits, keep_going=keep)
-        spec = spec_of(form, text, wish)
+        written = write(
+            source, form, filling, Path(folder), limits, keep_going=keep, replaying=replaying
+        )
+        spec, given = spec_of(form, text, wish), Given(wish.name, text, wanted, rows)
+        if replaying is not None:
+            replaying.entered(session.keeping, attempt_of(form, room.place))
+            if not written.parts:
+                return taped(room, spec, given, written, digest_of(spec, written, wish.name))
+        if nobody is not None:
+            raise nobody
+        check_can_batch(form.plan)
         job = begin(room, spec, written, wish.name)
-        sent = BatchJob(room, job, wanted, rows, text)
+        taping = Taping(replaying, written.taped) if replaying is not None else None
+        sent = BatchJob(room, job, wanted, rows, text, taping)
+        sent_here(session)[job.id] = sent
         try:
             send(room, sent, form, written, limits, spec)
         except KeyboardInterrupt:
@@ -80,6 +97,35 @@ def submit(
                 hint="the same o3.batch(...) again goes on with it",
             ) from None
         return sent
+
+
+def form_on(
+    session: Session, profile: Profile, wanted: AnswerType | None, tape: Tape | None
+) -> tuple[Form, NoKey | None]:
+    """What all rows share, and why nobody can be asked: what is on the cassette needs nobody."""
+    try:
+        return form_of(session, profile, wanted), None
+    except NoKey as nobody:
+        if tape is None or tape.mode != "auto":
+            raise
+        return form_of(session, replace(profile, dry_run=True), wanted), nobody
+
+
+def attempt_of(form: Form, place: Place) -> Attempt:
+    """What the ledger is told of a row that is replayed."""
+    planned, call = form.plan, form.plan.call
+    return Attempt(
+        session=place.session,
+        provider=call.provider.name,
+        model=call.request.model,
+        effort=planned.effort or "",
+        service_tier=TIER,
+        schema_name=planned.profile.schema,
+        notebook=place.notebook,
+        cell_key=place.cell_key,
+        source="replayed",
+        kind=KIND,
+    )
 
 
 def spec_of(form: Form, prompt: str, wish: Wish) -> Spec:
@@ -103,12 +149,17 @@ def spec_of(form: Form, prompt: str, wish: Wish) -> Spec:
     )
 
 
+def digest_of(spec: Spec, written: Written, name: str) -> str:
+    """What makes two calls the same job: who is asked which rows, under which name."""
+    said = "\n".join((KIND, spec.provider, spec.endpoint, name, written.digest))
+    return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+
 def begin(room: Room, spec: Spec, written: Written, name: str) -> Job:
     """The job of these rows: the one that is there already, or a new one."""
-    said = "\n".join((KIND, spec.provider, spec.endpoint, name, written.digest))
     job = room.store.begin(
         KIND,
-        hashlib.sha256(said.encode()).hexdigest()[:32],
+        digest_of(spec, written, name),
         name=name,
         spec=asdict(spec),
         notebook=room.session.notebook,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from o3magic.jobs.batch_schema import CREATING, ENDED, PLANNED, UPLOADED
 from o3magic.jobs.batch_store import Part
 from o3magic.jobs.progress import Progress
+from o3magic.jobs.rows import Answered, Ending
+from o3magic.jobs.schema import ANSWERED
+from o3magic.jobs.tally import Sums
 from o3magic.wire.failures import redact
 
 UNSENT = "unsent"
@@ -37,6 +40,18 @@ class Status:
 
     __repr__ = __str__
 
+    def labelled(self, sums: Sums, *, taped: bool = False) -> Status:
+        """The same with who answered, where no model did, and what it cost."""
+        shown = Progress(
+            rows=self.total,
+            made_up=sums.made_up,
+            spent_nano_usd=sums.cost_nano_usd,
+            unknown=sums.unknown,
+            taped=taped,
+        )
+        money = [shown.money()] if self.over and self.done else []
+        return replace(self, said=" · ".join([self.said, *shown.labels(), *money]))
+
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress(Progress):
@@ -47,6 +62,39 @@ class BatchProgress(Progress):
     def words(self) -> str:
         """The sentence of its state."""
         return self.sentence
+
+
+def title(name: str, number: int | None = None) -> str:
+    """What a job is called. Without a number it is the same in a replay as when it was recorded."""
+    said = ["batch job", "" if number is None else str(number), repr(name) if name else ""]
+    return " ".join(filter(None, said))
+
+
+def progress(name: str, words: str, stands: Status | None = None, note: str = "") -> BatchProgress:
+    """What is shown of a job. words: its title and how it stands."""
+    total, done, failed = (stands.total, stands.done, stands.failed) if stands else (0, 0, 0)
+    return BatchProgress(
+        name=name,
+        total=total or None,
+        rows=done + failed,
+        errors=failed,
+        over=stands is not None and stands.over,
+        said=note,
+        sentence=words,
+    )
+
+
+def finished(rows: Mapping[int, Answered | Ending]) -> Status:
+    """How a job on a cassette stands at its end: nothing is in it but what its rows have."""
+    unique = {row.key: row for row in rows.values()}
+    sums = Sums()
+    for row in unique.values():
+        if row.source:
+            sums.add(row, charged=True)
+    done = sum(row.state in ANSWERED for row in unique.values())
+    failed = len(unique) - done
+    said = sentence("completed", "", total=len(unique), done=done, failed=failed, told="")
+    return Status("completed", len(unique), done, failed, said, True).labelled(sums, taped=True)
 
 
 def status(parts: Sequence[Part], provider: str, *, total: int, done: int, failed: int) -> Status:

@@ -12,6 +12,7 @@ from o3magic.client.call import Call
 from o3magic.errors import EmptyPrompt
 from o3magic.jobs.filling import Filled
 from o3magic.messages import Image, Message, Part, Text
+from o3magic.prompts.images import check_images
 from o3magic.talk.books import free
 from o3magic.talk.forecast import MOST_IMAGE_TOKENS, most_tokens, size, worst, worst_nano_usd
 from o3magic.talk.lacks import without
@@ -68,8 +69,10 @@ class Form:
         return replace(question, messages=filled(question.messages, parts_of(prompt)))
 
     def check(self, prompt: Filled) -> None:
-        """Raise EmptyPrompt and PromptTooLong."""
-        if isinstance(prompt, str) and not prompt.strip():
+        """Raise EmptyPrompt and PromptTooLong; BadOption for what is wrong with every row."""
+        if not isinstance(prompt, str):
+            check_images(prompt, self.plan.card, self.plan.catalog)
+        elif not prompt.strip():
             raise EmptyPrompt("the row makes no prompt", hint="its columns are empty")
         if self._window is not None and self.tokens(prompt) > self._window:
             check_window(self.call(prompt).request, self.plan.card)

@@ -10,12 +10,11 @@ from typing import Any
 from o3magic.cost.store import MEMORY
 from o3magic.errors import BadOption
 from o3magic.jobs.mapping import Wish, map_rows
-from o3magic.jobs.progress import Show
+from o3magic.jobs.progress import Progress, Show
 from o3magic.jobs.rows import Job
 from o3magic.jobs.source import Source
 from o3magic.jobs.store import JobStore, jobs_file
 from o3magic.jobs.table import Table
-from o3magic.money import show_usd
 from o3magic.schemas.lookup import AnswerType, resolve
 from o3magic.talk.session import Session
 
@@ -77,19 +76,30 @@ class MapJob:
         return self._job.name
 
     @property
+    def digest(self) -> str:
+        """What it is the job of."""
+        return self._job.digest
+
+    @property
     def now(self) -> Job:
         """How it stands."""
         return self._store.job(self._job.id)
 
     def words(self) -> str:
         """How it stands, in a line."""
-        job = self.now
-        over = job.done_rows + job.invalid_rows
+        job, store = self.now, self._store
+        over, failed = job.done_rows + job.invalid_rows, job.failed_rows
+        shown = Progress(
+            rows=over + failed,
+            made_up={"simulated": store.simulated(job.id)},
+            spent_nano_usd=job.spent_nano_usd,
+            unknown=store.unknown(job.id),
+        )
         of = f" of {job.total:,}" if job.total else ""
         said = [job.state, f"{over:,}{of} rows"]
-        if job.invalid_rows + job.failed_rows:
-            said.append(f"{job.invalid_rows + job.failed_rows:,} errors")
-        said.append(show_usd(job.spent_nano_usd))
+        if errors := job.invalid_rows + failed:
+            said.append(f"{errors:,} error{'s' * (errors != 1)}")
+        said += [*shown.labels(), shown.money()]
         if job.lost_calls:
             said.append(f"{job.lost_calls:,} calls lost, their cost unknown")
         return " · ".join(said)
@@ -121,7 +131,7 @@ class MapJob:
         said = {name: spec[name] for name in AGAIN if name in spec} | options
         flatten = bool(spec.get("flatten"))
         wish = replace(wish or Wish(), name=self._job.name, flatten=flatten)
-        asked = {"schema": schema or spec.get("schema") or None, "names": names}
+        asked: dict[str, Any] = {"schema": schema or spec.get("schema") or None, "names": names}
         return map_rows(
             self._session,
             self._store,

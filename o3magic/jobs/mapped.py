@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from o3magic.cost.entries import Outcome
 from o3magic.errors import Interrupted, O3Error, OverBudget
@@ -25,35 +25,50 @@ from o3magic.talk.session import Session
 LOOK_S = 0.1
 
 
-class Mapped:
-    """One run of a job with all that is done before and after it."""
+class Runs(Protocol):
+    """Who asks the rows of a job: `Run`, in this process, or another."""
 
-    def __init__(
+    def __call__(
         self,
-        session: Session,
-        store: JobStore,
         job: Job,
         form: Form,
         source: Source,
         filling: Filling,
+        ledgers: Ledgers,
         chosen: Chosen,
         replaying: Replaying | None,
-        show: Show,
-    ) -> None:
-        self._session, self._store, self._job = session, store, job
-        self._form, self._source, self._show = form, source, show
+        /,
+    ) -> Run:
+        """A run of these rows."""
+
+
+class Ready(NamedTuple):
+    """A job whose rows may be asked now. text: the prompt, a file's text in it."""
+
+    store: JobStore
+    job: Job
+    form: Form
+    source: Source
+    filling: Filling
+    chosen: Chosen
+    replaying: Replaying | None = None
+    runs: Runs = Run
+    text: str = ""
+
+
+class Mapped:
+    """One run of a job with all that is done before and after it."""
+
+    def __init__(self, session: Session, ready: Ready, show: Show) -> None:
+        self._session, self._show = session, show
+        self._store, self._job, form, self._source, filling, chosen, replaying, runs, _ = ready
         self._replaying = replaying
-        self._place = Place(session.id, session.notebook, session.cell_key)
-        ledgers = Ledgers(store, session.keeping, self._place)
-        if chosen.budgets:
-            # Holds nothing itself: each call is looked at as it is entered.
-            ledgers.hold = session.keeping.hold(0, chosen.budgets, session.id, session.notebook)
-        self._ledgers, self._chosen = ledgers, chosen
-        self._run = Run(job, form, source, filling, ledgers, chosen, replaying)
+        self._ledgers = ledgers = ledgers_of(session, self._store, chosen)
+        self._run = runs(self._job, form, self._source, filling, ledgers, chosen, replaying)
 
     def table(self, kind: type[Table] = Table, *, flatten: bool) -> Any:
         """Run it to its end, and give its table. Raises as `map_rows` does."""
-        self._settle_the_dead()
+        settle_the_dead(self._session, self._store, self._job)
         lost_before = self._job.lost_calls
         self._store.change(self._job.id, state="running")
         interrupted = False
@@ -108,8 +123,8 @@ class Mapped:
     def _wait(self) -> bool:
         """Wait for the run, and show it; gives whether it was interrupted."""
         run = self._run
-        run.start()
         try:
+            self._start()
             while not run.done.wait(LOOK_S):
                 self._show.update(run.progress)
         except KeyboardInterrupt:
@@ -118,11 +133,14 @@ class Mapped:
             return True
         return False
 
-    def _settle_the_dead(self) -> None:
-        """Tell the ledger of answers whose kernel died before it could."""
-        for owner, entry, row in self._store.unsettled(self._job.id):
-            self._session.ledger.settle_for(owner, [(entry, outcome_of(row))])
-            self._store.end(self._job.id, "", (), [row.key])
+    def _start(self) -> None:
+        """Begin the run. What is only looked up needs no thread: a browser has none to give."""
+        try:
+            self._run.start()
+        except RuntimeError:
+            if self._replaying is None or self._replaying.tape.mode != "replay":
+                raise
+            self._run.replay()
 
     def _ended(self, errors: int, lost: int) -> str:
         """Keep how it ended; what is said of it."""
@@ -138,8 +156,8 @@ class Mapped:
         if lost:
             calls = "1 call was" if lost == 1 else f"{lost:,} calls were"
             said.append(
-                f"{calls} on their way when a kernel died: their cost is unknown, and their rows "
-                "were asked again"
+                f"{calls} on their way when a {run.mortal} died: their cost is unknown, and "
+                "their rows were asked again"
             )
         if trouble := self._session.keeping.news():
             said.append(trouble)
@@ -163,6 +181,23 @@ class Mapped:
             "spent_usd": show_usd(shown.spent_nano_usd),
             "said": said,
         }
+
+
+def ledgers_of(session: Session, store: JobStore, chosen: Chosen) -> Ledgers:
+    """Where a run keeps its books. Raises OverBudget and LedgerUnavailable."""
+    place = Place(session.id, session.notebook, session.cell_key)
+    ledgers = Ledgers(store, session.keeping, place)
+    if chosen.budgets:
+        # Holds nothing itself: each call is looked at as it is entered.
+        ledgers.hold = session.keeping.hold(0, chosen.budgets, session.id, session.notebook)
+    return ledgers
+
+
+def settle_the_dead(session: Session, store: JobStore, job: Job) -> None:
+    """Tell the ledger of answers whose kernel died before it could."""
+    for owner, entry, row in store.unsettled(job.id):
+        session.ledger.settle_for(owner, [(entry, outcome_of(row))])
+        store.end(job.id, "", (), [row.key])
 
 
 def outcome_of(row: Answered) -> Outcome:

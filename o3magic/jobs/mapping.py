@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
@@ -12,10 +12,11 @@ from typing import Any, Literal, get_args
 from o3magic.errors import BadOption, EmptyPrompt
 from o3magic.jobs.filling import Filling
 from o3magic.jobs.form import STAND_IN, Form
-from o3magic.jobs.mapped import Mapped
+from o3magic.jobs.mapped import Mapped, Ready, Runs
 from o3magic.jobs.progress import Show, Silent
 from o3magic.jobs.rate import MOST_DOWN_S
 from o3magic.jobs.replaying import Replaying
+from o3magic.jobs.runner import Run
 from o3magic.jobs.source import Source, source_of
 from o3magic.jobs.store import JobStore
 from o3magic.jobs.table import Table
@@ -88,16 +89,38 @@ def map_rows(
     show: Show | None = None,
     expected: str = "",
     kind: Any = Table,
+    runs: Callable[[], Runs] | None = None,
     **options: Any,
 ) -> Any:
     """Ask a prompt for each row, and give the table of answers, in the order of the rows.
 
-    expected: the digest of the job that is meant. kind: what gathers the answers. Raises
-    TemplateError, BadOption and every error of a plan before anything is sent; OverBudget where
-    not one row fits; Interrupted, and what stopped the job, with the table so far in `.answer`.
+    expected: the digest of the job that is meant. kind: what gathers the answers. runs: gives who
+    asks the rows, where that is not this process; not called where a cassette has them all.
+    Raises TemplateError, BadOption and every error of a plan before anything is sent; OverBudget
+    where not one row fits; Interrupted, and what stopped the job, with the table so far in
+    `.answer`.
     """
     wish = (wish or Wish()).checked()
-    source = source_of(rows)
+    ready = prepared(
+        session, store, source_of(rows), prompt, schema, names, wish, options, expected, runs
+    )
+    shown = Silent() if show is None else show
+    return Mapped(session, ready, shown).table(kind, flatten=wish.flatten)
+
+
+def prepared(
+    session: Session,
+    store: JobStore,
+    source: Source,
+    prompt: str,
+    schema: Any,
+    names: Mapping[str, Any] | None,
+    wish: Wish,
+    options: Mapping[str, Any],
+    expected: str = "",
+    runs: Callable[[], Runs] | None = None,
+) -> Ready:
+    """A job, ready to be run. Raises as `map_rows` does before anything is sent."""
     profile, wanted = profile_of(session, schema, names, options)
     folder = folder_of(session, profile)
     text = with_file(prompt, profile.file, folder) if profile.file else prompt
@@ -113,6 +136,8 @@ def map_rows(
         replaying = Replaying(form, tape)
         if tape.mode == "replay":
             store = JobStore(":memory:")  # what is on a tape was asked by no job of this machine
+            runs = None
+    who = Run if runs is None else runs()
     digest = digest_of(form, text, wish, profile)
     if expected not in ("", digest):
         raise BadOption(
@@ -128,9 +153,8 @@ def map_rows(
         provider=form.plan.call.provider.name,
         model=profile.model,
     )
-    chosen, shown = chosen_of(wish, source, form, profile), Silent() if show is None else show
-    mapped = Mapped(session, store, job, form, source, filling, chosen, replaying, shown)
-    return mapped.table(kind, flatten=wish.flatten)
+    chosen = chosen_of(wish, source, form, profile)
+    return Ready(store, job, form, source, filling, chosen, replaying, who, text)
 
 
 def chosen_of(wish: Wish, source: Source, form: Form, profile: Profile) -> Chosen:

@@ -198,6 +198,11 @@ class Gate:
         """How much left by now: keep it with a request, for `heard`."""
         return self.requests.sent, self.tokens.sent
 
+    @property
+    def streak(self) -> int:
+        """How many failed without an answer between them."""
+        return self._streak
+
     def answered(self) -> None:
         """An answer came: a little wider, up to what was asked for."""
         self._streak = self._limited_streak = 0

@@ -19,7 +19,7 @@ from typing import Any
 
 from o3magic import errors
 from o3magic.client.wide import Wide
-from o3magic.errors import CassetteError, LedgerUnavailable, O3Error
+from o3magic.errors import BadOption, CassetteError, LedgerUnavailable, O3Error
 from o3magic.events import LABELS
 from o3magic.jobs.answering import Answering
 from o3magic.jobs.clerk import Clerk
@@ -42,6 +42,8 @@ MOST_LANDED = 8
 
 class Run:
     """One run. `start` it, wait for `done`, then see `tally`, `halt` and `failed`."""
+
+    mortal = "kernel"  # whose death loses calls
 
     def __init__(
         self,
@@ -76,6 +78,16 @@ class Run:
         threading.Thread(
             target=context.run, args=(self._run,), name="o3magic-job", daemon=True
         ).start()
+
+    def replay(self) -> None:
+        """Look up all rows here and now, where each has its answer on a cassette: no thread."""
+        try:
+            while not self.tally.exhausted and self.halt is None:
+                self._pull()
+            if self._broken is not None:
+                self.halt = Halt("failed", self._broken)
+        finally:
+            self.done.set()
 
     def stop(self, why: str = "interrupted") -> None:
         """End it from another thread: what is on its way may still land for a moment."""
@@ -239,7 +251,7 @@ class Run:
                     tally.keys.append(key)
                     self._seen.add(key)
                     return None
-        except CassetteError:
+        except (CassetteError, BadOption):  # not this row alone
             raise
         except O3Error as error:
             self._cannot(place, error)
@@ -323,5 +335,8 @@ class Run:
     def drain(self) -> None:
         """Look at the rows that were not read, so that each of them is accounted for."""
         for row in self._rows:
-            self._ask_of(row)
+            try:
+                self._ask_of(row)
+            except O3Error as error:
+                self._cannot(len(self.tally.keys), error)
         self.tally.exhausted = True

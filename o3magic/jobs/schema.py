@@ -119,4 +119,10 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         f"CREATE TRIGGER row_leaves AFTER DELETE ON rows BEGIN {moves(False, True)} END",
     ),
     BATCH_STEP,
+    # What no model answered, and what nobody knows the cost of: counted wherever a job is shown.
+    (
+        "CREATE INDEX rows_simulated ON rows (job) WHERE source = 'simulated'",
+        """CREATE INDEX rows_of_unknown_cost ON rows (job)
+           WHERE source = 'live' AND cost_nano_usd IS NULL""",
+    ),
 )

@@ -28,6 +28,11 @@ class Source:
 
 def source_of(rows: Any) -> Source:
     """The rows of what a user gave. Raises BadOption for what has none."""
+    if hasattr(rows, "__dask_graph__"):
+        raise BadOption(
+            "rows of Dask are asked where they are, by the workers of a cluster",
+            hint="o3.map(..., client=dask.distributed.Client(...)), or give rows.compute()",
+        )
     if is_lazy(rows):
         raise BadOption("a LazyFrame is not computed yet", hint="give frame.collect()")
     if is_frame(rows):

@@ -45,6 +45,10 @@ SET state = ?, at_ms = ?, answer = ?, error = ?, error_kind = ?, source = ?, inp
     held_nano_usd = max(0, held_nano_usd - ?), attempts = attempts + ?, entry = ?
 WHERE job = ? AND key = ? AND state = 'claimed' AND run = ?
 """
+LOSE = """
+UPDATE rows SET state = 'open', lost = lost + 1, run = ''
+WHERE job = ? AND key = ? AND state = 'claimed' AND run = ?
+"""
 SETTLED = "UPDATE rows SET entry = NULL WHERE job = ? AND key = ?"
 
 
@@ -211,6 +215,11 @@ class JobStore:
         found = [(Owner(*row[:3]), int(row[3]), Answered(*row[4:])) for row in rows]
         return [each for each in found if each[0].alive() is False]
 
+    def lose(self, job: int, run: str, keys: Iterable[str]) -> None:
+        """Give up rows of this run whose answers come no more: what was asked may be paid for."""
+        with self.store.write() as connection:
+            connection.executemany(LOSE, ((job, key, run) for key in keys))
+
     def release(self, job: int, run: str) -> int:
         """Let go of all rows this run still has; gives how many those were."""
         with self.store.write() as connection:
@@ -235,6 +244,17 @@ class JobStore:
         """The first rows of a job, in the order of their places."""
         query = f"SELECT {COLUMNS} FROM rows WHERE job = ? ORDER BY place LIMIT ?"
         return [Answered(*row) for row in self.store.read(query, (job, most))]
+
+    def simulated(self, job: int) -> int:
+        """How many rows of a job the simulator answered."""
+        query = "SELECT count(*) FROM rows WHERE job = ? AND source = 'simulated'"
+        return int(self.store.read(query, (job,))[0][0])
+
+    def unknown(self, job: int) -> int:
+        """How many rows of a job were asked, and nobody knows at what cost."""
+        query = """SELECT count(*) FROM rows
+                   WHERE job = ? AND source = 'live' AND cost_nano_usd IS NULL"""
+        return int(self.store.read(query, (job,))[0][0])
 
     def close(self) -> None:
         """Let go of the file; a later call opens it again. What was in memory is gone."""

@@ -161,15 +161,17 @@ def properties(wanted: AnswerType) -> dict[str, Any]:
 
 def kinds_of(wanted: AnswerType) -> dict[str, str]:
     """What kind of column each field makes."""
-    found = {}
-    for name, field in properties(wanted).items():
-        choices = [c for c in field.get("anyOf", [field]) if c.get("type") != "null"]
-        kind = str(choices[0].get("type")) if len(choices) == 1 else ""
-        if kind == "string" and choices[0].get("format") in ("date", "date-time"):
-            found[name] = "moment"
-        elif kind in ("integer", "number", "boolean"):
-            found[name] = kind
-    return found
+    found = {name: kind_of(field) for name, field in properties(wanted).items()}
+    return {name: kind for name, kind in found.items() if kind}
+
+
+def kind_of(field: Mapping[str, Any]) -> str:
+    """What kind of column a field makes: integer, number, boolean, moment, or ""."""
+    choices = [c for c in field.get("anyOf", [field]) if c.get("type") != "null"]
+    kind = str(choices[0].get("type")) if len(choices) == 1 else ""
+    if kind == "string" and choices[0].get("format") in ("date", "date-time"):
+        return "moment"
+    return kind if kind in ("integer", "number", "boolean") else ""
 
 
 def table_of(run: Run, store: JobStore, table: Table, sums: Sums) -> Table:

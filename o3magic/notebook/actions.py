@@ -176,8 +176,8 @@ class Actions:
         return names
 
     def jobs(self, line: str) -> Any:
-        """List, show, resume or delete the jobs of rows."""
-        from o3magic.notebook.mapping import run_jobs
+        """List, show, resume, cancel or delete the jobs of rows."""
+        from o3magic.notebook.job_list import run_jobs
 
         return run_jobs(self, line)
 

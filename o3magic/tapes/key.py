@@ -41,6 +41,7 @@ class Question:
     schema          the JSON Schema of the answer's type, before it is made strict for a provider
     sent_schema     the schema as it is sent; it decides nothing but is kept as a hash
     sample          1, or more for another answer to the same question
+    tier            "batch" where the Batch API answers, at its own price; else ""
     """
 
     model: str
@@ -54,6 +55,7 @@ class Question:
     summary: str | None = None
     max_output_tokens: int | None = None
     sample: int = 1
+    tier: Literal["", "batch"] = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def canonical(self) -> dict[str, Any]:
@@ -71,6 +73,11 @@ class Question:
         sent = self.schema if self.sent_schema is None else self.sent_schema
         return "" if sent is None else digest(json.dumps(sent, default=str))
 
+    @property
+    def at_other_tier(self) -> Question:
+        """The same asked one by one instead of in a batch, or the other way round."""
+        return replace(self, tier="" if self.tier else "batch")
+
     def with_messages(self, *more: Message) -> Question:
         """The question of the next round: a repair, or the results of tool calls."""
         return replace(self, messages=(*self.messages, *more))
@@ -84,6 +91,7 @@ class Question:
             "summary": None if self.summary == "none" else self.summary,
             "max_output_tokens": self.max_output_tokens,
             "sample": None if self.sample == 1 else self.sample,
+            "tier": self.tier,
             "options": {name: self.options[name] for name in self.options.keys() - NOT_ASKED},
             "messages": [
                 {

@@ -28,7 +28,7 @@ TOO_FAR = 0.25
 UNUSED_BONUS = 0.2
 FIELDS = (
     *("model", "effort", "api", "summary", "max_output_tokens", "sample"),
-    *("schema_name", "options"),
+    *("schema_name", "tier", "options"),
 )
 WORDS = {"schema_name": "schema", "max_output_tokens": "output limit"}
 UNSAID = {"api": "auto", "sample": 1}

@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-from dataclasses import dataclass
 
 import pandas
 import pytest
@@ -11,6 +10,7 @@ from pydantic import BaseModel
 from o3magic.client.files import Files
 from o3magic.errors import (
     BadOption,
+    CassetteMiss,
     Interrupted,
     NoKey,
     OverBudget,
@@ -20,17 +20,15 @@ from o3magic.errors import (
     TemplateError,
     WrongKey,
 )
-from o3magic.jobs.batch import Room
 from o3magic.jobs.batch_open import job_in, jobs_in
 from o3magic.jobs.batch_rows import Limits
 from o3magic.jobs.batch_store import BatchStore, Draft
-from o3magic.jobs.batch_submit import submit
 from o3magic.jobs.mapping import map_rows
-from o3magic.jobs.store import JobStore
+from o3magic.money import show_usd
 from o3magic.simulator import BatchScript, Reply, Simulator
-from tests.sessions import COST_NANO_USD, KEY, USAGE, entries, response, session_at
+from tests.jobs.conftest import CITIES
+from tests.sessions import COST_NANO_USD, KEY, USAGE, entries, response
 
-CITIES = [{"city": name} for name in ("Oslo", "Rome", "Paris", "Oslo", "Bern")]
 BATCH_NANO_USD = COST_NANO_USD // 2
 WHOLE = {"input_tokens": 28, "output_tokens": 348, "total_tokens": 376}  # of four rows
 WHOLE |= {"input_tokens_details": {"cached_tokens": 0}}
@@ -41,52 +39,6 @@ CAPITAL = '{"country": "Norway", "people": 5}'
 class City(BaseModel):
     country: str
     people: int
-
-
-class Shown:
-    def __init__(self):
-        self.said = []
-
-    def update(self, progress):
-        self.said.append(progress.words())
-
-
-@dataclass
-class Place:
-    """A session, a file of jobs, what was shown, how long was waited."""
-
-    session: object
-    room: Room
-    pauses: list
-    shown: Shown
-
-    def batch(self, rows=CITIES, prompt="Where is {{ city }}?", **more):
-        return submit(self.room, rows, prompt, **more)
-
-
-@pytest.fixture
-def at(tmp_path):
-    """Makes a place at a server."""
-    opened = []
-
-    def make(base_url, sleep=None, **more):
-        pauses, shown = [], Shown()
-        store = JobStore(tmp_path / "jobs.sqlite3")
-        context = session_at(base_url, **more)
-        session = context.__enter__()
-        opened.append((context, store))
-        room = Room(session, store, sleep=sleep or pauses.append, show=lambda: shown)
-        return Place(session, room, pauses, shown)
-
-    yield make
-    for context, store in opened:
-        context.__exit__(None, None, None)
-        store.close()
-
-
-@pytest.fixture
-def place(at, sim):
-    return at(sim.base_url)
 
 
 def uploaded(sim):
@@ -469,7 +421,9 @@ def test_looks_are_close_together_at_first_and_then_as_far_apart_as_asked(sim, p
     assert place.pauses[0] < 30 / 4
     assert place.pauses == sorted(place.pauses)
     assert place.pauses[-1] == 30
-    assert place.shown.said[-1].endswith("is done: 4 of 4 rows answered")
+    assert place.shown.said[-1].endswith(
+        "is done: 4 of 4 rows answered · SIMULATED, no model was asked · $0.00"
+    )
     assert any("is running at openai" in said for said in place.shown.said)
 
 
@@ -536,10 +490,21 @@ def test_rows_without_an_answer_are_asked_again_one_by_one(sim, place):
     assert paths(sim).count("/v1/responses") == 2
 
 
-def test_after_a_restart_the_rows_are_given_again(sim, place):
+def test_a_job_that_is_opened_where_it_was_sent_has_its_rows(sim, place):
     sim.script_batches(BatchScript(failing={1: Reply(status=500)}))
-    place.batch(schema=City).wait()
-    [job] = jobs_in(place.room, {})
+    job = place.batch(schema=City)
+    assert jobs_in(place.room, {}) == [job]
+    job_in(place.room, 1, {}).wait()
+    assert job_in(place.room, 1, {}).failed_rows() == [{"city": "Rome"}]
+    job.delete()
+    assert place.batch(name="another").id == 1
+    assert job_in(place.room, 1, {}) is not job
+
+
+def test_after_a_restart_the_rows_are_given_again(sim, at):
+    sim.script_batches(BatchScript(failing={1: Reply(status=500)}))
+    at(sim.base_url).batch(schema=City).wait()
+    [job] = jobs_in(at(sim.base_url).room, {})
     with pytest.raises(BadOption, match="keeps none"):
         job.retry()
     with pytest.raises(BadOption, match="2 rows, and the job was made of 5"):
@@ -604,7 +569,7 @@ def test_what_one_batch_left_the_same_call_sends_in_another(sim, place):
     table = job.wait()
     assert table["text"].tolist() == ["first", "second", "second", "first", "second"]
     assert [each["metadata"]["part"] for each in sim.batches] == ["0", "1"]
-    assert str(job.status()) == "is done: 4 of 4 rows answered"
+    assert str(job.status()) == f"is done: 4 of 4 rows answered · {show_usd(4 * BATCH_NANO_USD)}"
     assert sum(cost(place)) == 4 * BATCH_NANO_USD
 
 
@@ -634,7 +599,7 @@ def test_an_interrupt_while_sending_is_gone_on_with_by_the_same_call(sim, at, mo
 
 
 def test_where_answers_are_replayed_nothing_is_sent(sim, place, tmp_path):
-    with pytest.raises(BadOption, match="replayed"):
+    with pytest.raises(CassetteMiss, match=r"not recorded in a\.o3\.json: nothing is recorded yet"):
         place.batch(mode="replay", notebook=str(tmp_path / "a.ipynb"))
     assert sim.requests == []
 

@@ -5,10 +5,11 @@ import json
 import pytest
 
 from o3magic.events import LABELS
+from o3magic.jobs.map_job import map_jobs
 from o3magic.jobs.mapping import Wish, map_rows
-from o3magic.jobs.progress import Line, Progress
+from o3magic.jobs.progress import Lines, Progress
 from o3magic.jobs.store import JobStore
-from o3magic.jobs.sweep import Joined
+from o3magic.jobs.sweep_run import Joined, Seat
 from o3magic.money import show_usd
 from o3magic.notebook.mapping import bundle_of
 from o3magic.simulator import Simulator
@@ -99,6 +100,24 @@ def test_simulated_rows_of_an_earlier_call_say_so_too(notebook):
     assert last.words() == "3 of 3 rows · 3 from before · SIMULATED, no model was asked · $0.00"
 
 
+def test_a_job_of_simulated_rows_says_so_in_the_file_of_jobs(notebook):
+    store = JobStore(":memory:")
+    with Simulator(key=KEY) as simulator:
+        run(simulator.base_url, notebook, texts(3), store, mode="live")
+        with session_at(simulator.base_url) as session:
+            [job] = map_jobs(session, store)
+            assert job.words() == "done · 3 of 3 rows · SIMULATED, no model was asked · $0.00"
+            assert "SIMULATED" in repr(job)
+
+
+def test_a_job_of_a_model_is_not_labelled_and_says_what_is_unknown(server, notebook):
+    store = JobStore(":memory:")
+    run(server.base_url, notebook, texts(2), store, mode="live")
+    with session_at(server.base_url) as session:
+        [job] = map_jobs(session, store)
+        assert job.words() == f"done · 2 of 2 rows · {show_usd(2 * COST_NANO_USD)}"
+
+
 def test_the_label_is_there_while_rows_land(notebook):
     with Simulator(key=KEY) as simulator:
         seen = run(simulator.base_url, notebook, texts(800), mode="live")
@@ -133,7 +152,7 @@ def test_without_a_cassette_the_last_line_says_what_this_run_spent_and_no_rate(m
 
 
 def test_a_terminal_reads_it_as_well(capsys):
-    Line().update(Progress(total=2, rows=2, made_up={"hand": 1, "simulated": 1}, over=True))
+    Lines().update(Progress(total=2, rows=2, made_up={"hand": 1, "simulated": 1}, over=True))
     said = capsys.readouterr().err
     assert "1 of 2 rows SIMULATED · 1 of 2 rows WRITTEN BY HAND" in said
     assert all(label.partition(",")[0] in said for label in LABELS.values())
@@ -141,9 +160,12 @@ def test_a_terminal_reads_it_as_well(capsys):
 
 def test_the_jobs_of_a_sweep_say_it_together():
     seen = Seen()
-    both = Joined(seen, 2, 2)
-    both.update(Progress(total=2, rows=2, made_up={"hand": 2}, over=True, taped=True))
-    both.update(Progress(total=2, rows=1, made_up={"hand": 1}))
+    both = Joined(seen, 2, ["low", "high"])
+    low, high = Seat(both, "low"), Seat(both, "high")
+    low.update(Progress(total=2, rows=2, made_up={"hand": 2}, over=True, taped=True))
+    assert not seen[-1].over
+    high.update(Progress(total=2, rows=1, made_up={"hand": 1}))
     assert "3 of 4 rows · WRITTEN BY HAND, no model was asked" in seen[-1].words()
-    both.update(Progress(total=2, rows=2, made_up={"hand": 1}, over=True, taped=True))
+    high.update(Progress(total=2, rows=2, made_up={"hand": 1}, over=True, taped=True))
+    assert seen[-1].over
     assert "4 of 4 rows · 3 of 4 rows WRITTEN BY HAND" in seen[-1].words()

@@ -1,5 +1,8 @@
 """Rows and the cassette: recorded where the mode says so, replayed without anybody to ask."""
 
+import json
+
+import pandas
 import pytest
 from pydantic import BaseModel
 
@@ -7,9 +10,10 @@ from o3magic.errors import CassetteError, CassetteMiss
 from o3magic.jobs.mapping import Wish, form_of, map_rows
 from o3magic.jobs.store import JobStore
 from o3magic.schemas.lookup import answer_type
+from o3magic.simulator import Reply, Simulator
 from tests.jobs.conftest import texts
 from tests.jobs.loopback import COST_NANO_USD
-from tests.sessions import session_at
+from tests.sessions import KEY, response, session_at
 
 
 class Label(BaseModel):
@@ -22,14 +26,17 @@ def notebook(tmp_path):
     return tmp_path / "rows.ipynb"
 
 
-def run(base_url, notebook, rows, store=None, **options):
+class Seen(list):
+    update = list.append
+
+
+def run(base_url, notebook, rows, store=None, *, show=None, concurrency=4, **options):
     with session_at(base_url) as session:
         session.notebook = str(notebook)
         kept = store or JobStore(":memory:")
-        wish = Wish(concurrency=4)
-        out = map_rows(
-            session, kept, rows, "{{ a }}", schema=Label, wish=wish, replay_speed=0, **options
-        )
+        wish = Wish(concurrency=concurrency)
+        said = {"schema": Label, "wish": wish, "show": show, "replay_speed": 0, **options}
+        out = map_rows(session, kept, rows, "{{ a }}", **said)
         return out, [(e.source, e.cost_nano_usd) for e in session.ledger.entries()]
 
 
@@ -76,6 +83,65 @@ def test_a_row_that_was_not_recorded_is_an_error_of_that_row(server, notebook):
         wish, kept = Wish(on_error="raise"), JobStore(":memory:")
         with pytest.raises(CassetteMiss):
             map_rows(session, kept, texts(4), "{{ a }}", schema=Label, wish=wish, mode="replay")
+
+
+REFUSED = {"type": "refusal", "refusal": "I cannot."}
+CUT = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+WRONG = '{"label": "x", "score": "many"}'
+BAD = {
+    "a misfit": [response(WRONG), response('{"label": "y"}')],
+    "a refusal": [response() | {"output": [{"type": "message", "content": [REFUSED]}]}],
+    "a cut": [response('{"label": "x') | CUT],
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+def test_an_answer_that_was_paid_for_and_is_none_replays_the_same_error(notebook, bad):
+    """The first is asked again, and fits no better."""
+    good = response('{"label": "x", "score": 1}')
+    with Simulator(key=KEY) as sim:
+        sim.script(*[Reply(body=each) for each in (*bad, good)])
+        first, _ = run(sim.base_url, notebook, texts(2), mode="record", concurrency=1)
+        asked = len(sim.requests)
+        again, entered = run(sim.base_url, notebook, texts(2), mode="auto")
+        assert len(sim.requests) == asked
+    assert first.error.isna().tolist() == [False, True]
+    assert first.error[0].startswith("InvalidAnswer: ")
+    assert entered == [("replayed", 0)] * 2
+    there, _ = run("http://127.0.0.1:9/v1", notebook, texts(2), mode="replay")
+    for table in (again, there):
+        pandas.testing.assert_frame_equal(table, first)
+
+
+def test_what_was_recorded_under_another_schema_is_a_miss_and_asked_again(notebook):
+    with Simulator(key=KEY) as sim:
+        run(sim.base_url, notebook, texts(1), mode="record")
+        path = notebook.with_suffix(".o3.json")
+        tape = json.loads(path.read_text("utf-8"))
+        tape["entries"][0]["response"]["text"] = WRONG
+        tape["entries"][0]["schema_sha"] = "0123456789abcdef"
+        path.write_text(json.dumps(tape), encoding="utf-8")
+        out, _ = run("http://127.0.0.1:9/v1", notebook, texts(1), mode="replay")
+        assert out.error[0].startswith("CassetteMiss: the schema has changed since")
+        out, _ = run(sim.base_url, notebook, texts(1), mode="auto")
+        assert out.error.isna().all()
+    out, _ = run("http://127.0.0.1:9/v1", notebook, texts(1), mode="replay")
+    assert out.error.isna().all()
+
+
+def test_rows_without_an_answer_are_not_recorded_and_both_runs_say_so(notebook):
+    """Nothing was said, so there is nothing to replay; where somebody is there they are asked."""
+    down = Reply(status=400, error={"message": "No.", "code": "invalid_value"})
+    with Simulator(key=KEY) as sim:
+        sim.script(down)
+        seen = Seen()
+        run(sim.base_url, notebook, texts(3), mode="record", show=seen, concurrency=1)
+        there = Seen()
+        out, _ = run("http://127.0.0.1:9/v1", notebook, texts(3), mode="replay", show=there)
+        assert out.error[0].startswith("CassetteMiss: not recorded")
+        assert seen[-1].said == there[-1].said == "1 row is not on the cassette"
+        out, _ = run(sim.base_url, notebook, texts(3), mode="auto")
+    assert out.error.isna().all()
 
 
 def test_auto_asks_only_for_what_is_missing_and_records_it(server, notebook):
