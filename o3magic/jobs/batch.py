@@ -37,7 +37,7 @@ MOST_PAUSE_S = 600.0
 
 def sent_here(session: Session) -> dict[int, BatchJob]:
     """The jobs that a session has sent or gone on with, by number: they still have their rows."""
-    kept: dict[int, BatchJob] = vars(session).setdefault("sent_batches", {})
+    kept: dict[int, BatchJob] = session.kept.setdefault("sent_batches", {})
     return kept
 
 

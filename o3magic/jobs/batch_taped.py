@@ -159,7 +159,7 @@ class TapedBatch:
 
 def taped_in(session: Session) -> dict[str, TapedBatch]:
     """The jobs that a session made from its cassettes, in their order, by what they are of."""
-    kept: dict[str, TapedBatch] = vars(session).setdefault("taped_batches", {})
+    kept: dict[str, TapedBatch] = session.kept.setdefault("taped_batches", {})
     return kept
 
 

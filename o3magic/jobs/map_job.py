@@ -29,7 +29,7 @@ def store_of(session: Session) -> JobStore:
     path = jobs_file(session.environment)
     if path != MEMORY:
         return JobStore(path)
-    kept: JobStore = vars(session).setdefault("jobs_in_memory", JobStore(MEMORY))
+    kept: JobStore = session.kept.setdefault("jobs_in_memory", JobStore(MEMORY))
     return kept
 
 

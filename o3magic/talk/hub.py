@@ -62,6 +62,8 @@ class Hub:
         self.talks = Talks(lambda: conversations_file(environment))
         self._lacks: dict[tuple[str, str], set[str]] = {}
         self.decks = Decks(environment)
+        # What rooms above keep for as long as the session lives, by its name.
+        self.kept: dict[str, Any] = {}
         # Who is asked before a dangerous tool is called; without anybody it is not.
         self.confirm: Confirm | None = None
 
