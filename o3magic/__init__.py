@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from o3magic.events import Answer as Answer
     from o3magic.events import Event
     from o3magic.events import Usage as Usage
-    from o3magic.jobs.batch import BatchJob, Room
-    from o3magic.jobs.map_job import MapJob
+    from o3magic.jobs.batch_open import AnyBatch, AnyJob
+    from o3magic.jobs.batch_room import Room
     from o3magic.jobs.progress import Show
     from o3magic.notebook.panel import Panel
     from o3magic.notebook.sweeping import sweep as sweep
@@ -100,14 +100,14 @@ def ask(prompt: str, *, schema: Any = None, **options: Any) -> Answer:
             session.close()
 
 
-def batch(rows: Any, prompt: str, *, schema: Any = None, **options: Any) -> BatchJob:
+def batch(rows: Any, prompt: str, *, schema: Any = None, **options: Any) -> AnyBatch:
     """Send a prompt for each row to the provider's Batch API: half the price, within a day.
 
     The arguments are those of `map`. Gives a job at once: `.wait()` gives the DataFrame that map
     would give; `.status()`, `.results()`, `.cancel()`, `.retry()`. It outlives the kernel: `jobs()`
-    lists it. The same call again gives the same job, and nothing is paid for twice.
+    lists it. The same call again gives the same job, paid for once; in a replay it is over at once.
 
-    Raises BadOption where the provider or the model has no Batch API, and OverBudget.
+    Raises BadOption where there is no Batch API, OverBudget, and CassetteMiss in a replay.
     """
     from o3magic.jobs.batch_submit import submit
 
@@ -183,7 +183,7 @@ def stream(prompt: str, *, schema: Any = None, **options: Any) -> Iterator[Event
             session.close()
 
 
-def jobs() -> list[BatchJob | MapJob]:
+def jobs() -> list[AnyJob]:
     """The jobs of `o3.map` and `o3.batch`, the last one first, also those of kernels before.
 
     `o3.job(3)` and `o3.job("name")` give one of them. Nobody is asked how they stand: a batch's
@@ -194,7 +194,7 @@ def jobs() -> list[BatchJob | MapJob]:
     return all_jobs(*_room())
 
 
-def job(named: int | str) -> BatchJob | MapJob:
+def job(named: int | str) -> AnyJob:
     """The job of a number or a name. Raises BadOption."""
     from o3magic.jobs.batch_open import one_job
 
@@ -212,6 +212,7 @@ def map(
     on_error: str = "keep",
     name: str = "",
     flatten: bool = False,
+    client: Any = None,
     **options: Any,
 ) -> Any:
     """Ask a prompt for each row, many at once; gives a DataFrame of the answers, in their order.
@@ -223,19 +224,20 @@ def map(
     budget       US dollars for all rows, in all calls of the same job
     on_error     "keep": what went wrong is in the column `error`; "raise": stop at the first
     flatten      fields within fields as columns `a.b`
+    client       a `dask.distributed.Client`: its workers ask, each with a key of its own, within
+                 one rate limit and one budget; Dask's DataFrames and bags are given back lazy
 
     Answers are kept as they come: the same call goes on where it stopped and pays for none twice;
     `name` makes it another job. Raises O3Error, with the rows so far in `.answer`.
     """
-    from o3magic.jobs.map_job import map_in
+    from o3magic.cluster.mapping import map_on
     from o3magic.notebook.mapping import show_for
 
     room, names = _room()
     wish = {"concurrency": concurrency, "budget": budget, "on_error": on_error, "name": name}
     said = {"names": names, "schema": schema, "flatten": flatten, **wish, **options}
-    with room.opened():
-        show = show_for(_shell(), quiet=bool(options.get("quiet")))
-        return map_in(room.session, rows, prompt, said, show)
+    show = show_for(_shell(), quiet=bool(options.get("quiet")))
+    return map_on(client, room.session, rows, prompt, said, show, room.opened)
 
 
 async def astream(prompt: str, *, schema: Any = None, **options: Any) -> AsyncGenerator[Event]:

@@ -43,10 +43,11 @@ FLOORS = {
     "tools": {"prompts", "schemas", "wire", "ground"},
     "talk": {"tools", "prompts", "schemas", "client", "cost", "tapes", "wire", "ground"},
     "jobs": {"talk", "prompts", "schemas", "client", "cost", "tapes", "wire", "ground"},
+    "cluster": {"jobs", "talk", "schemas", "client", "cost", "wire", "ground"},
     "notebook": {"jobs", "talk", "tools", "schemas", "render", "cost", "ground"},
     "simulator": set(),
     "cli": {"simulator", "talk", "render", "client", "cost", "tapes", "wire", "ground"},
-    "face": {"notebook", "jobs", "talk", "tools", "ground"},
+    "face": {"notebook", "cluster", "jobs", "talk", "tools", "ground"},
     "__main__": {"cli"},
 }
 # A room's one way past its floor, loaded only when it is used.
@@ -73,6 +74,8 @@ DOORS = {
     "pandas": {"o3magic.frames"},
     "PIL": {"o3magic.prompts.images"},
     "duckdb": {"o3magic.tools.builtin_tools"},
+    "dask": {"o3magic.cluster.collections"},
+    "distributed": {"o3magic.cluster.door"},
     "genai_prices": {"o3magic.cost.price_check"},
     "matplotlib": {"o3magic.cost.figure"},
     "azure": {"o3magic.client.entra"},

@@ -40,8 +40,13 @@ def jobs_of(session: Session) -> Iterator[JobStore]:
     try:
         yield store
     finally:
-        if str(store.store.path) != MEMORY:
-            store.close()
+        let_go(store)
+
+
+def let_go(store: JobStore) -> None:
+    """Let go of a file of jobs; what is in memory stays."""
+    if str(store.store.path) != MEMORY:
+        store.close()
 
 
 def map_in(session: Session, rows: Any, prompt: str, options: Mapping[str, Any], show: Show) -> Any:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from o3magic.errors import BadOption, EmptyPrompt
+from o3magic.errors import BadOption, EmptyPrompt, NoKey
 from o3magic.jobs.filling import Filling
 from o3magic.jobs.form import STAND_IN, Form
 from o3magic.jobs.mapped import Mapped, Ready, Runs
@@ -127,11 +127,11 @@ def prepared(
     filling = filling_of(text, source, profile, folder)
     if source.columns:
         source = checked_source(source, filling)
-    form = form_of(session, replace(profile, file=""), wanted)
+    form = form_of(session, replace(profile, file=""), wanted, keyless=runs is not None)
     budget = wish.budget_nano_usd
     if not form.priced and not form.free and (budget is not None or counted_budgets(form.plan)):
         raise unknown_price(form.plan)
-    replaying, tape = None, tape_of(session, profile)
+    replaying, tape = None, tape_of(session, profile, can_ask=runs is not None)
     if tape is not None:
         replaying = Replaying(form, tape)
         if tape.mode == "replay":
@@ -221,14 +221,22 @@ def checked_source(source: Source, filling: Filling) -> Source:
     return replace(source, rows=all_rows())
 
 
-def form_of(session: Session, profile: Profile, wanted: AnswerType | None) -> Form:
-    """What all rows share. Raises every error of a plan."""
-    return Form(session.plan(STAND_IN, profile, None, wanted))
+def form_of(
+    session: Session, profile: Profile, wanted: AnswerType | None, *, keyless: bool = False
+) -> Form:
+    """What all rows share. keyless: who asks has a key of its own. Raises every error of a plan."""
+    try:
+        return Form(session.plan(STAND_IN, profile, None, wanted))
+    except NoKey:
+        if not keyless:
+            raise
+        planned = session.plan(STAND_IN, replace(profile, dry_run=True, exact=False), None, wanted)
+        return Form(replace(planned, profile=profile))
 
 
-def tape_of(session: Session, profile: Profile) -> Any:
-    """The cassette of the notebook, or None where it is not used."""
-    can_ask = session.reach.can_ask(profile)
+def tape_of(session: Session, profile: Profile, *, can_ask: bool = False) -> Any:
+    """The cassette of the notebook, or None where it is not used. can_ask: it is known already."""
+    can_ask = can_ask or session.reach.can_ask(profile)
     mode = session.decks.mode(profile, session.notebook, can_ask=can_ask)
     return session.decks.tape(profile, session.notebook, mode)
 

@@ -1,0 +1,137 @@
+"""`o3.map(..., client=)`: rows asked by the workers of a Dask cluster; the books stay here."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import fields
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from o3magic.errors import BadOption
+from o3magic.events import LABELS
+from o3magic.jobs.filling import Filling
+from o3magic.jobs.form import Form
+from o3magic.jobs.map_job import map_in, store_of
+from o3magic.jobs.mapped import Runs
+from o3magic.jobs.mapping import Wish, folder_of, prepared, profile_of, tape_of
+from o3magic.jobs.progress import Progress, Show
+from o3magic.jobs.replaying import Replaying
+from o3magic.jobs.rows import Job
+from o3magic.jobs.runner import Run
+from o3magic.jobs.source import Source
+from o3magic.jobs.tally import Chosen, Ledgers
+from o3magic.talk.session import Session
+
+Opened = Callable[[], AbstractContextManager[None]]
+
+
+def map_on(
+    client: Any,
+    session: Session,
+    rows: Any,
+    prompt: str,
+    options: Mapping[str, Any],
+    show: Show,
+    opened: Opened,
+) -> Any:
+    """What `o3.map` gives: the table, or for rows of Dask what is lazy as they are.
+
+    client: None where the rows are asked from here. options: those of `map_in`. opened: work that
+    uses the session, and closes it where nobody else does. Raises BadOption where there is no
+    Dask, no such client, or no o3magic in its cluster.
+    """
+    if client is None:
+        with opened():
+            return map_in(session, rows, prompt, options, show)
+    if not hasattr(rows, "__dask_graph__"):
+        said = {**options, "runs": partial(runs_on, client, session)}
+        with opened():
+            return map_in(session, rows, prompt, said, show)
+    try:
+        return lazily(client, session, rows, prompt, options, show, opened)
+    except BaseException:
+        with opened():
+            raise
+
+
+def runs_on(client: Any, session: Session) -> Runs:
+    """Who asks rows that are here: the workers. Raises BadOption."""
+    cluster = door().ready(client, secrets.token_hex(8))
+    from o3magic.cluster.run import ClusterRun
+    from o3magic.cluster.spec import packed_spec
+
+    def made(
+        job: Job,
+        form: Form,
+        source: Source,
+        filling: Filling,
+        ledgers: Ledgers,
+        chosen: Chosen,
+        replaying: Replaying | None,
+        /,
+    ) -> Run:
+        said = (job, form, source, filling, ledgers, chosen, replaying)
+        return ClusterRun(cluster, packed_spec(session, form, chosen), *said)
+
+    return made
+
+
+def lazily(
+    client: Any,
+    session: Session,
+    rows: Any,
+    prompt: str,
+    options: Mapping[str, Any],
+    show: Show,
+    opened: Opened,
+) -> Any:
+    """The lazy collection of answers to lazy rows. Nothing is asked here."""
+    own = {each.name for each in fields(Wish)}
+    wish = Wish(**{name: value for name, value in options.items() if name in own}).checked()
+    rest = {name: value for name, value in options.items() if name not in own}
+    schema, names = rest.pop("schema", None), rest.pop("names", None)
+    profile, _ = profile_of(session, schema, names, rest)
+    if tape_of(session, profile, can_ask=True) is not None:
+        raise BadOption(
+            "rows of Dask that stay lazy are neither recorded nor replayed",
+            hint="give rows.compute() to o3.map, or ask them with mode='live'",
+        )
+    cluster = door().ready(client, secrets.token_hex(8))
+    from o3magic.cluster.collections import answered, looked_at
+    from o3magic.cluster.columns import LazyTable
+    from o3magic.cluster.lazy import LazyBooks
+    from o3magic.cluster.spec import packed_spec
+
+    source = looked_at(rows)
+    said = (prompt, schema, names, wish, rest)
+    # Its rows are asked by nobody but the workers, whose keys are their own.
+    ready = prepared(session, store_of(session), source, *said, runs=lambda: Run)
+    spec = packed_spec(
+        session,
+        ready.form,
+        ready.chosen,
+        prompt=ready.text,
+        folder=folder_of(session, profile),
+        flatten=wish.flatten,
+    )
+    table = LazyTable(ready.form.plan.answer_type, flatten=wish.flatten)
+    LazyBooks(session, ready, cluster, spec, opened).start()
+    if ready.form.plan.call.provider.embedded:
+        show.update(Progress(over=True, said=f"{LABELS['simulated']}; asked when it is computed"))
+    return answered(rows, cluster.job, table)
+
+
+def door() -> Any:
+    """The door of Dask. Raises BadOption where it is not installed."""
+    try:
+        return import_module("o3magic.cluster.door")
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("dask", "distributed"):
+            raise
+        raise BadOption(
+            f"client= needs Dask, and there is no {error.name}",
+            hint="pip install 'o3magic[dask]', here and on every worker",
+        ) from None

@@ -1,0 +1,226 @@
+"""A run whose rows are read here and asked by the workers of a cluster, in tasks of some rows.
+
+Rows are rendered, looked up and counted by `Run`; what differs is who asks. A task that dies with
+its worker is Dask's to run again: rows it had answered are answered, and are not asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from o3magic.client.wide import Wide
+from o3magic.cluster.books import Books, Standing
+from o3magic.cluster.door import Cluster, Unlucky, in_task
+from o3magic.cluster.letters import pack, unpack
+from o3magic.cluster.rows_here import ask_rows, error_of
+from o3magic.cluster.spec import limits_of
+from o3magic.errors import O3Error
+from o3magic.jobs.clerk import Clerk
+from o3magic.jobs.desk import Ask, Desk
+from o3magic.jobs.rate import Gate
+from o3magic.jobs.rows import Ending
+from o3magic.jobs.runner import GRACE_S, Run
+from o3magic.jobs.tally import Chosen, Halt, Ledgers
+
+LEAST_ROWS = 64  # of a task
+MOST_BYTES = 1_000_000  # of the prompts of a task
+GATHER_S = 0.1  # for a task's rows to be read
+TASKS = 2  # for each thread of a worker: one that runs, one that waits
+MOST_SHUTDOWN_S = GRACE_S + 3.0
+
+
+class ClusterRun(Run):
+    """One run on a cluster."""
+
+    mortal = "worker"
+
+    def __init__(self, cluster: Cluster, spec: bytes, *said: Any) -> None:
+        super().__init__(*said)
+        self._cluster, self._spec = cluster, spec
+        self._gate_width = self._chosen.width
+        threads = cluster.threads
+        rows = max(LEAST_ROWS, 2 * self._gate_width // threads)
+        if self.source.total:
+            rows = min(rows, -(-self.source.total // threads))
+        self._rows_of_a_task = rows
+        # So many senders take rows out of the queue, each with one task at a time.
+        self._chosen = replace(self._chosen, width=TASKS * threads)
+        self._flying = 0
+        self._halting: asyncio.Task[None] | None = None
+        self._over_keys: set[str] = set()
+
+    async def _main(self) -> None:
+        self._loop, self._hurry = asyncio.get_running_loop(), asyncio.Event()
+        self._answered = await asyncio.to_thread(self._ledgers.store.answered, self.job.id)
+        clerk = clerk_of(self, self._ledgers, self._chosen)
+        gate = Gate(self._gate_width)  # stands for the one on the scheduler, to be shown
+        self.desk = Desk(self.form, Wide(), gate, clerk, self._ledgers.place)
+        self._queue = asyncio.Queue()
+        self._room = asyncio.Semaphore(self._chosen.width * self._rows_of_a_task)
+        store = self._ledgers.store
+        books = Books(clerk, store, self.job.id, self.id, self._spec, self)
+        serving: asyncio.Task[None] | None = None
+        try:
+            await self._cluster.begin(self._gate_width, limits_of(self._chosen))
+            serving = asyncio.create_task(self._served(books))
+            if self.halt:
+                self._stop(self.halt)
+            await self._all()
+        except O3Error as error:
+            self.halt = self.halt or Halt("failed", error)
+        finally:
+            await self._closed(books, serving)
+            await clerk.close()
+            self.tally.endings |= clerk.unsaved
+            if clerk.failed is not None:
+                self.halt = Halt("failed", clerk.failed)
+
+    async def _served(self, books: Books) -> None:
+        """Keep the books; where that fails nothing goes on."""
+        try:
+            await books.serve(self._cluster.exchange)
+        except O3Error as error:
+            self._stop(Halt("failed", error))
+            self._hurry.set()
+
+    async def _closed(self, books: Books, serving: asyncio.Task[None] | None) -> None:
+        """Wait for what workers still have to say, but not long, and end it on the scheduler."""
+        if serving is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MOST_SHUTDOWN_S):
+                    quiet = asyncio.ensure_future(books.quiet.wait())
+                    await asyncio.wait([quiet, serving], return_when=asyncio.FIRST_COMPLETED)
+            quiet.cancel()
+            await self._cluster.end()
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+        books.give_up()
+
+    async def _work(self, slot: int) -> None:
+        """Send some rows after the other to the cluster."""
+        last = False
+        while not last:
+            asks, last = await self._some()
+            try:
+                if asks and self.halt is None:
+                    await self._send(asks)
+            finally:
+                for _ in asks:
+                    self._queue.task_done()
+                    self._room.release()
+
+    async def _some(self) -> tuple[list[Ask], bool]:
+        """Rows for a task, as many as there are now; and whether there will be no more."""
+        asks: list[Ask] = []
+        size_bytes, until_s = 0, 0.0
+        while (ask := await self._queue.get()) is not None:
+            asks.append(ask)
+            until_s = until_s or time.monotonic() + GATHER_S
+            size_bytes += len(ask.prompt) if isinstance(ask.prompt, str) else MOST_BYTES
+            if len(asks) >= self._rows_of_a_task or size_bytes >= MOST_BYTES:
+                return asks, False
+            while self._queue.empty():
+                if self.tally.exhausted or time.monotonic() > until_s:
+                    return asks, False
+                await asyncio.sleep(GATHER_S / 20)
+        return asks, True
+
+    async def _send(self, asks: list[Ask]) -> None:
+        """Have some rows asked by a worker, and wait until they are over."""
+        halt: Halt | None = None
+        try:
+            while asks:
+                before = len(self._over_keys)
+                try:
+                    halt = await self._asked(asks)
+                    break
+                except Unlucky:
+                    # Dask gives up a task that several workers died with. As long as the job gets
+                    # on, its rows are sent again.
+                    if len(self._over_keys) == before:
+                        raise
+                    asks = [each for each in asks if each.key not in self._over_keys]
+        except O3Error as error:
+            halt = Halt("failed", error)
+        except Exception as error:
+            halt = Halt("failed", failed(error))
+        if halt is not None:
+            self._stop(halt)
+
+    async def _asked(self, asks: list[Ask]) -> Halt | None:
+        """One task. Raises Unlucky where too many workers died with it."""
+        future = self._cluster.submit(task_of_rows, self._cluster.job, pack(asks))
+        halt: Halt | None = await self._cluster.result(future)
+        return halt
+
+    def _stop(self, halt: Halt) -> None:
+        """Let nothing leave any more, on any worker."""
+        first = self.desk is None or not self.desk.gate.closed
+        super()._stop(halt)
+        if first or halt.why == "interrupted":
+            hurry = halt.why == "interrupted"
+            self._halting = asyncio.ensure_future(self._tell(hurry=hurry))
+
+    async def _tell(self, *, hurry: bool) -> None:
+        with suppress(O3Error):  # the cluster is gone: nothing leaves there any more
+            await self._cluster.halt(hurry=hurry)
+
+    def ended(self, place: int, ending: Ending) -> None:
+        """A row is over, or open again."""
+        if ending.state == "open" or ending.key in self._over_keys:
+            return
+        self._over_keys.add(ending.key)
+        self._over(place, ending)
+        self.tally.waiting -= 1
+        if ending.state != "done" and self._chosen.stop_at_error:
+            self._stop(Halt("error", error_of(ending)))
+
+    def before(self, key: str) -> None:
+        """A row turned out to be answered already, by another kernel or before a worker died."""
+        if key not in self._over_keys:
+            self._over_keys.add(key)
+            self.tally.before += 1
+            self.tally.waiting -= 1
+
+    def stands(self, standing: Standing) -> None:
+        """How the gate of the scheduler stands."""
+        if self.desk is not None:
+            self.desk.flying = standing["flying"]
+            self.desk.gate.width = standing["width"]
+            self.desk.gate.limited_calls = standing["limited"]
+
+    def runs(self, count: int) -> None:
+        """Nothing: the tasks say it."""
+
+
+def clerk_of(run: Run, ledgers: Ledgers, chosen: Chosen) -> Clerk:
+    """Who writes the books of a run."""
+    return Clerk(
+        ledgers.store,
+        run.job.id,
+        run.id,
+        ledgers.keeping,
+        hold=ledgers.hold,
+        budgets=chosen.budgets,
+        budget_nano_usd=chosen.budget_nano_usd,
+    )
+
+
+def failed(error: Exception) -> O3Error:
+    """What to say of a task that Dask could not do."""
+    return O3Error(
+        f"the cluster could not ask some rows: {type(error).__name__}: {error}",
+        hint="what is done is kept: the same call goes on from there",
+    )
+
+
+def task_of_rows(job: str, asks: bytes) -> Halt | None:
+    """The task: rows to be asked where it runs."""
+    run, task = in_task(job)
+    rows: list[Ask] = unpack(asks)
+    halt: Halt | None = run(lambda branch: ask_rows(branch, task, rows))
+    return halt

@@ -1,0 +1,123 @@
+"""A cluster of two worker processes for all tests here, and a caller who keeps the books."""
+
+import os
+import time
+from collections import Counter
+from contextlib import closing, contextmanager
+
+import pytest
+from distributed import Client, LocalCluster
+
+from o3magic.cluster.mapping import map_on
+from o3magic.cost.ledger import Ledger
+from o3magic.jobs.progress import Silent
+from o3magic.jobs.store import JobStore
+from tests.jobs.loopback import served
+from tests.sessions import KEY, session_at
+
+WORKERS_KEY = "sk-workers-0123456789abcdefOTHER"
+
+
+@pytest.fixture(scope="package")
+def one_server():
+    """The process, started once."""
+    with served() as server:
+        yield server
+
+
+@pytest.fixture
+def server(one_server):
+    """A server that answers at once, and has seen nothing yet."""
+    return one_server.begin()
+
+
+@pytest.fixture(scope="package")
+def one_client():
+    """The cluster, started once. Its workers have a key of their own."""
+    before = os.environ.get("OPENAI_API_KEY")
+    os.environ["OPENAI_API_KEY"] = WORKERS_KEY
+    try:
+        with (
+            LocalCluster(
+                n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+    finally:
+        if before is None:
+            del os.environ["OPENAI_API_KEY"]
+        else:
+            os.environ["OPENAI_API_KEY"] = before
+
+
+@pytest.fixture
+def client(one_client):
+    """Its client, once both workers are there: another test may have killed one."""
+    one_client.wait_for_workers(2, timeout=30)
+    return one_client
+
+
+class Caller:
+    """Who maps rows on the cluster, and what its books say."""
+
+    def __init__(self, client, base_url, folder):
+        self.client, self.base_url, self.folder = client, base_url, folder
+        self.notebook, self.key = "", KEY
+
+    def map(self, rows, prompt="{{ a }}", *, show=None, client=None, **options):
+        """What `o3.map` gives."""
+        ledger = str(self.folder / "ledger.sqlite3")
+        said = {"O3MAGIC_LEDGER": ledger, "OPENAI_API_KEY": self.key}
+        session = session_at(self.base_url, **said).thing
+        session.notebook = self.notebook
+
+        @contextmanager
+        def opened():
+            with closing(session):
+                yield
+
+        client = client or self.client
+        return map_on(client, session, rows, prompt, options, show or Silent(), opened)
+
+    @property
+    def job(self):
+        """The job that was last changed, as it stands."""
+        with closing(JobStore(self.folder / "jobs.sqlite3")) as store:
+            return store.jobs()[0]
+
+    @property
+    def live(self):
+        """The sums of all live calls in the ledger."""
+        with closing(Ledger(self.folder / "ledger.sqlite3")) as ledger:
+            return ledger.totals(by=())[0].live
+
+
+@pytest.fixture
+def caller(client, server, tmp_path):
+    """One whose rows are answered by the server on loopback."""
+    return Caller(client, server.base_url, tmp_path)
+
+
+def wait_for(condition, timeout_s=30):
+    until_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until_s, "it took too long"
+        time.sleep(0.01)
+
+
+def on_their_way(dask_scheduler):
+    """How many calls each worker has on their way."""
+    found = Counter()
+    for office in dask_scheduler.plugins["o3magic-scheduler"].coordinator._offices.values():
+        for (worker, _), count in office.out.items():
+            found[worker] += count
+    return found
+
+
+def kill_a_worker(client):
+    """kill -9 to the worker that has most calls on their way."""
+    processes = client.run(os.getpid)
+    [(busiest, count)] = client.run_on_scheduler(on_their_way).most_common(1)
+    assert count > 1
+    os.kill(processes[busiest], 9)
