@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import finalize
 
 from o3magic.cost.schema import APPLICATION_ID
 from o3magic.errors import LedgerUnavailable
@@ -153,6 +154,8 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             create(self.path)
         connection = self._connect(self.path)
+        if str(self.path) == MEMORY:  # it goes with the store: there is nobody else to close it
+            finalize(self, connection.close).atexit = False
         try:
             connection.execute("PRAGMA synchronous = NORMAL")
             version = self._version(connection)

@@ -105,7 +105,11 @@ def map_rows(
         session, store, source_of(rows), prompt, schema, names, wish, options, expected, runs
     )
     shown = Silent() if show is None else show
-    return Mapped(session, ready, shown).table(kind, flatten=wish.flatten)
+    try:
+        return Mapped(session, ready, shown).table(kind, flatten=wish.flatten)
+    finally:
+        if ready.store is not store:
+            ready.store.close()
 
 
 def prepared(
