@@ -67,15 +67,7 @@ class LazyBooks:
         """Keep the books until the client is closed."""
         job, chosen = self._ready.job, self._ready.chosen
         ledgers = ledgers_of(self._session, self._ready.store, chosen)
-        clerk = Clerk(
-            ledgers.store,
-            job.id,
-            self._run,
-            ledgers.keeping,
-            hold=ledgers.hold,
-            budgets=chosen.budgets,
-            budget_nano_usd=chosen.budget_nano_usd,
-        )
+        clerk = Clerk(ledgers, job.id, self._run, chosen)
         books = Books(clerk, ledgers.store, job.id, self._run, self._spec, self)
         self._books = books
         try:

@@ -12,17 +12,11 @@ from typing import Any
 
 from o3magic.errors import BadOption
 from o3magic.events import LABELS
-from o3magic.jobs.filling import Filling
-from o3magic.jobs.form import Form
 from o3magic.jobs.map_job import map_in, store_of
 from o3magic.jobs.mapped import Runs
 from o3magic.jobs.mapping import Wish, folder_of, prepared, profile_of, tape_of
 from o3magic.jobs.progress import Progress, Show
-from o3magic.jobs.replaying import Replaying
-from o3magic.jobs.rows import Job
 from o3magic.jobs.runner import Run
-from o3magic.jobs.source import Source
-from o3magic.jobs.tally import Chosen, Ledgers
 from o3magic.talk.session import Session
 
 Opened = Callable[[], AbstractContextManager[None]]
@@ -53,7 +47,7 @@ def map_on(
     try:
         return lazily(client, session, rows, prompt, options, show, opened)
     except BaseException:
-        with opened():
+        with opened():  # no books are kept: what was opened is closed
             raise
 
 
@@ -61,22 +55,8 @@ def runs_on(client: Any, session: Session) -> Runs:
     """Who asks rows that are here: the workers. Raises BadOption."""
     cluster = door().ready(client, secrets.token_hex(8))
     from o3magic.cluster.run import ClusterRun
-    from o3magic.cluster.spec import packed_spec
 
-    def made(
-        job: Job,
-        form: Form,
-        source: Source,
-        filling: Filling,
-        ledgers: Ledgers,
-        chosen: Chosen,
-        replaying: Replaying | None,
-        /,
-    ) -> Run:
-        said = (job, form, source, filling, ledgers, chosen, replaying)
-        return ClusterRun(cluster, packed_spec(session, form, chosen), *said)
-
-    return made
+    return partial(ClusterRun, cluster, session)
 
 
 def lazily(

@@ -17,14 +17,15 @@ from o3magic.cluster.books import Books, Standing
 from o3magic.cluster.door import Cluster, Unlucky, in_task
 from o3magic.cluster.letters import pack, unpack
 from o3magic.cluster.rows_here import ask_rows, error_of
-from o3magic.cluster.spec import limits_of
+from o3magic.cluster.spec import limits_of, packed_spec
 from o3magic.errors import O3Error
 from o3magic.jobs.clerk import Clerk
 from o3magic.jobs.desk import Ask, Desk
 from o3magic.jobs.rate import Gate
 from o3magic.jobs.rows import Ending
 from o3magic.jobs.runner import GRACE_S, Run
-from o3magic.jobs.tally import Chosen, Halt, Ledgers
+from o3magic.jobs.tally import Halt
+from o3magic.talk.session import Session
 
 LEAST_ROWS = 64  # of a task
 MOST_BYTES = 1_000_000  # of the prompts of a task
@@ -38,9 +39,9 @@ class ClusterRun(Run):
 
     mortal = "worker"
 
-    def __init__(self, cluster: Cluster, spec: bytes, *said: Any) -> None:
+    def __init__(self, cluster: Cluster, session: Session, *said: Any) -> None:
         super().__init__(*said)
-        self._cluster, self._spec = cluster, spec
+        self._cluster, self._spec = cluster, packed_spec(session, self.form, self._chosen)
         self._gate_width = self._chosen.width
         threads = cluster.threads
         rows = max(LEAST_ROWS, 2 * self._gate_width // threads)
@@ -56,7 +57,7 @@ class ClusterRun(Run):
     async def _main(self) -> None:
         self._loop, self._hurry = asyncio.get_running_loop(), asyncio.Event()
         self._answered = await asyncio.to_thread(self._ledgers.store.answered, self.job.id)
-        clerk = clerk_of(self, self._ledgers, self._chosen)
+        clerk = Clerk(self._ledgers, self.job.id, self.id, self._chosen)
         gate = Gate(self._gate_width)  # stands for the one on the scheduler, to be shown
         self.desk = Desk(self.form, Wide(), gate, clerk, self._ledgers.place)
         self._queue = asyncio.Queue()
@@ -195,19 +196,6 @@ class ClusterRun(Run):
 
     def runs(self, count: int) -> None:
         """Nothing: the tasks say it."""
-
-
-def clerk_of(run: Run, ledgers: Ledgers, chosen: Chosen) -> Clerk:
-    """Who writes the books of a run."""
-    return Clerk(
-        ledgers.store,
-        run.job.id,
-        run.id,
-        ledgers.keeping,
-        hold=ledgers.hold,
-        budgets=chosen.budgets,
-        budget_nano_usd=chosen.budget_nano_usd,
-    )
 
 
 def failed(error: Exception) -> O3Error:

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from o3magic.cost.budgets import Budget
 from o3magic.cost.entries import Attempt, Outcome
-from o3magic.cost.keeping import Keeping, Ticket
+from o3magic.cost.keeping import Ticket
 from o3magic.errors import LedgerUnavailable, OverBudget
 from o3magic.jobs.rows import Claim, Ending, Wanted
-from o3magic.jobs.store import JobStore
+from o3magic.jobs.tally import Chosen, Ledgers
 
 # A ticket, or why there is none.
 Begun = Ticket | Claim | OverBudget
@@ -53,20 +52,10 @@ class Clerk:
     unsaved: the endings that the file did not take, by key; failed: why.
     """
 
-    def __init__(
-        self,
-        store: JobStore,
-        job: int,
-        run: str,
-        keeping: Keeping,
-        *,
-        hold: int | None = None,
-        budgets: Sequence[Budget] = (),
-        budget_nano_usd: int | None = None,
-    ) -> None:
-        self._store, self._job, self._run = store, job, run
-        self._keeping, self._hold, self._budgets = keeping, hold, budgets
-        self._budget_nano_usd = budget_nano_usd
+    def __init__(self, ledgers: Ledgers, job: int, run: str, chosen: Chosen) -> None:
+        self._store, self._job, self._run = ledgers.store, job, run
+        self._keeping, self._hold = ledgers.keeping, ledgers.hold
+        self._budgets, self._budget_nano_usd = chosen.budgets, chosen.budget_nano_usd
         self.unsaved: dict[str, Ending] = {}
         self.failed: LedgerUnavailable | None = None
         self._group = Group()

@@ -131,15 +131,7 @@ class Run:
         self._loop, self._hurry = asyncio.get_running_loop(), asyncio.Event()
         chosen, ledgers = self._chosen, self._ledgers
         self._answered = await asyncio.to_thread(ledgers.store.answered, self.job.id)
-        clerk = Clerk(
-            ledgers.store,
-            self.job.id,
-            self.id,
-            ledgers.keeping,
-            hold=ledgers.hold,
-            budgets=chosen.budgets,
-            budget_nano_usd=chosen.budget_nano_usd,
-        )
+        clerk = Clerk(ledgers, self.job.id, self.id, chosen)
         gate = Gate(
             chosen.width,
             requests_per_min=chosen.requests_per_min,

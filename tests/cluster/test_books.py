@@ -26,6 +26,8 @@ from o3magic.cost.ledger import Ledger
 from o3magic.jobs.clerk import Clerk
 from o3magic.jobs.rows import Ending, Wanted
 from o3magic.jobs.store import JobStore
+from o3magic.jobs.tally import Chosen, Ledgers
+from o3magic.talk.books import Place
 
 ATTEMPT = Attempt(session="s", provider="openai", model="o3-mini", worst_nano_usd=100)
 PAID = Outcome("ok", cost_nano_usd=60)
@@ -39,9 +41,9 @@ class Desk:
         self.store, self.ledger = JobStore(":memory:"), Ledger(":memory:")
         self.job = self.store.begin("map", "digest").id
         self.over, self.known = [], []
-        self.clerk = Clerk(
-            self.store, self.job, "run", Keeping(self.ledger), budget_nano_usd=budget_nano_usd
-        )
+        ledgers = Ledgers(self.store, Keeping(self.ledger), Place("s", "", ""))
+        chosen = Chosen(budget_nano_usd=budget_nano_usd)
+        self.clerk = Clerk(ledgers, self.job, "run", chosen)
         self.books = Books(self.clerk, self.store, self.job, "run", b"spec", self)
         self.numbers = iter(range(1, 1000))
 
