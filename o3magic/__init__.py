@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from o3magic.events import Answer as Answer
     from o3magic.events import Event
     from o3magic.events import Usage as Usage
-    from o3magic.jobs.batch_open import AnyBatch, AnyJob
-    from o3magic.jobs.batch_room import Room
+    from o3magic.jobs.batch.open import AnyBatch, AnyJob
+    from o3magic.jobs.batch.room import Room
     from o3magic.jobs.progress import Show
     from o3magic.notebook.panel import Panel
     from o3magic.notebook.sweeping import sweep as sweep
@@ -109,7 +109,7 @@ def batch(rows: Any, prompt: str, *, schema: Any = None, **options: Any) -> AnyB
 
     Raises BadOption where there is no Batch API, OverBudget, and CassetteMiss in a replay.
     """
-    from o3magic.jobs.batch_submit import submit
+    from o3magic.jobs.batch.submit import submit
 
     room, names = _room()
     return submit(room, rows, prompt, schema=schema, names=names, **options)
@@ -189,14 +189,14 @@ def jobs() -> list[AnyJob]:
     `o3.job(3)` and `o3.job("name")` give one of them. Nobody is asked how they stand: a batch's
     `.status()` does that.
     """
-    from o3magic.jobs.batch_open import all_jobs
+    from o3magic.jobs.batch.open import all_jobs
 
     return all_jobs(*_room())
 
 
 def job(named: int | str) -> AnyJob:
     """The job of a number or a name. Raises BadOption."""
-    from o3magic.jobs.batch_open import one_job
+    from o3magic.jobs.batch.open import one_job
 
     room, names = _room()
     return one_job(room, named, names)
@@ -335,7 +335,7 @@ def _session() -> tuple[Session, bool]:
 
 def _room() -> tuple[Room, dict[str, Any]]:
     """Where jobs are worked on, and the names of the notebook, or of the script."""
-    from o3magic.jobs.batch_open import room_of
+    from o3magic.jobs.batch.open import room_of
 
     shell, (session, ours) = _shell(), _session()
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from o3magic.jobs.batch_schema import BATCH_STEP
+from o3magic.jobs.batch.schema import BATCH_STEP
 
 APPLICATION_ID = 0x6F336D6A  # "o3mj": tells a file of jobs from a ledger
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from o3magic.errors import BadOption, NoKey, RequestFailed
-from o3magic.jobs.batch_open import AnyJob, one_job
-from o3magic.jobs.batch_room import Room
-from o3magic.jobs.batch_taped import TapedBatch, taped_in
+from o3magic.jobs.batch.open import AnyJob, one_job
+from o3magic.jobs.batch.room import Room
+from o3magic.jobs.batch.taped import TapedBatch, taped_in
 from o3magic.jobs.map_job import KIND as MAP
 from o3magic.jobs.map_job import MapJob, jobs_of
 from o3magic.jobs.progress import Progress

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from o3magic.jobs.sweep import sweep_in
-from o3magic.jobs.sweep_result import SweepResult
+from o3magic.jobs.sweep.result import SweepResult
+from o3magic.jobs.sweep.sweep import sweep_in
 from o3magic.notebook.mapping import show_for
 from o3magic.talk.session import Session
 

@@ -21,10 +21,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from o3magic.jobs.batch_fetch import Fetching
-from o3magic.jobs.batch_open import job_in
-from o3magic.jobs.batch_room import Room
-from o3magic.jobs.batch_submit import submit
+from o3magic.jobs.batch.fetch import Fetching
+from o3magic.jobs.batch.open import job_in
+from o3magic.jobs.batch.room import Room
+from o3magic.jobs.batch.submit import submit
 from o3magic.jobs.store import JobStore
 from o3magic.settings import Layers
 from o3magic.simulator import BatchScript, Simulator

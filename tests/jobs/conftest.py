@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-from o3magic.jobs.batch_room import Room
-from o3magic.jobs.batch_submit import submit
+from o3magic.jobs.batch.room import Room
+from o3magic.jobs.batch.submit import submit
 from o3magic.jobs.mapping import Wish, map_rows
 from o3magic.jobs.store import JobStore
 from tests.jobs.loopback import served

@@ -20,9 +20,9 @@ from o3magic.errors import (
     TemplateError,
     WrongKey,
 )
-from o3magic.jobs.batch_open import job_in, jobs_in
-from o3magic.jobs.batch_rows import Limits
-from o3magic.jobs.batch_store import BatchStore, Draft
+from o3magic.jobs.batch.open import job_in, jobs_in
+from o3magic.jobs.batch.rows import Limits
+from o3magic.jobs.batch.store import BatchStore, Draft
 from o3magic.jobs.mapping import map_rows
 from o3magic.money import show_usd
 from o3magic.simulator import BatchScript, Reply, Simulator

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from o3magic.jobs.batch_check import KeptType, problems
+from o3magic.jobs.batch.check import KeptType, problems
 from o3magic.schemas.lookup import SchemaMismatch, answer_type
 
 jsonschema = pytest.importorskip("jsonschema")

@@ -3,7 +3,7 @@
 import pytest
 
 from o3magic.errors import BadOption, RateLimited
-from o3magic.jobs.batch_open import jobs_in
+from o3magic.jobs.batch.open import jobs_in
 from o3magic.simulator import BatchScript, Reply
 from tests.sessions import COST_NANO_USD, entries, response
 

@@ -44,7 +44,7 @@ Files.create = create_and_die
 """
 DIE_AFTER_UPLOAD = """
 import os
-from o3magic.jobs.batch_store import BatchStore
+from o3magic.jobs.batch.store import BatchStore
 uploaded = BatchStore.uploaded
 def keep_and_die(*a, **k):
     uploaded(*a, **k)
@@ -60,15 +60,15 @@ GO_ON = """
 import json, sys
 import o3magic as o3
 {before}
-from o3magic.jobs import batch_send
-batch_send.LOOK_AGAIN_S = 0
+from o3magic.jobs.batch import send
+send.LOOK_AGAIN_S = 0
 [job] = o3.jobs()
 table = job.wait(poll_s=0.01)
 print(table.to_json(orient="records"))
 """
 DIE_IN_FETCH = """
 import os
-from o3magic.jobs.batch_store import BatchStore
+from o3magic.jobs.batch.store import BatchStore
 keep = BatchStore.keep
 def keep_and_die(*a, **k):
     keep(*a, **k)
@@ -77,12 +77,12 @@ BatchStore.keep = keep_and_die
 """
 DIE_BEFORE_SETTLE = """
 import os
-from o3magic.jobs.batch_fetch import Fetching
+from o3magic.jobs.batch.fetch import Fetching
 Fetching._settle = lambda *a, **k: os._exit(9)
 """
 DIE_AFTER_SETTLE = """
 import os
-from o3magic.jobs.batch_store import BatchStore
+from o3magic.jobs.batch.store import BatchStore
 BatchStore.ended = lambda *a, **k: os._exit(9)
 """
 

@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from o3magic.errors import BadOption, CassetteError, CassetteMiss, NoKey
-from o3magic.jobs.batch_open import all_jobs, job_in, one_job
-from o3magic.jobs.batch_rows import Limits
+from o3magic.jobs.batch.open import all_jobs, job_in, one_job
+from o3magic.jobs.batch.rows import Limits
 from o3magic.jobs.mapping import Wish, map_rows
 from o3magic.money import show_usd
 from o3magic.notebook.job_list import listed

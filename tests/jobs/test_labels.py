@@ -9,7 +9,7 @@ from o3magic.jobs.map_job import map_jobs
 from o3magic.jobs.mapping import Wish, map_rows
 from o3magic.jobs.progress import Lines, Progress
 from o3magic.jobs.store import JobStore
-from o3magic.jobs.sweep_run import Joined, Seat
+from o3magic.jobs.sweep.run import Joined, Seat
 from o3magic.money import show_usd
 from o3magic.notebook.mapping import bundle_of
 from o3magic.simulator import Simulator

@@ -11,9 +11,9 @@ from pydantic import BaseModel
 
 import o3magic as o3
 from o3magic.errors import BadOption, Interrupted, OverBudget, TemplateError
-from o3magic.jobs import sweep_result
 from o3magic.jobs.progress import Silent
-from o3magic.jobs.sweep import sweep_in
+from o3magic.jobs.sweep import result as sweep_result
+from o3magic.jobs.sweep.sweep import sweep_in
 from o3magic.money import usd
 from tests.jobs.sweep_provider import OUTPUT_TOKENS, cost_nano_usd, serving
 from tests.sessions import KEY, session_at

@@ -7,13 +7,13 @@ from xml.etree import ElementTree
 import pytest
 
 from o3magic.errors import BadOption
-from o3magic.jobs.sweep_advice import recommendation
-from o3magic.jobs.sweep_axis import accuracy_axis, price_axis, round_values
-from o3magic.jobs.sweep_measures import Choice, Prices
-from o3magic.jobs.sweep_plot import SweepPlot, front_of
-from o3magic.jobs.sweep_published import PUBLISHED, published_of
-from o3magic.jobs.sweep_rows import Scored
-from o3magic.jobs.sweep_statistics import Interval
+from o3magic.jobs.sweep.advice import recommendation
+from o3magic.jobs.sweep.axis import accuracy_axis, price_axis, round_values
+from o3magic.jobs.sweep.measures import Choice, Prices
+from o3magic.jobs.sweep.plot import SweepPlot, front_of
+from o3magic.jobs.sweep.published import PUBLISHED, published_of
+from o3magic.jobs.sweep.rows import Scored
+from o3magic.jobs.sweep.statistics import Interval
 
 SVG = "{http://www.w3.org/2000/svg}"
 

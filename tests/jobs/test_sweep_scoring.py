@@ -14,8 +14,8 @@ import pytest
 from pydantic import BaseModel
 
 from o3magic.errors import BadOption
-from o3magic.jobs.scoring import checked, exact, fields, missing, number, number_in, scorer_of
-from o3magic.jobs.scoring_fields import best, simple
+from o3magic.jobs.sweep.scoring import checked, exact, fields, missing, number, number_in, scorer_of
+from o3magic.jobs.sweep.scoring_fields import best, simple
 
 
 class Colour(Enum):

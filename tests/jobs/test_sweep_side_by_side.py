@@ -8,8 +8,8 @@ import pytest
 
 from o3magic.errors import Interrupted, WrongKey
 from o3magic.jobs.progress import Silent
-from o3magic.jobs.sweep import sweep_in
-from o3magic.jobs.sweep_run import groups
+from o3magic.jobs.sweep.run import groups
+from o3magic.jobs.sweep.sweep import sweep_in
 from tests.jobs.sweep_provider import serving
 from tests.jobs.test_sweep import tasks
 from tests.sessions import session_at

@@ -6,7 +6,7 @@ from math import comb
 
 import pytest
 
-from o3magic.jobs.sweep_statistics import (
+from o3magic.jobs.sweep.statistics import (
     Interval,
     bootstrap,
     interval,

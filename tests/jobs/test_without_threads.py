@@ -9,7 +9,7 @@ from o3magic.errors import Interrupted
 from o3magic.jobs.mapping import Wish, map_rows
 from o3magic.jobs.progress import Silent
 from o3magic.jobs.store import JobStore
-from o3magic.jobs.sweep import sweep_in
+from o3magic.jobs.sweep.sweep import sweep_in
 from tests.jobs.conftest import texts
 from tests.sessions import session_at
 

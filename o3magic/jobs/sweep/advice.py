@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from o3magic.jobs.sweep_measures import Choice, Prices, prices_of
-from o3magic.jobs.sweep_statistics import Paired, paired
+from o3magic.jobs.sweep.measures import Choice, Prices, prices_of
+from o3magic.jobs.sweep.statistics import Paired, paired
 
 ALPHA = 0.05
 MOST_DETECTABLE = 0.1  # a larger one: too few rows to tell

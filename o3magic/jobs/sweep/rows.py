@@ -8,8 +8,8 @@ from typing import Any
 
 from o3magic.errors import BadOption, did_you_mean
 from o3magic.jobs.rows import Answered, Ending
-from o3magic.jobs.scoring import Scorer, checked, field_of, missing
 from o3magic.jobs.source import Source
+from o3magic.jobs.sweep.scoring import Scorer, checked, field_of, missing
 from o3magic.jobs.table import NOT_ASKED, Table
 from o3magic.schemas.lookup import AnswerType, SchemaMismatch
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from o3magic.cost.columns import Columns, plain
 from o3magic.cost.plot import FAINT, INK, LEFT, RIGHT, WIDTH, colour, framed, text
-from o3magic.jobs.sweep_axis import Axis, accuracy_axis, figures_axis, price_axis
-from o3magic.jobs.sweep_measures import Choice, Prices, prices_of
-from o3magic.jobs.sweep_published import Published
+from o3magic.jobs.sweep.axis import Axis, accuracy_axis, figures_axis, price_axis
+from o3magic.jobs.sweep.measures import Choice, Prices, prices_of
+from o3magic.jobs.sweep.published import Published
 
 TOP, BOTTOM, HEIGHT = 76, 52, 410
 FLOOR = HEIGHT - BOTTOM

@@ -11,8 +11,8 @@ from functools import cached_property
 from statistics import fmean
 
 from o3magic.cost.wording import rank
-from o3magic.jobs.sweep_rows import Scored
-from o3magic.jobs.sweep_statistics import Interval, interval, quantile
+from o3magic.jobs.sweep.rows import Scored
+from o3magic.jobs.sweep.statistics import Interval, interval, quantile
 from o3magic.money import usd
 
 MADE_UP = {"simulated": "SIMULATED", "hand": "BY HAND"}

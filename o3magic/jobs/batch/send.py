@@ -19,9 +19,9 @@ from o3magic.cost.entries import Attempt, Outcome
 from o3magic.cost.keeping import Keeping, Ticket
 from o3magic.errors import RequestFailed
 from o3magic.events import Source, Usage
-from o3magic.jobs.batch_rules import TIER
-from o3magic.jobs.batch_schema import CREATING, UPLOADED
-from o3magic.jobs.batch_store import BatchStore, Part
+from o3magic.jobs.batch.rules import TIER
+from o3magic.jobs.batch.schema import CREATING, UPLOADED
+from o3magic.jobs.batch.store import BatchStore, Part
 from o3magic.talk.books import Place
 from o3magic.wire.batch import State
 

@@ -14,15 +14,15 @@ from typing import Any
 
 from o3magic.client.retry import hopeful
 from o3magic.errors import Interrupted, RequestFailed, RequestRefused
-from o3magic.jobs.batch_check import KeptType
-from o3magic.jobs.batch_frame import results
-from o3magic.jobs.batch_room import Room
-from o3magic.jobs.batch_rows import local
-from o3magic.jobs.batch_schema import CREATED, CREATING, ENDED, PLANNED, UPLOADED
-from o3magic.jobs.batch_send import Sending, Spec
-from o3magic.jobs.batch_store import BatchStore, Part
-from o3magic.jobs.batch_taping import Taping, not_taping
-from o3magic.jobs.batch_words import Status, finished, progress, status, title
+from o3magic.jobs.batch.check import KeptType
+from o3magic.jobs.batch.frame import results
+from o3magic.jobs.batch.room import Room
+from o3magic.jobs.batch.rows import local
+from o3magic.jobs.batch.schema import CREATED, CREATING, ENDED, PLANNED, UPLOADED
+from o3magic.jobs.batch.send import Sending, Spec
+from o3magic.jobs.batch.store import BatchStore, Part
+from o3magic.jobs.batch.taping import Taping, not_taping
+from o3magic.jobs.batch.words import Status, finished, progress, status, title
 from o3magic.jobs.progress import Show, Silent
 from o3magic.jobs.rows import Answered, Ending, Job
 from o3magic.jobs.schema import ANSWERED
@@ -166,7 +166,7 @@ class BatchJob:
         Raises BadOption where it still runs at the provider. force: it is cancelled there, as far
         as the provider can be asked, and forgotten.
         """
-        from o3magic.jobs.batch_end import ended
+        from o3magic.jobs.batch.end import ended
 
         with self._room.opened():
             said = ended(self, force=force)
@@ -179,7 +179,7 @@ class BatchJob:
 
         rows: those the job was made from; needed after a restart, for it keeps none.
         """
-        from o3magic.jobs.batch_retry import rows_without_answer
+        from o3magic.jobs.batch.retry import rows_without_answer
 
         with self._room.opened():
             self._job = self._room.store.job(self.id)
@@ -191,7 +191,7 @@ class BatchJob:
 
         rows: as for `failed_rows`. The other options are those of `o3.map`.
         """
-        from o3magic.jobs.batch_retry import ask_again
+        from o3magic.jobs.batch.retry import ask_again
 
         room, spec = self._room, self.spec
         left = self.failed_rows(rows)

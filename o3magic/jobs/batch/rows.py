@@ -21,8 +21,8 @@ from o3magic.errors import (
     PromptTooLong,
     TemplateError,
 )
-from o3magic.jobs.batch_rules import endpoint, worst_row_nano_usd
-from o3magic.jobs.batch_store import Draft
+from o3magic.jobs.batch.rules import endpoint, worst_row_nano_usd
+from o3magic.jobs.batch.store import Draft
 from o3magic.jobs.filling import Filled, Filling
 from o3magic.jobs.form import Form
 from o3magic.jobs.replaying import Replaying

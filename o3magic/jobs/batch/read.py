@@ -10,7 +10,7 @@ from o3magic.catalog import Card, Catalog
 from o3magic.draft import Draft
 from o3magic.errors import O3Error, RequestFailed
 from o3magic.events import Source, Usage
-from o3magic.jobs.batch_rules import TIER
+from o3magic.jobs.batch.rules import TIER
 from o3magic.jobs.rows import Ending
 from o3magic.jobs.verdict import judged
 from o3magic.messages import Api

@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from o3magic.events import LABELS
-from o3magic.jobs.batch_frame import results
-from o3magic.jobs.batch_retry import rows_without_answer
-from o3magic.jobs.batch_room import Room
-from o3magic.jobs.batch_rows import Written
-from o3magic.jobs.batch_send import Spec
-from o3magic.jobs.batch_words import Status, finished, progress, title
+from o3magic.jobs.batch.frame import results
+from o3magic.jobs.batch.retry import rows_without_answer
+from o3magic.jobs.batch.room import Room
+from o3magic.jobs.batch.rows import Written
+from o3magic.jobs.batch.send import Spec
+from o3magic.jobs.batch.words import Status, finished, progress, title
 from o3magic.jobs.mapping import Wish, map_rows
 from o3magic.jobs.replaying import left_out
 from o3magic.jobs.rows import Answered, Ending, Job
-from o3magic.jobs.sweep_rows import Collected
+from o3magic.jobs.sweep.rows import Collected
 from o3magic.schemas.lookup import AnswerType
 from o3magic.talk.session import Session
 

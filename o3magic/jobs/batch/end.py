@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from o3magic.errors import BadOption, NoKey, RequestFailed
-from o3magic.jobs.batch_schema import CREATED, CREATING
+from o3magic.jobs.batch.schema import CREATED, CREATING
 
 if TYPE_CHECKING:
-    from o3magic.jobs.batch import BatchJob
+    from o3magic.jobs.batch.job import BatchJob
 
 
 def ended(job: BatchJob, *, force: bool) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from o3magic.errors import BadOption, NotASchema, UnknownSchema
-from o3magic.jobs.batch import BatchJob, sent_here
-from o3magic.jobs.batch_room import Room
-from o3magic.jobs.batch_submit import KIND
-from o3magic.jobs.batch_taped import TapedBatch, taped_in
+from o3magic.jobs.batch.job import BatchJob, sent_here
+from o3magic.jobs.batch.room import Room
+from o3magic.jobs.batch.submit import KIND
+from o3magic.jobs.batch.taped import TapedBatch, taped_in
 from o3magic.jobs.map_job import KIND as MAP
 from o3magic.jobs.map_job import MapJob, map_jobs, store_of
 from o3magic.jobs.mapping import tape_of

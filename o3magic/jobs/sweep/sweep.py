@@ -28,13 +28,13 @@ from o3magic.jobs.mapping import (
     tape_of,
 )
 from o3magic.jobs.progress import Show
-from o3magic.jobs.scoring import REL_TOL, Scorer, scorer_of
 from o3magic.jobs.source import source_of
 from o3magic.jobs.store import JobStore
-from o3magic.jobs.sweep_measures import Choice
-from o3magic.jobs.sweep_result import SweepResult
-from o3magic.jobs.sweep_rows import Collected, Judge, Task, task_of
-from o3magic.jobs.sweep_run import Joined, first_of, groups, side_by_side
+from o3magic.jobs.sweep.measures import Choice
+from o3magic.jobs.sweep.result import SweepResult
+from o3magic.jobs.sweep.rows import Collected, Judge, Task, task_of
+from o3magic.jobs.sweep.run import Joined, first_of, groups, side_by_side
+from o3magic.jobs.sweep.scoring import REL_TOL, Scorer, scorer_of
 from o3magic.money import usd
 from o3magic.profile import Profile
 from o3magic.schemas.lookup import AnswerType

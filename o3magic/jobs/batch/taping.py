@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from o3magic.jobs.batch_room import Room
+from o3magic.jobs.batch.room import Room
 from o3magic.jobs.mapping import tape_of
 from o3magic.jobs.replaying import Replaying
 from o3magic.jobs.rows import Ending

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from o3magic.cost.ledger import now_ms
 from o3magic.cost.process import Owner
 from o3magic.errors import BadOption
-from o3magic.jobs.batch_schema import CREATED, CREATING, ENDED, PLANNED, UPLOADED
+from o3magic.jobs.batch.schema import CREATED, CREATING, ENDED, PLANNED, UPLOADED
 from o3magic.jobs.rows import COLUMNS, Answered, Ending
 from o3magic.jobs.schema import ANSWERED
 from o3magic.jobs.store import JobStore

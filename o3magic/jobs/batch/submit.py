@@ -12,15 +12,15 @@ from typing import Any
 
 from o3magic.cost.entries import Attempt
 from o3magic.errors import Interrupted, NoKey, OverBudget
-from o3magic.jobs.batch import BatchJob, sent_here
-from o3magic.jobs.batch_room import Room
-from o3magic.jobs.batch_rows import Limits, Written, without, write
-from o3magic.jobs.batch_rules import TIER, check_call_budget, check_can_batch, endpoint
-from o3magic.jobs.batch_schema import PLANNED
-from o3magic.jobs.batch_send import Spec
-from o3magic.jobs.batch_store import BatchStore
-from o3magic.jobs.batch_taped import Given, TapedBatch, taped
-from o3magic.jobs.batch_taping import Taping
+from o3magic.jobs.batch.job import BatchJob, sent_here
+from o3magic.jobs.batch.room import Room
+from o3magic.jobs.batch.rows import Limits, Written, without, write
+from o3magic.jobs.batch.rules import TIER, check_call_budget, check_can_batch, endpoint
+from o3magic.jobs.batch.schema import PLANNED
+from o3magic.jobs.batch.send import Spec
+from o3magic.jobs.batch.store import BatchStore
+from o3magic.jobs.batch.taped import Given, TapedBatch, taped
+from o3magic.jobs.batch.taping import Taping
 from o3magic.jobs.form import Form
 from o3magic.jobs.mapping import Wish, filling_of, folder_of, form_of, profile_of, tape_of
 from o3magic.jobs.replaying import Replaying

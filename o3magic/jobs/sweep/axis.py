@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from o3magic.jobs.sweep_measures import Prices
-from o3magic.jobs.sweep_published import Published
-from o3magic.jobs.sweep_statistics import Interval
+from o3magic.jobs.sweep.measures import Prices
+from o3magic.jobs.sweep.published import Published
+from o3magic.jobs.sweep.statistics import Interval
 
 TITLES = {
     "cost": "cost per row, US dollars",

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.jobs.scoring_fields import f1, parsed, simple
+from o3magic.jobs.sweep.scoring_fields import f1, parsed, simple
 
 Scorer = Callable[[Any, Mapping[str, Any]], Any]
 SCORERS = ("exact", "number", "fields")

@@ -12,10 +12,10 @@ from pathlib import Path
 from o3magic.cost.entries import Outcome
 from o3magic.errors import BatchUnfinished, BrokenAnswer, O3Error, RequestRefused
 from o3magic.events import Source, Usage
-from o3magic.jobs.batch_read import Reading, failed, odd_counts
-from o3magic.jobs.batch_rules import TIER
-from o3magic.jobs.batch_send import Sending
-from o3magic.jobs.batch_store import Part, Used
+from o3magic.jobs.batch.read import Reading, failed, odd_counts
+from o3magic.jobs.batch.rules import TIER
+from o3magic.jobs.batch.send import Sending
+from o3magic.jobs.batch.store import Part, Used
 from o3magic.jobs.rows import Ending
 from o3magic.wire.batch import NOT_RUN, Line, State, read
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from o3magic.cost.columns import Columns, escaped, visible
 from o3magic.frames import frame, has_pandas
-from o3magic.jobs.sweep_advice import recommendation
-from o3magic.jobs.sweep_measures import MADE_UP, Choice
-from o3magic.jobs.sweep_plot import SweepPlot
-from o3magic.jobs.sweep_published import published_of
-from o3magic.jobs.sweep_rows import Task
+from o3magic.jobs.sweep.advice import recommendation
+from o3magic.jobs.sweep.measures import MADE_UP, Choice
+from o3magic.jobs.sweep.plot import SweepPlot
+from o3magic.jobs.sweep.published import published_of
+from o3magic.jobs.sweep.rows import Task
 from o3magic.money import show_usd, usd
 
 LONGEST_TROUBLE = 200

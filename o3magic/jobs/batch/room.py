@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from o3magic.client.files import Files
-from o3magic.jobs.batch_fetch import Fetching
-from o3magic.jobs.batch_read import Reading
-from o3magic.jobs.batch_send import Sending, Spec
-from o3magic.jobs.batch_store import BatchStore
+from o3magic.jobs.batch.fetch import Fetching
+from o3magic.jobs.batch.read import Reading
+from o3magic.jobs.batch.send import Sending, Spec
+from o3magic.jobs.batch.store import BatchStore
 from o3magic.jobs.progress import Show, Silent
 from o3magic.jobs.store import JobStore
 from o3magic.messages import Api

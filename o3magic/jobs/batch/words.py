@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from o3magic.jobs.batch_schema import CREATING, ENDED, PLANNED, UPLOADED
-from o3magic.jobs.batch_store import Part
+from o3magic.jobs.batch.schema import CREATING, ENDED, PLANNED, UPLOADED
+from o3magic.jobs.batch.store import Part
 from o3magic.jobs.progress import Progress
 from o3magic.jobs.rows import Answered, Ending
 from o3magic.jobs.schema import ANSWERED
