@@ -3,12 +3,17 @@
 import json
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from o3magic.draft import Draft
 from o3magic.simulator import Simulator
 from o3magic.wire import sse
 from o3magic.wire.dialects import DIALECTS
+
+# How long an example takes says something of the machine, not of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 SHARED_API = Path(__file__).resolve().parents[2] / "shared" / "api"
 
