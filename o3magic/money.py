@@ -12,13 +12,8 @@ NANO = Decimal("0.000000001")
 
 
 def usd(nano: int | None) -> Decimal | None:
-    """The same money in US dollars, exact, with nine digits behind the point.
-
-    Nothing is 0.00, which tables show as it is; of nine digits they would make 0E-9.
-    """
-    if not nano:
-        return None if nano is None else Decimal("0.00")
-    return Decimal(nano).scaleb(-NANO_DIGITS, EXACT)
+    """The same money in US dollars, exact, with nine digits behind the point."""
+    return None if nano is None else Decimal(nano).scaleb(-NANO_DIGITS, EXACT)
 
 
 def show_usd(amount: int | Decimal | None) -> str:
