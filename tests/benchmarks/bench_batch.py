@@ -92,7 +92,7 @@ def fetch(base_url: str, folder: str, number: int, told: Connection) -> None:
     while not (state := sending.files.batch(part.batch_id)).over:
         pass  # the simulator makes its answers here
     before, began_s = peak_mb(), time.perf_counter()
-    fetching: Fetching = job._fetching(state.created_s)
+    fetching: Fetching = place.fetching(sending, job._wanted, state.created_s)
     fetching.fetch(part, state)
     fetched_s, fetched_mb = time.perf_counter() - began_s, peak_mb() - before
     began_s = time.perf_counter()
