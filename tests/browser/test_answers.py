@@ -41,7 +41,7 @@ def test_an_answer_is_rendered(app, open_notebook, api):
     notebook.run(1)
     output = notebook.output(1)
     for element in ("h2", "ul li strong", "code", "pre", "table td"):
-        assert output.locator(element).count(), element
+        output.locator(element).first.wait_for()
     sync_api.expect(output.locator("mjx-container").first).to_be_visible()
     assert "SIMULATED, no model was asked · o3-mini" in output.locator("small").inner_text()
     assert len(notebook.model(1)) == 1
