@@ -8,6 +8,7 @@ with answers; and a pause, while a provider asks for one or nobody answers at al
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections import deque
@@ -19,6 +20,7 @@ from o3magic.errors import NoConnection, ProviderDown, RateLimited, RequestFaile
 
 SHRINK = 0.7
 GROWTH = 0.05  # of the whole width, for each round of answers
+NEAR, CAREFUL = 0.8, 0.25  # near the width that was refused it grows this much slower
 BURST_S = 0.1  # of a limit may leave at once
 MOST_DOWN_S = 300.0
 UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -107,6 +109,7 @@ class Gate:
         self._most_down_s = most_down_s
         self._until_s = 0.0
         self._shrunk_s = 0.0
+        self._refused = math.inf  # the width that the last 429 was too much for
         self._streak = 0  # of failures without an answer between them
         self._first_failed_s = 0.0
         self._limited_streak = 0
@@ -208,6 +211,8 @@ class Gate:
         self._streak = self._limited_streak = 0
         if self.width < self._most:
             step = max(1.0, self._most * GROWTH) / max(self.width, 1.0)
+            if NEAR * self._refused <= self.width <= self._refused:
+                step *= CAREFUL  # here it was too wide: beyond it, the limit was lifted
             self.width = min(float(self._most), self.width + step)
             self._let_in()
 
@@ -230,6 +235,7 @@ class Gate:
         wait_s = error.retry_after_s
         if asked_s >= self._shrunk_s:
             self._limited_streak += 1
+            self._refused = self.width
             self.width, self._shrunk_s = max(self._least, self.width * SHRINK), now
             if wait_s is None:
                 wait_s = min(FIRST_WAIT_S * 2 ** min(self._limited_streak - 1, 8), MOST_WAIT_S)
