@@ -23,7 +23,14 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 # Nothing may leave this machine, whatever a page asks for; that it asked is seen all the same.
 FLAGS += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-NOTEBOOK = "window.jupyterapp.shell.currentWidget"
+NOTEBOOK = "window.notebook()"
+# Not the shell's current widget: on a busy machine JupyterLab may open the page without one.
+INIT = """
+  window.pwned = 0;
+  window.pwn = () => { window.pwned += 1; };
+  window.notebook = () =>
+    [...window.jupyterapp?.shell.widgets('main') ?? []].find((each) => each.context);
+"""
 
 # Whether a cell has run since: after a restart it may get the number it had.
 COUNT = """(cell) => {
@@ -66,7 +73,7 @@ class Notebook:
         self.server, self.app, self.name, self.title = server, app, name, title
         self.page = context.new_page()
         self.page.set_default_timeout(20_000)
-        self.page.add_init_script("window.pwned = 0; window.pwn = () => { window.pwned += 1; };")
+        self.page.add_init_script(INIT)
         self.strangers, self.dialogs = [], []
         self.page.on("request", lambda request: self._requested(request.url))
         self.page.on("websocket", lambda socket: self._requested(socket.url))

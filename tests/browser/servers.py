@@ -75,7 +75,12 @@ class Server:
 
     def __exit__(self, *_):
         self._process.terminate()
-        self._process.wait(20)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            # Its loop has ended, but Python waits for a worker of AnyIO that nobody stops.
+            self._process.kill()
+            self._process.wait(20)
 
     def _environment(self):
         ours = ("O3MAGIC_", "OPENAI_", "XDG_")

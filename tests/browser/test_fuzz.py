@@ -20,7 +20,7 @@ BATCH = 50
 
 # JupyterLab's own renderer of Markdown, told that the text is trusted, as a kernel's output is.
 RENDER = """async ([texts, typeset, more]) => {
-  const rendermime = window.jupyterapp.shell.currentWidget.content.rendermime;
+  const rendermime = window.notebook().content.rendermime;
   const host = document.createElement('div');
   document.body.append(host);
   const nodes = await Promise.all(texts.map(async (text) => {

@@ -103,7 +103,7 @@ def test_the_language_follows_the_header(open_notebook):
         keyboard.press(key)
         seen.append(language(notebook, 0)[0])
     assert "".join(seen) == "pppmpmmpm"
-    mime = "window.jupyterapp.shell.currentWidget.content.widgets[0].model.mimeType"
+    mime = "window.notebook().content.widgets[0].model.mimeType"
     assert notebook.page.evaluate(mime) == "text/x-ipython"
 
 

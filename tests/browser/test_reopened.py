@@ -99,7 +99,7 @@ def test_read_by_one_who_does_not_trust_it(app, open_notebook, server, api):
     saved.cells.append(new_markdown_cell("Changed by somebody else, so signed by nobody."))
     nbformat.write(saved, server.root / f"untrusted-{app}.ipynb")
     strange = open_notebook(name=f"untrusted-{app}.ipynb", app=app)
-    trusted = "window.jupyterapp.shell.currentWidget.content.widgets[1].model.trusted"
+    trusted = "window.notebook().content.widgets[1].model.trusted"
     assert strange.page.evaluate(trusted) is False
     strange.holds(1, "onerror=top.pwn()")
     strange.holds(1, "SIMULATED")
