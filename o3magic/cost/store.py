@@ -72,7 +72,7 @@ class Store:
         self._migrations = migrations
         self._busy_timeout_s = busy_timeout_s
         self._connection: sqlite3.Connection | None = None
-        self._inherited: list[sqlite3.Connection] = []
+        self._end: finalize[..., Store] | None = None
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._writing = False
@@ -124,9 +124,9 @@ class Store:
         """Let go of the file; a later call opens it again. What was in memory is gone."""
         if os.getpid() == self._pid:
             with self._lock:
-                connection, self._connection = self._connection, None
-                if connection is not None:
-                    connection.close()
+                self._connection = None
+                if self._end is not None:
+                    self._end()
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -146,16 +146,16 @@ class Store:
         self._lock = threading.RLock()  # a thread that is not here any more may have held it
         self._writing = False
         if self._connection is not None and str(self.path) != MEMORY:
-            self._inherited.append(self._connection)
-            self._connection = None
+            self._connection = None  # what ends it keeps it, and knows whose it is
 
     def _open(self) -> sqlite3.Connection:
         if str(self.path) != MEMORY:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             create(self.path)
         connection = self._connect(self.path)
-        if str(self.path) == MEMORY:  # it goes with the store: there is nobody else to close it
-            finalize(self, connection.close).atexit = False
+        # It goes with the store; not at exit, when a thread of ours may still be writing.
+        self._end = finalize(self, end, connection, os.getpid())
+        self._end.atexit = False
         try:
             connection.execute("PRAGMA synchronous = NORMAL")
             version = self._version(connection)
@@ -234,6 +234,12 @@ class Store:
         ):
             source.backup(target)
         unfinished.replace(copy)
+
+
+def end(connection: sqlite3.Connection, pid: int) -> None:
+    """Close a connection, where it was opened."""
+    if os.getpid() == pid:
+        connection.close()
 
 
 def create(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
 import stat
@@ -99,6 +100,18 @@ def test_a_write_inside_a_write_of_the_same_thread_joins_it(counter: Store) -> N
             inner.execute("INSERT INTO nowhere VALUES (3)")
     counter.close()
     assert counter.read("SELECT i FROM n") == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("where", ["counts.sqlite3", ":memory:"])
+def test_a_store_nobody_has_any_more_is_closed(tmp_path: Path, where: str) -> None:
+    path = where if where == ":memory:" else tmp_path / where
+    store = Store(path, [["CREATE TABLE n (i INTEGER)"]], 1.0)
+    with store.write() as connection:
+        connection.execute("INSERT INTO n VALUES (1)")
+    del store
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
 
 
 def test_a_transaction_that_lost_its_rollback_is_undone_by_the_next(counter: Store) -> None:

@@ -9,10 +9,13 @@ from pydantic import BaseModel
 
 from o3magic.errors import BadOption, EmptyPrompt, InvalidAnswer, O3Error, TemplateError
 from o3magic.jobs import table
+from o3magic.jobs.mapping import map_rows
 from o3magic.jobs.table import Rows
 from o3magic.money import usd
+from o3magic.simulator import Simulator
 from tests.jobs.conftest import texts
 from tests.jobs.loopback import COST_NANO_USD
+from tests.sessions import session_at
 
 
 class Label(BaseModel):
@@ -70,6 +73,12 @@ def test_identical_rows_are_asked_once_and_cost_once(mapped, server, session):
     assert list(out.index) == [1, 1, 2, 2]
     assert list(out.cost_usd) == [usd(COST_NANO_USD)] * 2 + [Decimal(0)] * 2
     assert session.ledger.totals(by=())[0].live.cost_nano_usd == 2 * COST_NANO_USD
+
+
+def test_what_costs_nothing_is_shown_as_nothing(store):
+    with Simulator() as simulator, session_at(simulator.base_url) as session:
+        out = map_rows(session, store, texts(2), "{{ a }}")
+    assert [str(each) for each in out.cost_usd] == ["0", "0"]
 
 
 def test_an_unknown_column_stops_before_anything_is_sent(mapped, server):
