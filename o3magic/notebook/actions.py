@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from IPython.core.error import StdinNotImplementedError
-from IPython.core.interactiveshell import InteractiveShell
 
 from o3magic.errors import BadOption, Interrupted, NoKey, O3Error, RequestFailed
 from o3magic.events import Answer
 from o3magic.messages import ToolCall
 from o3magic.notebook import conversations, costs, insert, listings
 from o3magic.notebook.background import Background, Later
-from o3magic.notebook.fronts import KernelFront, front_of
+from o3magic.notebook.desk import Desk
+from o3magic.notebook.fronts import KernelFront
 from o3magic.notebook.help import help_bundle
-from o3magic.notebook.options import parse, words
+from o3magic.notebook.options import check_name, parse, refuse_words, words
 from o3magic.notebook.place import cell_key, notebook_path
 from o3magic.notebook.taking import drain, holds
 from o3magic.profile import Profile
@@ -26,27 +25,17 @@ from o3magic.render.comparison import final
 from o3magic.render.safe_markdown import plain_text
 from o3magic.talk.compare import Comparison
 from o3magic.talk.plan import Plan, shown_request
-from o3magic.talk.session import Session
-
-if TYPE_CHECKING:
-    from o3magic.notebook.cost_watch import CostWatch
-    from o3magic.notebook.panel import Panel
-
 
 MOST_ASKED_CHARS = 2_000
 Shown = Answer | Comparison | Later
 
 
 class Actions:
-    """The magics of one shell at work, with its session and its front."""
+    """The magics of one shell at work."""
 
-    def __init__(self, shell: InteractiveShell, session: Session) -> None:
-        self._ip = shell
-        self.session = session
-        self.front = front_of(shell, session.id)
-        self.panels: list[Panel] = []
-        self.watches: list[CostWatch] = []
-        session.confirm = confirm
+    def __init__(self, desk: Desk) -> None:
+        self.desk, self.session, self._ip = desk, desk.session, desk.shell
+        self.session.confirm = confirm
         self._cell = ""
         self._shown: Shown | None = None
         self._last: Shown | None = None
@@ -60,7 +49,7 @@ class Actions:
         session.notebook = notebook_path(self._ip, session.environment, session.notebook)
         key = cell_key(self._ip, text)
         # In a terminal the same words again are another question, not the same cell run again.
-        kernel = isinstance(self.front, KernelFront)
+        kernel = isinstance(self.desk.front, KernelFront)
         self.session.begin_cell(key, turn_key=key if kernel else "")
 
     def ask(self, line: str, cell: str | None = None) -> Any:
@@ -81,21 +70,23 @@ class Actions:
             return self._map(prompt, chosen, profile)
         if profile.compare:
             return self._compare(prompt, profile)
-        planned = self.session.plan(prompt, profile, self._ip.user_ns)
-        if profile.background and isinstance(self.front, KernelFront):
+        planned = self.session.plan(prompt, profile, self.desk.names)
+        if profile.background and isinstance(self.desk.front, KernelFront):
             return self._later(planned)
         answer = self._ask(planned)
-        return answer if self.front.returns or cell is None else None
+        return answer if self.desk.front.returns or cell is None else None
 
     def _show_requests(self, prompt: str, profile: Profile) -> None:
         """Show what would be sent, and send nothing."""
-        names = self._ip.user_ns
+        names = self.desk.names
         if profile.compare:
             plans = list(self.session.ways(prompt, profile, names).values())
         else:
             plans = [self.session.plan(prompt, profile, names)]
         for planned in plans:
-            self.front.show(request_bundle(shown_request(planned), self.session.foreseen(planned)))
+            self.desk.front.show(
+                request_bundle(shown_request(planned), self.session.foreseen(planned))
+            )
 
     def _ask(self, planned: Plan) -> Answer:
         """Ask, show and keep. Raises what went wrong, with what had arrived shown and kept."""
@@ -105,7 +96,7 @@ class Actions:
         if profile.quiet:
             answer, failed = drain(asking, None)
         else:
-            with self.front.live(planned, owns_cell=self._owns_cell()) as showing:
+            with self.desk.front.live(planned, owns_cell=self._owns_cell()) as showing:
                 answer, failed = drain(asking, showing)
                 if failed and not isinstance(failed, Interrupted) and not holds(answer):
                     showing.dismiss()
@@ -119,15 +110,15 @@ class Actions:
     def _later(self, planned: Plan) -> Later:
         """Ask in a thread, and give what becomes the answer."""
         if self._background is None:
-            self._background = Background(self._ip, self.changed)
+            self._background = Background(self._ip, self.desk.changed)
         later = self._background.start(self.session.begin(planned, attended=False))
         self._keep(later, planned.profile)
         return later
 
     def _compare(self, prompt: str, profile: Profile) -> Comparison:
         """Ask in several ways at once, show them side by side, and keep the comparison."""
-        asked = self.session.comparing(prompt, profile, self._ip.user_ns)
-        showing = None if profile.quiet else self.front.comparison(asked.labels)
+        asked = self.session.comparing(prompt, profile, self.desk.names)
+        showing = None if profile.quiet else self.desk.front.comparison(asked.labels)
         if showing is not None:
             showing.begin()
         failed: O3Error | None = None
@@ -153,33 +144,22 @@ class Actions:
 
         failed: O3Error | None = None
         try:
-            table = map_cell(self, prompt, chosen)
+            table = map_cell(self.desk, prompt, chosen)
         except O3Error as error:
             table, failed = error.answer, error
         if table is not None:
             if profile.out:
-                self.names[profile.out] = table
+                self.desk.names[profile.out] = table
             self._ip.displayhook.update_user_ns(table)  # type: ignore[no-untyped-call]
         if failed is not None:
             raise failed
         return None if profile.quiet else table
 
-    @property
-    def shell(self) -> InteractiveShell:
-        """The shell they are of."""
-        return self._ip
-
-    @property
-    def names(self) -> dict[str, Any]:
-        """The names of the notebook."""
-        names: dict[str, Any] = self._ip.user_ns
-        return names
-
     def jobs(self, line: str) -> Any:
         """List, show, resume, cancel or delete the jobs of rows."""
         from o3magic.notebook.job_list import run_jobs
 
-        return run_jobs(self, line)
+        return run_jobs(self.desk, line)
 
     def _owns_cell(self) -> bool:
         """Whether the running cell is one `%%o3`: nothing else writes into its output."""
@@ -189,7 +169,7 @@ class Actions:
         """Bind the answer to `_` and to the name the user gave; to no other."""
         self._shown = self._last = answer
         if profile.out:
-            self._ip.user_ns[profile.out] = answer
+            self.desk.names[profile.out] = answer
         # What a cell returns gets to `_` by itself; after an error, or where nothing is returned,
         # the display hook is told.
         self._ip.displayhook.update_user_ns(answer)  # type: ignore[no-untyped-call]
@@ -197,19 +177,19 @@ class Actions:
     def show(self, answer: Shown) -> None:
         """Show what ends a cell, an Answer or several, unless this cell showed it already."""
         if answer is self._shown:
-            if not self.front.returns:
-                self.front.show(listing.line(repr(answer)))
+            if not self.desk.front.returns:
+                self.desk.front.show(listing.line(repr(answer)))
             return
         if isinstance(answer, Later):
             if not answer.done:
-                self.front.show(listing.line(repr(answer)))
+                self.desk.front.show(listing.line(repr(answer)))
                 return
             answer = answer.now
         if isinstance(answer, Answer):
-            self.front.show_answer(answer, self.session.layers.profile())
+            self.desk.front.show_answer(answer, self.session.layers.profile())
             return
         for bundle in final(answer.labels, answer.answers, answer.errors):
-            self.front.show(bundle)
+            self.desk.front.show(bundle)
 
     def config(self, line: str) -> None:
         """Show the settings, or set some: `%o3_config effort=high model=o4-mini`.
@@ -226,35 +206,24 @@ class Actions:
             self.session.configure(values)
             # The newest word counts: what a panel said of these fields is over.
             self.session.configure(dict.fromkeys(values), layer="widget")
-            self.changed()
+            self.desk.changed()
         only = tuple(values)
-        self.front.show(listing.settings(self.session.layers, only))
-
-    def changed(self) -> None:
-        """The settings or the books are others now: the panels and the watches show it."""
-        for shown in self._views():
-            shown.refresh()
-
-    def _views(self) -> list[Panel | CostWatch]:
-        """What is on the page and follows the settings and the books."""
-        return [*self.panels, *self.watches]
+        self.desk.front.show(listing.settings(self.session.layers, only))
 
     def close(self) -> None:
-        """Stop what is on its way, close the panels and the session."""
+        """Stop what is on its way, close what is on the page and the session."""
         if self._background is not None:
             self._background.close()
-        for shown in self._views():
-            shown.close()
-        self.session.close()
+        self.desk.close()
 
     def cost(self, line: str) -> None:
         """Show what was used and cost: this session by model and effort, or what `line` asks."""
-        costs.show(self, self._ip, line)
+        costs.show(self.desk, line)
 
     def models(self, line: str) -> None:
         """Show the models we know beside those the provider lists, if there is one to ask."""
         if line.split() == ["--check"]:
-            self.front.show(costs.price_check())
+            self.desk.front.show(costs.price_check())
             return
         chosen, rest = parse(line)
         refuse_words(rest, "%o3_models")
@@ -264,17 +233,17 @@ class Actions:
             served = self.session.served_models(profile)
         except (NoKey, RequestFailed) as error:
             note = f"what a provider serves is not known: {error}"
-        self.front.show(listing.models(self.session.catalog, served, note))
+        self.desk.front.show(listing.models(self.session.catalog, served, note))
 
     def schemas(self, line: str) -> None:
         """Show the names in this notebook that `--schema` takes."""
         refuse_words(line, "%o3_schemas")
-        self.front.show(listings.schemas(self._ip.user_ns, self.session.schemas))
+        self.desk.front.show(listings.schemas(self.desk.names, self.session.schemas))
 
     def conversations(self, line: str) -> None:
         """List the conversations, or do with one of them what the line says."""
         folder = self.session.folder(self.session.layers.profile())
-        self.front.show(conversations.run(self.session, line, folder))
+        self.desk.front.show(conversations.run(self.session, line, folder))
 
     def insert(self, line: str) -> None:
         """Put a block of code of the last answer into a new cell below; it is not run."""
@@ -285,14 +254,14 @@ class Actions:
             last = next((each for each in last.answers if insert.blocks(each.text)), None)
         code = insert.insert(self._ip, last, line)
         if getattr(self._ip, "simple_prompt", False):  # it has no line to put it into
-            self.front.show(listing.line(code))
+            self.desk.front.show(listing.line(code))
 
     def help(self, line: str) -> None:
         """Show all options and magics with examples, or one of them."""
         magics = self._ip.magics_manager.magics["line"]
         own = {name: magic for name, magic in magics.items() if name.partition("_")[0] == "o3"}
         session = self.session
-        self.front.show(help_bundle(line, session.layers, session.providers, own))
+        self.desk.front.show(help_bundle(line, session.layers, session.providers, own))
 
 
 def confirm(call: ToolCall) -> bool:
@@ -304,15 +273,3 @@ def confirm(call: ToolCall) -> bool:
     except (EOFError, StdinNotImplementedError):
         return False  # nobody is there to answer
     return answer.strip().lower() in ("y", "yes")
-
-
-def check_name(name: str) -> None:
-    """Raise BadOption for an --out name that Python would not take."""
-    if name and (not name.isidentifier() or keyword.iskeyword(name)):
-        raise BadOption(f"--out {name}: this is no name in Python", hint="--out answer")
-
-
-def refuse_words(line: str, magic: str) -> None:
-    """Raise BadOption where a magic that takes nothing is given something."""
-    if line.strip():
-        raise BadOption(f"{magic} takes no {line.split()[0]!r}", hint=f"{magic} alone")

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import threading
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
-from IPython.core.interactiveshell import InteractiveShell
 
 from o3magic.cost.entries import Total
 from o3magic.cost.query import TITLES, limits, span
 from o3magic.cost.report import Span
 from o3magic.cost.wording import cost_cell
 from o3magic.errors import O3Error
+from o3magic.notebook.desk import Desk
 from o3magic.notebook.panel_words import error_html, escape
-from o3magic.notebook.place import cell_key
 from o3magic.talk.session import Session
-
-if TYPE_CHECKING:
-    from o3magic.notebook.actions import Actions
 
 LINES = "border-collapse:collapse;line-height:1.3;color:var(--jp-ui-font-color1,#424242)"
 ROW = "padding:2px 22px 2px 0;white-space:nowrap"
@@ -30,8 +25,8 @@ SPANS = ("session", "day", "notebook", "month")
 class CostWatch:
     """A live view of what was spent. `close()` takes it off the page."""
 
-    def __init__(self, shell: InteractiveShell, actions: Actions, cell_id: str = "") -> None:
-        self._ip, self._actions, self.cell_id = shell, actions, cell_id
+    def __init__(self, desk: Desk, cell_id: str = "") -> None:
+        self._desk, self.cell_id = desk, cell_id
         self._lock = threading.RLock()  # answers end in threads of their own
         self.closed = False
         self.said = widgets.HTML(layout=widgets.Layout(flex="1 1 auto"))
@@ -50,8 +45,7 @@ class CostWatch:
                 border="1px solid var(--jp-border-color2, #bdbdbd)",
             ),
         )
-        actions.watches.append(self)
-        shell.events.register("post_run_cell", self._after_cell)
+        desk.put(self)
         self.refresh()
 
     def __repr__(self) -> str:
@@ -61,7 +55,7 @@ class CostWatch:
     def _ipython_display_(self) -> None:
         """Show it."""
         data = dict(self.box._repr_mimebundle_())
-        self._ip.display_pub.publish(data | {"text/plain": repr(self)})
+        self._desk.shell.display_pub.publish(data | {"text/plain": repr(self)})
 
     def refresh(self) -> None:
         """Bring it up to the books."""
@@ -69,12 +63,9 @@ class CostWatch:
             if self.closed:
                 return
             try:
-                self.said.value = spent_html(self._actions.session)
+                self.said.value = spent_html(self._desk.session)
             except O3Error as error:
                 self.said.value = error_html(error)
-
-    def _after_cell(self, result: Any) -> None:
-        self.refresh()
 
     def close(self) -> None:
         """Take it off the page."""
@@ -82,8 +73,7 @@ class CostWatch:
             if self.closed:
                 return
             self.closed = True
-        self._ip.events.unregister("post_run_cell", self._after_cell)
-        self._actions.watches.remove(self)
+        self._desk.take(self)
         for widget in (self.box, self.said, self.stop):
             widget.close()
 
@@ -117,11 +107,6 @@ def row_html(said: Span) -> str:
     return f'<tr><th scope="row" style="{style}">{escape(said.name)}</th>{shown}</tr>'
 
 
-def open_watch(shell: InteractiveShell, actions: Actions) -> CostWatch:
+def open_watch(desk: Desk) -> None:
     """Show a view; the one that the same cell made before is closed."""
-    cell_id = cell_key(shell, "")
-    for each in [each for each in actions.watches if cell_id and each.cell_id == cell_id]:
-        each.close()
-    watch = CostWatch(shell, actions, cell_id)
-    watch._ipython_display_()
-    return watch
+    CostWatch(desk, desk.place(CostWatch))._ipython_display_()

@@ -6,7 +6,7 @@ import argparse
 import shutil
 from collections.abc import Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from o3magic.cost.query import add_words, costs
 from o3magic.cost.report import CostReport
@@ -16,7 +16,7 @@ from o3magic.render.bundle import Bundle
 from o3magic.render.listing import line as one_line
 
 if TYPE_CHECKING:
-    from o3magic.notebook.actions import Actions
+    from o3magic.notebook.desk import Desk
     from o3magic.talk.session import Session
 
 FLAGS = ("--of", "--by", "--since", "--plot", "--csv", "--json", "--watch")
@@ -63,22 +63,22 @@ def report_of(
     )
 
 
-def show(actions: Actions, shell: Any, line: str) -> None:
+def show(desk: Desk, line: str) -> None:
     """Show what a line of `%o3_cost` asks for. Raises BadOption."""
     chosen = read(line)
     if chosen.watch:
         refuse_others(chosen)
-        if actions.front.returns:
-            watch(actions, shell)
+        if desk.front.returns:
+            watch(desk)
             return
-    found = report_of(actions.session, chosen.of, chosen.by, chosen.since)
+    found = report_of(desk.session, chosen.of, chosen.by, chosen.since)
     # A terminal may have no room for all columns; a page has.
-    width = None if actions.front.returns else shutil.get_terminal_size().columns
+    width = None if desk.front.returns else shutil.get_terminal_size().columns
     shown = {"text/markdown": found.markdown(), "text/plain": found.text(width)}
-    actions.front.show(Bundle(shown, {}))
+    desk.front.show(Bundle(shown, {}))
     if chosen.plot:
         picture = found.plot()
-        actions.front.show(Bundle(picture._repr_mimebundle_(), {}))
+        desk.front.show(Bundle(picture._repr_mimebundle_(), {}))
         if chosen.plot is not True:
             picture.save(chosen.plot)
     for path, write in ((chosen.csv, found.to_csv), (chosen.json, found.to_json)):
@@ -88,7 +88,7 @@ def show(actions: Actions, shell: Any, line: str) -> None:
         str(each) for each in (chosen.plot, chosen.csv, chosen.json) if each not in (None, True)
     ]
     if files:
-        actions.front.show(one_line(f"written: {', '.join(files)}"))
+        desk.front.show(one_line(f"written: {', '.join(files)}"))
 
 
 def refuse_others(chosen: argparse.Namespace) -> None:
@@ -98,7 +98,7 @@ def refuse_others(chosen: argparse.Namespace) -> None:
         raise BadOption(f"--watch takes no --{others[0]}", hint="%o3_cost --watch alone")
 
 
-def watch(actions: Actions, shell: Any) -> None:
+def watch(desk: Desk) -> None:
     """Put a live view on the page. Raises BadOption where ipywidgets is not installed."""
     try:
         from o3magic.notebook.cost_watch import open_watch
@@ -108,7 +108,7 @@ def watch(actions: Actions, shell: Any) -> None:
         raise BadOption(
             "--watch needs ipywidgets, which is not installed", hint="pip install ipywidgets"
         ) from None
-    open_watch(shell, actions)
+    open_watch(desk)
 
 
 def price_check() -> Bundle:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from o3magic.errors import BadOption, NoKey, RequestFailed
 from o3magic.jobs.batch.open import AnyJob, one_job
@@ -16,12 +16,10 @@ from o3magic.jobs.progress import Progress
 from o3magic.jobs.rows import Job
 from o3magic.jobs.source import source_of
 from o3magic.money import show_usd
+from o3magic.notebook.desk import Desk
 from o3magic.notebook.mapping import rows_called, short, show_for
 from o3magic.render import listing
 from o3magic.render.bundle import Bundle
-
-if TYPE_CHECKING:
-    from o3magic.notebook.actions import Actions
 
 MOST_LISTED = 50
 USE = "%o3_jobs, or %o3_jobs show|resume|cancel|delete JOB"
@@ -31,29 +29,29 @@ FORCE = "--force"
 UNSHOWN = ("answer", "tag", "endpoint", "options")
 
 
-def run_jobs(actions: Actions, line: str) -> Any:
+def run_jobs(desk: Desk, line: str) -> Any:
     """`%o3_jobs`: list, show, resume, cancel or delete; gives the table of a job that is shown.
 
     Raises BadOption, and what asking the provider raises.
     """
-    with jobs_of(actions.session) as store:
-        room = Room(actions.session, store, show=lambda: show_for(actions.shell))
+    with jobs_of(desk.session) as store:
+        room = Room(desk.session, store, show=lambda: show_for(desk.shell))
         word, *rest = line.split() or ["list"]
         if word == "list" and not rest:
-            actions.front.show(listed(room))
+            desk.front.show(listed(room))
             return None
         force, named = FORCE in rest, [each for each in rest if each != FORCE]
         if word not in ("show", "resume", "cancel", "delete") or not named:
             raise BadOption(f"%o3_jobs {line.strip()}: {word!r} is not known", hint=USE)
         if word == "delete":
             for each in named:
-                actions.front.show(listing.line(deleted(one_job(room, each, {}), force=force)))
+                desk.front.show(listing.line(deleted(one_job(room, each, {}), force=force)))
             return None
-        job = one_job(room, named[0], actions.names)
+        job = one_job(room, named[0], desk.names)
         if word == "cancel":
-            actions.front.show(listing.line(cancelled(job)))
+            desk.front.show(listing.line(cancelled(job)))
             return None
-        return shown(actions, job) if word == "show" else resumed(actions, job, named[1:])
+        return shown(desk, job) if word == "show" else resumed(desk, job, named[1:])
 
 
 def deleted(job: AnyJob, *, force: bool) -> str:
@@ -76,18 +74,18 @@ def cancelled(job: AnyJob) -> str:
     return f"job {job.id} {job.cancel().said}"
 
 
-def shown(actions: Actions, job: AnyJob) -> Any:
+def shown(desk: Desk, job: AnyJob) -> Any:
     """Show how a job stands, and give its table. A provider that cannot be asked is told."""
     if isinstance(job, MapJob):
-        actions.front.show(details(job.now, job.words()))
-        return job.results(actions.names)
+        desk.front.show(details(job.now, job.words()))
+        return job.results(desk.names)
     note = ""
     try:
         said = job.status().said
     except (RequestFailed, NoKey) as error:
         said, note = repr(job), f"not asked: {error}"
     table = job.results(look=False)
-    actions.front.show(details(job.now, said, note))
+    desk.front.show(details(job.now, said, note))
     return table
 
 
@@ -100,7 +98,7 @@ def details(now: Job, stands: str, note: str = "") -> Bundle:
     return listing.table(["", ""], [[name, v] for name, v in said if v not in ("", "False")])
 
 
-def resumed(actions: Actions, job: AnyJob, rest: list[str]) -> Any:
+def resumed(desk: Desk, job: AnyJob, rest: list[str]) -> Any:
     """Go on with a job and the rows of a name: the one said, or the one it began with."""
     if not isinstance(job, MapJob):
         raise BadOption(
@@ -109,9 +107,9 @@ def resumed(actions: Actions, job: AnyJob, rest: list[str]) -> Any:
     name = rest[0] if rest else str(job.now.spec.get("rows") or "")
     if not name:
         raise BadOption(f"job {job.id} does not know its rows", hint=f"%o3_jobs resume {job.id} df")
-    rows = rows_called(name, actions.names)
+    rows = rows_called(name, desk.names)
     source_of(rows)
-    return job.resume(rows, names=actions.names, show=show_for(actions.shell))
+    return job.resume(rows, names=desk.names, show=show_for(desk.shell))
 
 
 def listed(room: Room) -> Bundle:

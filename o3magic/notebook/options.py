@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -86,6 +87,18 @@ def words(line: str) -> Iterator[str]:
     while (word := next_word(line, at, settings=True)) is not None:
         yield word.text
         at = word.end
+
+
+def check_name(name: str) -> None:
+    """Raise BadOption for an --out name that Python would not take."""
+    if name and (not name.isidentifier() or keyword.iskeyword(name)):
+        raise BadOption(f"--out {name}: this is no name in Python", hint="--out answer")
+
+
+def refuse_words(line: str, magic: str) -> None:
+    """Raise BadOption where a magic that takes nothing is given something."""
+    if line.strip():
+        raise BadOption(f"{magic} takes no {line.split()[0]!r}", hint=f"{magic} alone")
 
 
 def unknown(name: str, known: list[str]) -> Option:

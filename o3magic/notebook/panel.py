@@ -12,19 +12,18 @@ from datetime import date
 from functools import partial
 from typing import Any, get_args
 
-from IPython.core.interactiveshell import InteractiveShell
-
 from o3magic.catalog import Card
 from o3magic.errors import BadOption, O3Error
 from o3magic.events import Answer
 from o3magic.messages import Effort
-from o3magic.notebook.actions import Actions, check_name
 from o3magic.notebook.asker import Asker
 from o3magic.notebook.budget_bars import bars_html
 from o3magic.notebook.cards import card_of
 from o3magic.notebook.cell_text import cell_text
 from o3magic.notebook.controls import Controls, set_options
+from o3magic.notebook.desk import Desk
 from o3magic.notebook.fronts import KernelFront
+from o3magic.notebook.options import check_name
 from o3magic.notebook.panel_words import (
     effort_columns,
     efforts_html,
@@ -49,11 +48,11 @@ NO_WIDGETS = "a panel needs a notebook; here `%o3_config effort=high` sets what 
 class Panel:
     """Controls for the settings and a prompt. Show it as the last word of a cell."""
 
-    def __init__(self, shell: InteractiveShell, actions: Actions, cell_id: str = "") -> None:
-        self._ip, self._actions, self.cell_id = shell, actions, cell_id
-        self._session = actions.session
+    def __init__(self, desk: Desk, cell_id: str = "") -> None:
+        self._desk, self.cell_id = desk, cell_id
+        self._session = desk.session
         self.closed = False
-        self._asker = Asker(shell, self._over)
+        self._asker = Asker(desk.shell, self._over)
         self._lock = threading.RLock()  # widgets change from the kernel's thread and from ours
         self._refreshing = False
         self._said = ""
@@ -66,8 +65,7 @@ class Panel:
         self.controls.run.on_click(lambda _: self.run())
         self.controls.stop.on_click(lambda _: self.stop())
         self.controls.write.on_click(lambda _: self.write())
-        actions.panels.append(self)
-        shell.events.register("post_run_cell", self._after_cell)
+        desk.put(self)
         self.refresh()
 
     def __repr__(self) -> str:
@@ -80,7 +78,7 @@ class Panel:
     def _ipython_display_(self) -> None:
         """The widgets, and below them the display that takes the answers."""
         data = dict(self.controls.box._repr_mimebundle_())
-        self._ip.display_pub.publish(data | {"text/plain": repr(self)})
+        self._desk.shell.display_pub.publish(data | {"text/plain": repr(self)})
         self._asker.place()
 
     @property
@@ -127,12 +125,12 @@ class Panel:
             [("default", ""), *((each, each) for each in efforts)],
             effort if effort in ("", *efforts) else None,
         )
-        types = known_types(self._ip.user_ns, session.schemas)
+        types = known_types(self._desk.names, session.schemas)
         if profile.schema and profile.schema not in types:
             types.append(profile.schema)
         set_options(show.schema, [("none", ""), *((each, each) for each in types)], profile.schema)
         show.model_line.value = model_html(card, session.catalog, date.today())
-        show.schema_line.value = schema_html(profile.schema, self._ip.user_ns, session.schemas)
+        show.schema_line.value = schema_html(profile.schema, self._desk.names, session.schemas)
         self._show_books(card, efforts)
         show.status.value = self._problem(profile, card) or self._said
         show.run.disabled = self.running
@@ -169,9 +167,6 @@ class Panel:
             return error_html(error)
         return ""
 
-    def _after_cell(self, result: Any) -> None:
-        self.refresh()
-
     def _changed(self, field: str, change: Any) -> None:
         """A widget got another value: from the page, or from `refresh`, which is not news."""
         with self._lock:
@@ -193,7 +188,7 @@ class Panel:
         except O3Error as error:
             self._session.layers = layers
             self._said = error_html(error)
-        self._actions.changed()
+        self._desk.changed()
 
     def write(self) -> None:
         """Show the cell that asks the same, to copy; it follows what is chosen."""
@@ -207,7 +202,7 @@ class Panel:
         try:
             profile = self._session.layers.profile()
             check_name(profile.out)
-            planned = self._session.plan(self.prompt, profile, self._ip.user_ns)
+            planned = self._session.plan(self.prompt, profile, self._desk.names)
         except O3Error as error:
             self._tell(error_html(error))
             return
@@ -234,7 +229,7 @@ class Panel:
         """An answer ended, in its thread."""
         if said is not None:
             self._said = said
-        self._actions.changed()
+        self._desk.changed()
 
     def _tell(self, said: str) -> None:
         self._said = said
@@ -247,31 +242,21 @@ class Panel:
             if self.closed:
                 return
             self.closed = True
-        self._ip.events.unregister("post_run_cell", self._after_cell)
-        self._actions.panels.remove(self)
+        self._desk.take(self)
         self.controls.close()
 
 
-def open_panel(shell: InteractiveShell, actions: Actions) -> Panel | None:
+def open_panel(desk: Desk) -> Panel | None:
     """A new panel; the one that the same cell made before is closed. A line in a terminal."""
-    if not isinstance(actions.front, KernelFront):
-        actions.front.show(listing.line(NO_WIDGETS))
+    if not isinstance(desk.front, KernelFront):
+        desk.front.show(listing.line(NO_WIDGETS))
         return None
-    cell_id = cell_of(shell)
-    for panel in [each for each in actions.panels if cell_id and each.cell_id == cell_id]:
-        panel.close()
-    return Panel(shell, actions, cell_id)
+    return Panel(desk, desk.place(Panel))
 
 
-def insert_cell(shell: InteractiveShell, actions: Actions) -> None:
+def insert_cell(desk: Desk) -> None:
     """Put the cell that the newest panel writes below the one that runs. Raises BadOption."""
-    if not actions.panels:
+    panels = desk.views(Panel)
+    if not panels:
         raise BadOption("there is no panel to write the cell of", hint="%o3_panel opens one")
-    shell.set_next_input(actions.panels[-1].cell)
-
-
-def cell_of(shell: Any) -> str:
-    """The id of the running cell, where the front end says it."""
-    get_parent = getattr(shell, "get_parent", None)
-    parent = get_parent() if get_parent else {}
-    return str(parent.get("metadata", {}).get("cellId", ""))
+    desk.shell.set_next_input(panels[-1].cell)

@@ -35,13 +35,20 @@ INIT = """
 # Whether a cell has run since: after a restart it may get the number it had.
 COUNT = """(cell) => {
   cell.hasRun = false;
+  cell.endedMs = 0;
   const prompt = cell.querySelector('.jp-InputArea-prompt');
   new MutationObserver(() => { cell.hasRun = true; })
     .observe(prompt, {childList: true, subtree: true, characterData: true});
 }"""
+# Markdown and trees are drawn after the prompt has its number; an output may be empty for good.
 ENDED = """(at) => {
   const cell = document.querySelectorAll('.jp-Notebook .jp-Cell')[at];
-  return cell.hasRun && /\\[\\d+\\]:/.test(cell.querySelector('.jp-InputPrompt').innerText);
+  if (!cell.hasRun || !/\\[\\d+\\]:/.test(cell.querySelector('.jp-InputPrompt').innerText)) {
+    return false;
+  }
+  cell.endedMs ||= performance.now();
+  const outputs = [...cell.querySelectorAll('.jp-OutputArea-output')];
+  return outputs.every((each) => each.firstChild) || performance.now() - cell.endedMs > 2000;
 }"""
 # What could be seen: each frame that differs from the one before.
 WATCH = """(cell) => {

@@ -107,7 +107,7 @@ def test_the_help_lists_every_option(kernel: Kernel):
     assert "usage:" not in ran.stdout
 
 
-WATCHED = "magics_of(get_ipython()).actions.watches"
+WATCHED = "magics_of(get_ipython()).actions.desk.views(CostWatch)"
 
 
 def watch(kernel: Kernel) -> None:
@@ -117,6 +117,7 @@ def watch(kernel: Kernel) -> None:
     assert "application/vnd.jupyter.widget-view+json" in out["data"]
     assert out["data"]["text/plain"] == "o3magic costs, live (%o3_cost shows them once)"
     kernel.run("from o3magic.notebook.load import magics_of")
+    kernel.run("from o3magic.notebook.cost_watch import CostWatch")
 
 
 def watched(kernel: Kernel) -> str:
