@@ -12,12 +12,12 @@ from o3magic.events import Answer
 from o3magic.messages import ToolCall
 from o3magic.notebook import conversations, costs, insert, listings
 from o3magic.notebook.background import Background, Later
-from o3magic.notebook.desk import Desk
 from o3magic.notebook.fronts import KernelFront
 from o3magic.notebook.help import help_bundle
 from o3magic.notebook.options import check_name, parse, refuse_words, words
 from o3magic.notebook.place import cell_key, notebook_path
 from o3magic.notebook.taking import drain, holds
+from o3magic.notebook.workbench import Workbench
 from o3magic.profile import Profile
 from o3magic.render import listing
 from o3magic.render.bundle import request_bundle
@@ -33,8 +33,8 @@ Shown = Answer | Comparison | Later
 class Actions:
     """The magics of one shell at work."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk, self.session, self._ip = desk, desk.session, desk.shell
+    def __init__(self, bench: Workbench) -> None:
+        self.bench, self.session, self._ip = bench, bench.session, bench.shell
         self.session.confirm = confirm
         self._cell = ""
         self._shown: Shown | None = None
@@ -49,7 +49,7 @@ class Actions:
         session.notebook = notebook_path(self._ip, session.environment, session.notebook)
         key = cell_key(self._ip, text)
         # In a terminal the same words again are another question, not the same cell run again.
-        kernel = isinstance(self.desk.front, KernelFront)
+        kernel = isinstance(self.bench.front, KernelFront)
         self.session.begin_cell(key, turn_key=key if kernel else "")
 
     def ask(self, line: str, cell: str | None = None) -> Any:
@@ -70,21 +70,21 @@ class Actions:
             return self._map(prompt, chosen, profile)
         if profile.compare:
             return self._compare(prompt, profile)
-        planned = self.session.plan(prompt, profile, self.desk.names)
-        if profile.background and isinstance(self.desk.front, KernelFront):
+        planned = self.session.plan(prompt, profile, self.bench.names)
+        if profile.background and isinstance(self.bench.front, KernelFront):
             return self._later(planned)
         answer = self._ask(planned)
-        return answer if self.desk.front.returns or cell is None else None
+        return answer if self.bench.front.returns or cell is None else None
 
     def _show_requests(self, prompt: str, profile: Profile) -> None:
         """Show what would be sent, and send nothing."""
-        names = self.desk.names
+        names = self.bench.names
         if profile.compare:
             plans = list(self.session.ways(prompt, profile, names).values())
         else:
             plans = [self.session.plan(prompt, profile, names)]
         for planned in plans:
-            self.desk.front.show(
+            self.bench.front.show(
                 request_bundle(shown_request(planned), self.session.foreseen(planned))
             )
 
@@ -96,7 +96,7 @@ class Actions:
         if profile.quiet:
             answer, failed = drain(asking, None)
         else:
-            with self.desk.front.live(planned, owns_cell=self._owns_cell()) as showing:
+            with self.bench.front.live(planned, owns_cell=self._owns_cell()) as showing:
                 answer, failed = drain(asking, showing)
                 if failed and not isinstance(failed, Interrupted) and not holds(answer):
                     showing.dismiss()
@@ -110,15 +110,16 @@ class Actions:
     def _later(self, planned: Plan) -> Later:
         """Ask in a thread, and give what becomes the answer."""
         if self._background is None:
-            self._background = Background(self._ip, self.desk.changed)
+            self._background = Background(self._ip, self.bench.changed)
         later = self._background.start(self.session.begin(planned, attended=False))
         self._keep(later, planned.profile)
         return later
 
     def _compare(self, prompt: str, profile: Profile) -> Comparison:
         """Ask in several ways at once, show them side by side, and keep the comparison."""
-        asked = self.session.comparing(prompt, profile, self.desk.names)
-        showing = None if profile.quiet else self.desk.front.comparison(asked.labels)
+        ways = self.session.ways(prompt, profile, self.bench.names)
+        asked = self.session.comparing(ways)
+        showing = None if profile.quiet else self.bench.front.comparison(asked.labels)
         if showing is not None:
             showing.begin()
         failed: O3Error | None = None
@@ -144,12 +145,12 @@ class Actions:
 
         failed: O3Error | None = None
         try:
-            table = map_cell(self.desk, prompt, chosen)
+            table = map_cell(self.bench, prompt, chosen)
         except O3Error as error:
             table, failed = error.answer, error
         if table is not None:
             if profile.out:
-                self.desk.names[profile.out] = table
+                self.bench.names[profile.out] = table
             self._ip.displayhook.update_user_ns(table)  # type: ignore[no-untyped-call]
         if failed is not None:
             raise failed
@@ -159,7 +160,7 @@ class Actions:
         """List, show, resume, cancel or delete the jobs of rows."""
         from o3magic.notebook.job_list import run_jobs
 
-        return run_jobs(self.desk, line)
+        return run_jobs(self.bench, line)
 
     def _owns_cell(self) -> bool:
         """Whether the running cell is one `%%o3`: nothing else writes into its output."""
@@ -169,7 +170,7 @@ class Actions:
         """Bind the answer to `_` and to the name the user gave; to no other."""
         self._shown = self._last = answer
         if profile.out:
-            self.desk.names[profile.out] = answer
+            self.bench.names[profile.out] = answer
         # What a cell returns gets to `_` by itself; after an error, or where nothing is returned,
         # the display hook is told.
         self._ip.displayhook.update_user_ns(answer)  # type: ignore[no-untyped-call]
@@ -177,19 +178,19 @@ class Actions:
     def show(self, answer: Shown) -> None:
         """Show what ends a cell, an Answer or several, unless this cell showed it already."""
         if answer is self._shown:
-            if not self.desk.front.returns:
-                self.desk.front.show(listing.line(repr(answer)))
+            if not self.bench.front.returns:
+                self.bench.front.show(listing.line(repr(answer)))
             return
         if isinstance(answer, Later):
             if not answer.done:
-                self.desk.front.show(listing.line(repr(answer)))
+                self.bench.front.show(listing.line(repr(answer)))
                 return
             answer = answer.now
         if isinstance(answer, Answer):
-            self.desk.front.show_answer(answer, self.session.layers.profile())
+            self.bench.front.show_answer(answer, self.session.layers.profile())
             return
         for bundle in final(answer.labels, answer.answers, answer.errors):
-            self.desk.front.show(bundle)
+            self.bench.front.show(bundle)
 
     def config(self, line: str) -> None:
         """Show the settings, or set some: `%o3_config effort=high model=o4-mini`.
@@ -206,24 +207,24 @@ class Actions:
             self.session.configure(values)
             # The newest word counts: what a panel said of these fields is over.
             self.session.configure(dict.fromkeys(values), layer="widget")
-            self.desk.changed()
+            self.bench.changed()
         only = tuple(values)
-        self.desk.front.show(listing.settings(self.session.layers, only))
+        self.bench.front.show(listing.settings(self.session.layers, only))
 
     def close(self) -> None:
         """Stop what is on its way, close what is on the page and the session."""
         if self._background is not None:
             self._background.close()
-        self.desk.close()
+        self.bench.close()
 
     def cost(self, line: str) -> None:
         """Show what was used and cost: this session by model and effort, or what `line` asks."""
-        costs.show(self.desk, line)
+        costs.show(self.bench, line)
 
     def models(self, line: str) -> None:
         """Show the models we know beside those the provider lists, if there is one to ask."""
         if line.split() == ["--check"]:
-            self.desk.front.show(costs.price_check())
+            self.bench.front.show(costs.price_check())
             return
         chosen, rest = parse(line)
         refuse_words(rest, "%o3_models")
@@ -233,17 +234,17 @@ class Actions:
             served = self.session.served_models(profile)
         except (NoKey, RequestFailed) as error:
             note = f"what a provider serves is not known: {error}"
-        self.desk.front.show(listing.models(self.session.catalog, served, note))
+        self.bench.front.show(listing.models(self.session.catalog, served, note))
 
     def schemas(self, line: str) -> None:
         """Show the names in this notebook that `--schema` takes."""
         refuse_words(line, "%o3_schemas")
-        self.desk.front.show(listings.schemas(self.desk.names, self.session.schemas))
+        self.bench.front.show(listings.schemas(self.bench.names, self.session.schemas))
 
     def conversations(self, line: str) -> None:
         """List the conversations, or do with one of them what the line says."""
         folder = self.session.folder(self.session.layers.profile())
-        self.desk.front.show(conversations.run(self.session, line, folder))
+        self.bench.front.show(conversations.run(self.session, line, folder))
 
     def insert(self, line: str) -> None:
         """Put a block of code of the last answer into a new cell below; it is not run."""
@@ -254,14 +255,14 @@ class Actions:
             last = next((each for each in last.answers if insert.blocks(each.text)), None)
         code = insert.insert(self._ip, last, line)
         if getattr(self._ip, "simple_prompt", False):  # it has no line to put it into
-            self.desk.front.show(listing.line(code))
+            self.bench.front.show(listing.line(code))
 
     def help(self, line: str) -> None:
         """Show all options and magics with examples, or one of them."""
         magics = self._ip.magics_manager.magics["line"]
         own = {name: magic for name, magic in magics.items() if name.partition("_")[0] == "o3"}
         session = self.session
-        self.desk.front.show(help_bundle(line, session.layers, session.providers, own))
+        self.bench.front.show(help_bundle(line, session.layers, session.providers, own))
 
 
 def confirm(call: ToolCall) -> bool:

@@ -12,8 +12,8 @@ from o3magic.cost.query import TITLES, limits, span
 from o3magic.cost.report import Span
 from o3magic.cost.wording import cost_cell
 from o3magic.errors import O3Error
-from o3magic.notebook.desk import Desk
 from o3magic.notebook.panel_words import error_html, escape
+from o3magic.notebook.workbench import Workbench
 from o3magic.talk.session import Session
 
 LINES = "border-collapse:collapse;line-height:1.3;color:var(--jp-ui-font-color1,#424242)"
@@ -25,8 +25,8 @@ SPANS = ("session", "day", "notebook", "month")
 class CostWatch:
     """A live view of what was spent. `close()` takes it off the page."""
 
-    def __init__(self, desk: Desk, cell_id: str = "") -> None:
-        self._desk, self.cell_id = desk, cell_id
+    def __init__(self, bench: Workbench, cell_id: str = "") -> None:
+        self._bench, self.cell_id = bench, cell_id
         self._lock = threading.RLock()  # answers end in threads of their own
         self.closed = False
         self.said = widgets.HTML(layout=widgets.Layout(flex="1 1 auto"))
@@ -45,7 +45,7 @@ class CostWatch:
                 border="1px solid var(--jp-border-color2, #bdbdbd)",
             ),
         )
-        desk.put(self)
+        bench.put(self)
         self.refresh()
 
     def __repr__(self) -> str:
@@ -55,7 +55,7 @@ class CostWatch:
     def _ipython_display_(self) -> None:
         """Show it."""
         data = dict(self.box._repr_mimebundle_())
-        self._desk.shell.display_pub.publish(data | {"text/plain": repr(self)})
+        self._bench.shell.display_pub.publish(data | {"text/plain": repr(self)})
 
     def refresh(self) -> None:
         """Bring it up to the books."""
@@ -63,7 +63,7 @@ class CostWatch:
             if self.closed:
                 return
             try:
-                self.said.value = spent_html(self._desk.session)
+                self.said.value = spent_html(self._bench.session)
             except O3Error as error:
                 self.said.value = error_html(error)
 
@@ -73,7 +73,7 @@ class CostWatch:
             if self.closed:
                 return
             self.closed = True
-        self._desk.take(self)
+        self._bench.take(self)
         for widget in (self.box, self.said, self.stop):
             widget.close()
 
@@ -107,6 +107,6 @@ def row_html(said: Span) -> str:
     return f'<tr><th scope="row" style="{style}">{escape(said.name)}</th>{shown}</tr>'
 
 
-def open_watch(desk: Desk) -> None:
+def open_watch(bench: Workbench) -> None:
     """Show a view; the one that the same cell made before is closed."""
-    CostWatch(desk, desk.place(CostWatch))._ipython_display_()
+    CostWatch(bench, bench.place(CostWatch))._ipython_display_()

@@ -16,7 +16,7 @@ from o3magic.render.bundle import Bundle
 from o3magic.render.listing import line as one_line
 
 if TYPE_CHECKING:
-    from o3magic.notebook.desk import Desk
+    from o3magic.notebook.workbench import Workbench
     from o3magic.talk.session import Session
 
 FLAGS = ("--of", "--by", "--since", "--plot", "--csv", "--json", "--watch")
@@ -63,22 +63,22 @@ def report_of(
     )
 
 
-def show(desk: Desk, line: str) -> None:
+def show(bench: Workbench, line: str) -> None:
     """Show what a line of `%o3_cost` asks for. Raises BadOption."""
     chosen = read(line)
     if chosen.watch:
         refuse_others(chosen)
-        if desk.front.returns:
-            watch(desk)
+        if bench.front.returns:
+            watch(bench)
             return
-    found = report_of(desk.session, chosen.of, chosen.by, chosen.since)
+    found = report_of(bench.session, chosen.of, chosen.by, chosen.since)
     # A terminal may have no room for all columns; a page has.
-    width = None if desk.front.returns else shutil.get_terminal_size().columns
+    width = None if bench.front.returns else shutil.get_terminal_size().columns
     shown = {"text/markdown": found.markdown(), "text/plain": found.text(width)}
-    desk.front.show(Bundle(shown, {}))
+    bench.front.show(Bundle(shown, {}))
     if chosen.plot:
         picture = found.plot()
-        desk.front.show(Bundle(picture._repr_mimebundle_(), {}))
+        bench.front.show(Bundle(picture._repr_mimebundle_(), {}))
         if chosen.plot is not True:
             picture.save(chosen.plot)
     for path, write in ((chosen.csv, found.to_csv), (chosen.json, found.to_json)):
@@ -88,7 +88,7 @@ def show(desk: Desk, line: str) -> None:
         str(each) for each in (chosen.plot, chosen.csv, chosen.json) if each not in (None, True)
     ]
     if files:
-        desk.front.show(one_line(f"written: {', '.join(files)}"))
+        bench.front.show(one_line(f"written: {', '.join(files)}"))
 
 
 def refuse_others(chosen: argparse.Namespace) -> None:
@@ -98,7 +98,7 @@ def refuse_others(chosen: argparse.Namespace) -> None:
         raise BadOption(f"--watch takes no --{others[0]}", hint="%o3_cost --watch alone")
 
 
-def watch(desk: Desk) -> None:
+def watch(bench: Workbench) -> None:
     """Put a live view on the page. Raises BadOption where ipywidgets is not installed."""
     try:
         from o3magic.notebook.cost_watch import open_watch
@@ -108,7 +108,7 @@ def watch(desk: Desk) -> None:
         raise BadOption(
             "--watch needs ipywidgets, which is not installed", hint="pip install ipywidgets"
         ) from None
-    open_watch(desk)
+    open_watch(bench)
 
 
 def price_check() -> Bundle:

@@ -16,8 +16,8 @@ from o3magic.jobs.progress import Progress
 from o3magic.jobs.rows import Job
 from o3magic.jobs.source import source_of
 from o3magic.money import show_usd
-from o3magic.notebook.desk import Desk
 from o3magic.notebook.mapping import rows_called, short, show_for
+from o3magic.notebook.workbench import Workbench
 from o3magic.render import listing
 from o3magic.render.bundle import Bundle
 
@@ -29,29 +29,29 @@ FORCE = "--force"
 UNSHOWN = ("answer", "tag", "endpoint", "options")
 
 
-def run_jobs(desk: Desk, line: str) -> Any:
+def run_jobs(bench: Workbench, line: str) -> Any:
     """`%o3_jobs`: list, show, resume, cancel or delete; gives the table of a job that is shown.
 
     Raises BadOption, and what asking the provider raises.
     """
-    with jobs_of(desk.session) as store:
-        room = Room(desk.session, store, show=lambda: show_for(desk.shell))
+    with jobs_of(bench.session) as store:
+        room = Room(bench.session, store, show=lambda: show_for(bench.shell))
         word, *rest = line.split() or ["list"]
         if word == "list" and not rest:
-            desk.front.show(listed(room))
+            bench.front.show(listed(room))
             return None
         force, named = FORCE in rest, [each for each in rest if each != FORCE]
         if word not in ("show", "resume", "cancel", "delete") or not named:
             raise BadOption(f"%o3_jobs {line.strip()}: {word!r} is not known", hint=USE)
         if word == "delete":
             for each in named:
-                desk.front.show(listing.line(deleted(one_job(room, each, {}), force=force)))
+                bench.front.show(listing.line(deleted(one_job(room, each, {}), force=force)))
             return None
-        job = one_job(room, named[0], desk.names)
+        job = one_job(room, named[0], bench.names)
         if word == "cancel":
-            desk.front.show(listing.line(cancelled(job)))
+            bench.front.show(listing.line(cancelled(job)))
             return None
-        return shown(desk, job) if word == "show" else resumed(desk, job, named[1:])
+        return shown(bench, job) if word == "show" else resumed(bench, job, named[1:])
 
 
 def deleted(job: AnyJob, *, force: bool) -> str:
@@ -74,18 +74,18 @@ def cancelled(job: AnyJob) -> str:
     return f"job {job.id} {job.cancel().said}"
 
 
-def shown(desk: Desk, job: AnyJob) -> Any:
+def shown(bench: Workbench, job: AnyJob) -> Any:
     """Show how a job stands, and give its table. A provider that cannot be asked is told."""
     if isinstance(job, MapJob):
-        desk.front.show(details(job.now, job.words()))
-        return job.results(desk.names)
+        bench.front.show(details(job.now, job.words()))
+        return job.results(bench.names)
     note = ""
     try:
         said = job.status().said
     except (RequestFailed, NoKey) as error:
         said, note = repr(job), f"not asked: {error}"
     table = job.results(look=False)
-    desk.front.show(details(job.now, said, note))
+    bench.front.show(details(job.now, said, note))
     return table
 
 
@@ -98,7 +98,7 @@ def details(now: Job, stands: str, note: str = "") -> Bundle:
     return listing.table(["", ""], [[name, v] for name, v in said if v not in ("", "False")])
 
 
-def resumed(desk: Desk, job: AnyJob, rest: list[str]) -> Any:
+def resumed(bench: Workbench, job: AnyJob, rest: list[str]) -> Any:
     """Go on with a job and the rows of a name: the one said, or the one it began with."""
     if not isinstance(job, MapJob):
         raise BadOption(
@@ -107,9 +107,9 @@ def resumed(desk: Desk, job: AnyJob, rest: list[str]) -> Any:
     name = rest[0] if rest else str(job.now.spec.get("rows") or "")
     if not name:
         raise BadOption(f"job {job.id} does not know its rows", hint=f"%o3_jobs resume {job.id} df")
-    rows = rows_called(name, desk.names)
+    rows = rows_called(name, bench.names)
     source_of(rows)
-    return job.resume(rows, names=desk.names, show=show_for(desk.shell))
+    return job.resume(rows, names=bench.names, show=show_for(bench.shell))
 
 
 def listed(room: Room) -> Bundle:

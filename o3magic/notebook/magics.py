@@ -41,9 +41,9 @@ class O3Magics(Magics):
     def actions(self) -> Actions:
         """What the magics do. Raises BadOption for a bad settings file, until it is mended."""
         from o3magic.notebook.actions import Actions
-        from o3magic.notebook.desk import Desk
+        from o3magic.notebook.workbench import Workbench
 
-        actions = Actions(Desk(self._ip, self.session))
+        actions = Actions(Workbench(self._ip, self.session))
         actions.begin_cell(self._cell)
         return actions
 
@@ -147,11 +147,11 @@ class O3Magics(Magics):
                 "the panel needs ipywidgets, which is not installed", hint="pip install ipywidgets"
             ) from None
         if word == "cell":
-            insert_cell(self.actions.desk)
+            insert_cell(self.actions.bench)
             return None
         if word:
             raise BadOption(f"%o3_panel takes no {word!r}", hint="%o3_panel or %o3_panel cell")
-        return open_panel(self.actions.desk)
+        return open_panel(self.actions.bench)
 
     @no_var_expand
     @line_magic

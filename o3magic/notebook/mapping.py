@@ -11,9 +11,9 @@ from o3magic.errors import BadOption, did_you_mean
 from o3magic.jobs.map_job import jobs_of
 from o3magic.jobs.mapping import Wish, map_rows
 from o3magic.jobs.progress import Progress, Show, Silent
-from o3magic.notebook.desk import Desk
 from o3magic.notebook.fronts import KernelFront, front_of
 from o3magic.notebook.terminal_progress import in_terminal
+from o3magic.notebook.workbench import Workbench
 from o3magic.render import listing
 from o3magic.render.bundle import Bundle
 from o3magic.render.safe_markdown import plain_text, table_cell
@@ -94,23 +94,23 @@ def show_for(shell: Any, *, quiet: bool = False) -> Show:
     return Display(front, f"o3magic-map-{secrets.token_hex(4)}")
 
 
-def map_cell(desk: Desk, prompt: str, chosen: Mapping[str, Any]) -> Any:
+def map_cell(bench: Workbench, prompt: str, chosen: Mapping[str, Any]) -> Any:
     """The table of a `%%o3 --map` cell. `--budget` is the budget of all its rows together.
 
     Raises as `map_rows` does.
     """
     said = dict(chosen)
     budget = said.pop("budget_call", None)
-    profile = desk.session.layers.profile(said)
-    names = desk.names
+    profile = bench.session.layers.profile(said)
+    names = bench.names
     wish = Wish(budget=budget, rows_name=profile.map)
     for name in ("map", "out", "quiet"):
         said.pop(name, None)
-    show = show_for(desk.shell, quiet=profile.quiet)
+    show = show_for(bench.shell, quiet=profile.quiet)
     rows = rows_called(profile.map, names)
-    with jobs_of(desk.session) as store:
+    with jobs_of(bench.session) as store:
         return map_rows(
-            desk.session, store, rows, prompt, names=names, wish=wish, show=show, **said
+            bench.session, store, rows, prompt, names=names, wish=wish, show=show, **said
         )
 
 

@@ -21,7 +21,6 @@ from o3magic.notebook.budget_bars import bars_html
 from o3magic.notebook.cards import card_of
 from o3magic.notebook.cell_text import cell_text
 from o3magic.notebook.controls import Controls, set_options
-from o3magic.notebook.desk import Desk
 from o3magic.notebook.fronts import KernelFront
 from o3magic.notebook.options import check_name
 from o3magic.notebook.panel_words import (
@@ -35,6 +34,7 @@ from o3magic.notebook.panel_words import (
     status,
 )
 from o3magic.notebook.permission import Permission
+from o3magic.notebook.workbench import Workbench
 from o3magic.profile import Profile
 from o3magic.render import listing
 from o3magic.render.bundle import request_bundle
@@ -48,11 +48,11 @@ NO_WIDGETS = "a panel needs a notebook; here `%o3_config effort=high` sets what 
 class Panel:
     """Controls for the settings and a prompt. Show it as the last word of a cell."""
 
-    def __init__(self, desk: Desk, cell_id: str = "") -> None:
-        self._desk, self.cell_id = desk, cell_id
-        self._session = desk.session
+    def __init__(self, bench: Workbench, cell_id: str = "") -> None:
+        self._bench, self.cell_id = bench, cell_id
+        self._session = bench.session
         self.closed = False
-        self._asker = Asker(desk.shell, self._over)
+        self._asker = Asker(bench.shell, self._over)
         self._lock = threading.RLock()  # widgets change from the kernel's thread and from ours
         self._refreshing = False
         self._said = ""
@@ -65,7 +65,7 @@ class Panel:
         self.controls.run.on_click(lambda _: self.run())
         self.controls.stop.on_click(lambda _: self.stop())
         self.controls.write.on_click(lambda _: self.write())
-        desk.put(self)
+        bench.put(self)
         self.refresh()
 
     def __repr__(self) -> str:
@@ -78,7 +78,7 @@ class Panel:
     def _ipython_display_(self) -> None:
         """The widgets, and below them the display that takes the answers."""
         data = dict(self.controls.box._repr_mimebundle_())
-        self._desk.shell.display_pub.publish(data | {"text/plain": repr(self)})
+        self._bench.shell.display_pub.publish(data | {"text/plain": repr(self)})
         self._asker.place()
 
     @property
@@ -125,12 +125,12 @@ class Panel:
             [("default", ""), *((each, each) for each in efforts)],
             effort if effort in ("", *efforts) else None,
         )
-        types = known_types(self._desk.names, session.schemas)
+        types = known_types(self._bench.names, session.schemas)
         if profile.schema and profile.schema not in types:
             types.append(profile.schema)
         set_options(show.schema, [("none", ""), *((each, each) for each in types)], profile.schema)
         show.model_line.value = model_html(card, session.catalog, date.today())
-        show.schema_line.value = schema_html(profile.schema, self._desk.names, session.schemas)
+        show.schema_line.value = schema_html(profile.schema, self._bench.names, session.schemas)
         self._show_books(card, efforts)
         show.status.value = self._problem(profile, card) or self._said
         show.run.disabled = self.running
@@ -188,7 +188,7 @@ class Panel:
         except O3Error as error:
             self._session.layers = layers
             self._said = error_html(error)
-        self._desk.changed()
+        self._bench.changed()
 
     def write(self) -> None:
         """Show the cell that asks the same, to copy; it follows what is chosen."""
@@ -202,7 +202,7 @@ class Panel:
         try:
             profile = self._session.layers.profile()
             check_name(profile.out)
-            planned = self._session.plan(self.prompt, profile, self._desk.names)
+            planned = self._session.plan(self.prompt, profile, self._bench.names)
         except O3Error as error:
             self._tell(error_html(error))
             return
@@ -229,7 +229,7 @@ class Panel:
         """An answer ended, in its thread."""
         if said is not None:
             self._said = said
-        self._desk.changed()
+        self._bench.changed()
 
     def _tell(self, said: str) -> None:
         self._said = said
@@ -242,21 +242,21 @@ class Panel:
             if self.closed:
                 return
             self.closed = True
-        self._desk.take(self)
+        self._bench.take(self)
         self.controls.close()
 
 
-def open_panel(desk: Desk) -> Panel | None:
+def open_panel(bench: Workbench) -> Panel | None:
     """A new panel; the one that the same cell made before is closed. A line in a terminal."""
-    if not isinstance(desk.front, KernelFront):
-        desk.front.show(listing.line(NO_WIDGETS))
+    if not isinstance(bench.front, KernelFront):
+        bench.front.show(listing.line(NO_WIDGETS))
         return None
-    return Panel(desk, desk.place(Panel))
+    return Panel(bench, bench.place(Panel))
 
 
-def insert_cell(desk: Desk) -> None:
+def insert_cell(bench: Workbench) -> None:
     """Put the cell that the newest panel writes below the one that runs. Raises BadOption."""
-    panels = desk.views(Panel)
+    panels = bench.views(Panel)
     if not panels:
         raise BadOption("there is no panel to write the cell of", hint="%o3_panel opens one")
-    desk.shell.set_next_input(panels[-1].cell)
+    bench.shell.set_next_input(panels[-1].cell)

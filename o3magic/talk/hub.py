@@ -282,21 +282,11 @@ class Hub:
             sleep=sleep,
         )
 
-    def comparing(
-        self,
-        prompt: str,
-        profile: Profile,
-        names: Mapping[str, Any] | None = None,
-        wanted: AnswerType | None = None,
-        tools: Mapping[str, ToolFunction] = MappingProxyType({}),
-    ) -> Comparing:
+    def comparing(self, ways: Mapping[str, Plan]) -> Comparing:
         """The same question in several ways, asked when it is iterated over.
 
         They are asked at once, so nobody is asked to confirm a tool, and none becomes a turn.
-
-        Raises every error of `plan`, and BadOption where there is nothing to compare.
         """
-        ways = self.ways(prompt, profile, names, wanted, tools)
         return Comparing(
             {way: self.begin(each, attended=False, keeps_turn=False) for way, each in ways.items()}
         )
@@ -309,7 +299,10 @@ class Hub:
         wanted: AnswerType | None = None,
         tools: Mapping[str, ToolFunction] = MappingProxyType({}),
     ) -> dict[str, Plan]:
-        """What would be sent for each way of asking, by its label. Raises as `comparing` does."""
+        """What would be sent for each way of asking, by its label.
+
+        Raises every error of `plan`, and BadOption where there is nothing to compare.
+        """
         chosen = variants(profile, self.catalog, listed(profile.efforts), listed(profile.models))
         return {way: self.plan(prompt, each, names, wanted, tools) for way, each in chosen.items()}
 

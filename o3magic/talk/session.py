@@ -34,7 +34,7 @@ class Session(Hub):
         chosen = {**options, "efforts": ",".join(efforts), "models": ",".join(models)}
         wanted, chosen = self._wanted(schema, chosen)
         names, tools = taken(chosen)
-        asked = self.comparing(prompt, self.layers.profile(chosen), names, wanted, tools)
+        asked = self.comparing(self.ways(prompt, self.layers.profile(chosen), names, wanted, tools))
         for _ in asked:
             pass
         return asked.comparison

@@ -107,7 +107,7 @@ def test_the_help_lists_every_option(kernel: Kernel):
     assert "usage:" not in ran.stdout
 
 
-WATCHED = "magics_of(get_ipython()).actions.desk.views(CostWatch)"
+WATCHED = "magics_of(get_ipython()).actions.bench.views(CostWatch)"
 
 
 def watch(kernel: Kernel) -> None:

@@ -434,7 +434,7 @@ def test_every_control_has_a_name_for_a_screen_reader(panel):
 def test_a_terminal_is_told_in_one_line(shell, capsys):
     from o3magic.notebook.fronts import TerminalFront
 
-    magics_of(shell).actions.desk.front = TerminalFront()
+    magics_of(shell).actions.bench.front = TerminalFront()
     assert shell.run_line_magic("o3_panel", "") is None
     assert capsys.readouterr().out.strip().startswith("a panel needs a notebook")
 
@@ -491,7 +491,8 @@ def test_a_dangerous_tool_is_called_only_after_a_click(kernel, simulator, press,
         "%o3_config tools=erase\npanel = %o3_panel\n"
         "panel.controls.prompt.value = 'Erase it.'\npanel.run()\n"
         "until = time.monotonic() + 20\n"
-        "while not panel.controls.permission_words.value and time.monotonic() < until:\n"
+        "permission = panel.controls.permission.layout\n"
+        "while permission.display != 'flex' and time.monotonic() < until:\n"
         "    time.sleep(0.01)\n"
         "asked = panel.controls.permission_words.value, panel.controls.permission.layout.display\n"
         f"panel.controls.{press}.click()\npanel.wait(20)"

@@ -20,13 +20,13 @@ class View(Protocol):
         """Bring it up to them."""
 
     def close(self) -> None:
-        """Take it off the page, and off the desk."""
+        """Take it off the page, and off the bench."""
 
 
 V = TypeVar("V", bound=View)
 
 
-class Desk:
+class Workbench:
     """One shell with its session and its front, and the views that follow both."""
 
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
