@@ -45,7 +45,7 @@ class LazyBooks:
 
     def start(self) -> None:
         """Begin, and wait until workers may ask. Raises O3Error."""
-        settle_the_dead(self._session, self._ready.store, self._ready.job)
+        settle_the_dead(self._session, self._ready.store, self._ready.work.job)
         context = contextvars.copy_context()
         threading.Thread(
             target=context.run, args=(self._main,), name="o3magic-books", daemon=True
@@ -65,7 +65,7 @@ class LazyBooks:
 
     async def _kept(self) -> None:
         """Keep the books until the client is closed."""
-        job, chosen = self._ready.job, self._ready.chosen
+        job, chosen = self._ready.work.job, self._ready.work.chosen
         ledgers = ledgers_of(self._session, self._ready.store, chosen)
         clerk = Clerk(ledgers, job.id, self._run, chosen)
         books = Books(clerk, ledgers.store, job.id, self._run, self._spec, self)
@@ -104,7 +104,7 @@ class LazyBooks:
         said = f"{lost:,} calls of workers that died: their cost is unknown" if lost else ""
         try:
             state = "running" if running else "done"
-            self._ready.store.change(self._ready.job.id, state=state, said=said)
+            self._ready.store.change(self._ready.work.job.id, state=state, said=said)
         except LedgerUnavailable:
             pass  # it fails where the next answer is to be kept, and then that is said
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import fields
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -69,9 +68,8 @@ def lazily(
     opened: Opened,
 ) -> Any:
     """The lazy collection of answers to lazy rows. Nothing is asked here."""
-    own = {each.name for each in fields(Wish)}
-    wish = Wish(**{name: value for name, value in options.items() if name in own}).checked()
-    rest = {name: value for name, value in options.items() if name not in own}
+    wish, rest = Wish.among(options)
+    wish = wish.checked()
     schema, names = rest.pop("schema", None), rest.pop("names", None)
     profile, _ = profile_of(session, schema, names, rest)
     if tape_of(session, profile, can_ask=True) is not None:
@@ -91,15 +89,15 @@ def lazily(
     ready = prepared(session, store_of(session), source, *said, runs=lambda: Run)
     spec = packed_spec(
         session,
-        ready.form,
-        ready.chosen,
+        ready.work.form,
+        ready.work.chosen,
         prompt=ready.text,
         folder=folder_of(session, profile),
         flatten=wish.flatten,
     )
-    table = LazyTable(ready.form.plan.answer_type, flatten=wish.flatten)
+    table = LazyTable(ready.work.form.plan.answer_type, flatten=wish.flatten)
     LazyBooks(session, ready, cluster, spec, opened).start()
-    if ready.form.plan.call.provider.embedded:
+    if ready.work.form.plan.call.provider.embedded:
         show.update(Progress(over=True, said=f"{LABELS['simulated']}; asked when it is computed"))
     return answered(rows, cluster.job, table)
 

@@ -10,7 +10,6 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from o3magic.client.wide import Wide
 from o3magic.cluster.books import Books, Standing
@@ -23,8 +22,8 @@ from o3magic.jobs.clerk import Clerk
 from o3magic.jobs.desk import Ask, Desk
 from o3magic.jobs.rate import Gate
 from o3magic.jobs.rows import Ending
-from o3magic.jobs.runner import GRACE_S, Run
-from o3magic.jobs.tally import Halt
+from o3magic.jobs.runner import GRACE_S, Run, Work
+from o3magic.jobs.tally import Halt, Ledgers
 from o3magic.talk.session import Session
 
 LEAST_ROWS = 64  # of a task
@@ -39,8 +38,8 @@ class ClusterRun(Run):
 
     mortal = "worker"
 
-    def __init__(self, cluster: Cluster, session: Session, *said: Any) -> None:
-        super().__init__(*said)
+    def __init__(self, cluster: Cluster, session: Session, work: Work, ledgers: Ledgers) -> None:
+        super().__init__(work, ledgers)
         self._cluster, self._spec = cluster, packed_spec(session, self.form, self._chosen)
         self._gate_width = self._chosen.width
         threads = cluster.threads

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from o3magic.cost.store import MEMORY
 from o3magic.errors import BadOption
 from o3magic.jobs.mapping import Wish, map_rows
 from o3magic.jobs.progress import Progress, Show
-from o3magic.jobs.rows import Job
+from o3magic.jobs.rows import Handle, Job
 from o3magic.jobs.source import Source
 from o3magic.jobs.store import JobStore, jobs_file
 from o3magic.jobs.table import Table
@@ -51,39 +51,23 @@ def let_go(store: JobStore) -> None:
 
 def map_in(session: Session, rows: Any, prompt: str, options: Mapping[str, Any], show: Show) -> Any:
     """What `o3.map` gives: `options` are those of a wish, of a profile, `schema` and `names`."""
-    own = {each.name for each in fields(Wish)}
-    wish = Wish(**{name: value for name, value in options.items() if name in own})
-    rest = {name: value for name, value in options.items() if name not in own}
+    wish, rest = Wish.among(options)
     with jobs_of(session) as store:
         return map_rows(session, store, rows, prompt, wish=wish, show=show, **rest)
 
 
-class MapJob:
+class MapJob(Handle):
     """A job of `o3.map`. `results()` is what there is so far, `resume(rows)` goes on with it."""
 
     def __init__(self, session: Session, store: JobStore, job: Job) -> None:
-        self._session, self._store, self._job = session, store, job
+        super().__init__(job)
+        self._session, self._store = session, store
 
     def __repr__(self) -> str:
         """One line."""
         job = self.now
         named = f" {job.name}" if job.name else ""
         return f"MapJob({job.id}{named}, {self.words()})"
-
-    @property
-    def id(self) -> int:
-        """Its number."""
-        return self._job.id
-
-    @property
-    def name(self) -> str:
-        """The name it was given, or ""."""
-        return self._job.name
-
-    @property
-    def digest(self) -> str:
-        """What it is the job of."""
-        return self._job.digest
 
     @property
     def now(self) -> Job:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from o3magic.cost.entries import Outcome
 from o3magic.errors import Interrupted, O3Error, OverBudget
 from o3magic.events import Usage
-from o3magic.jobs.filling import Filling
-from o3magic.jobs.form import Form
 from o3magic.jobs.progress import Progress, Show
-from o3magic.jobs.replaying import Replaying
 from o3magic.jobs.rows import Answered, Job
-from o3magic.jobs.runner import Run
-from o3magic.jobs.source import Source
+from o3magic.jobs.runner import Run, Work
 from o3magic.jobs.store import JobStore
 from o3magic.jobs.table import Table, rows_of, table_of
 from o3magic.jobs.tally import Chosen, Ledgers, Sums
@@ -25,35 +22,17 @@ from o3magic.talk.session import Session
 LOOK_S = 0.1
 
 
-class Runs(Protocol):
-    """Who asks the rows of a job: `Run`, in this process, or another."""
-
-    def __call__(
-        self,
-        job: Job,
-        form: Form,
-        source: Source,
-        filling: Filling,
-        ledgers: Ledgers,
-        chosen: Chosen,
-        replaying: Replaying | None,
-        /,
-    ) -> Run:
-        """A run of these rows."""
+# Who asks the rows of a job: `Run`, in this process, or another.
+Runs = Callable[[Work, Ledgers], Run]
 
 
 class Ready(NamedTuple):
     """A job whose rows may be asked now. text: the prompt, a file's text in it."""
 
     store: JobStore
-    job: Job
-    form: Form
-    source: Source
-    filling: Filling
-    chosen: Chosen
-    replaying: Replaying | None = None
-    runs: Runs = Run
-    text: str = ""
+    work: Work
+    runs: Runs
+    text: str
 
 
 class Mapped:
@@ -61,10 +40,10 @@ class Mapped:
 
     def __init__(self, session: Session, ready: Ready, show: Show) -> None:
         self._session, self._show = session, show
-        self._store, self._job, form, self._source, filling, chosen, replaying, runs, _ = ready
-        self._replaying = replaying
-        self._ledgers = ledgers = ledgers_of(session, self._store, chosen)
-        self._run = runs(self._job, form, self._source, filling, ledgers, chosen, replaying)
+        self._store, work, runs, _ = ready
+        self._job, self._source, self._replaying = work.job, work.source, work.replaying
+        self._ledgers = ledgers_of(session, self._store, work.chosen)
+        self._run = runs(work, self._ledgers)
 
     def table(self, kind: type[Table] = Table, *, flatten: bool) -> Any:
         """Run it to its end, and give its table. Raises as `map_rows` does."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +16,7 @@ from o3magic.jobs.mapped import Mapped, Ready, Runs
 from o3magic.jobs.progress import Show, Silent
 from o3magic.jobs.rate import MOST_DOWN_S
 from o3magic.jobs.replaying import Replaying
-from o3magic.jobs.runner import Run
+from o3magic.jobs.runner import Run, Work
 from o3magic.jobs.source import Source, source_of
 from o3magic.jobs.store import JobStore
 from o3magic.jobs.table import Table
@@ -49,6 +49,13 @@ class Wish:
     tokens_per_min: float | None = None
     most_down_s: float = MOST_DOWN_S
     rows_name: str = ""
+
+    @classmethod
+    def among(cls, options: Mapping[str, Any]) -> tuple[Wish, dict[str, Any]]:
+        """What of some options is a wish, and the others."""
+        own = {each.name for each in fields(cls)}
+        wish = cls(**{name: value for name, value in options.items() if name in own})
+        return wish, {name: value for name, value in options.items() if name not in own}
 
     def checked(self) -> Wish:
         """The same. Raises BadOption."""
@@ -158,7 +165,7 @@ def prepared(
         model=profile.model,
     )
     chosen = chosen_of(wish, source, form, profile)
-    return Ready(store, job, form, source, filling, chosen, replaying, who, text)
+    return Ready(store, Work(job, form, source, filling, chosen, replaying), who, text)
 
 
 def chosen_of(wish: Wish, source: Source, form: Form, profile: Profile) -> Chosen:

@@ -52,6 +52,28 @@ class Job:
     held_nano_usd: int
 
 
+class Handle:
+    """A job as it is handed out: what of it never changes."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    @property
+    def id(self) -> int:
+        """Its number in the file of jobs."""
+        return self._job.id
+
+    @property
+    def name(self) -> str:
+        """The name it was given, or ""."""
+        return self._job.name
+
+    @property
+    def digest(self) -> str:
+        """What it is the job of."""
+        return self._job.digest
+
+
 JOB = ", ".join(each.name for each in fields(Job))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from o3magic import errors
 from o3magic.client.wide import Wide
@@ -40,30 +40,31 @@ GRACE_S = 2.0  # for what is on its way when somebody stops: it is paid for alre
 MOST_LANDED = 8
 
 
+class Work(NamedTuple):
+    """What a run has to do: the rows of a job, and how each of them is asked."""
+
+    job: Job
+    form: Form
+    source: Source
+    filling: Filling
+    chosen: Chosen
+    replaying: Replaying | None = None
+
+
 class Run:
     """One run. `start` it, wait for `done`, then see `tally`, `halt` and `failed`."""
 
     mortal = "kernel"  # whose death loses calls
 
-    def __init__(
-        self,
-        job: Job,
-        form: Form,
-        source: Source,
-        filling: Filling,
-        ledgers: Ledgers,
-        chosen: Chosen,
-        replaying: Replaying | None = None,
-    ) -> None:
-        self.job, self.form, self.source = job, form, source
+    def __init__(self, work: Work, ledgers: Ledgers) -> None:
+        self.job, self.form, self.source, self._filling, self._chosen, self._replaying = work
+        self._ledgers = ledgers
         self.id = secrets.token_hex(8)
         self.tally = Tally()
         self.done = threading.Event()
         self.halt: Halt | None = None
         self.failed: BaseException | None = None
-        self._filling, self._ledgers, self._chosen = filling, ledgers, chosen
-        self._replaying = replaying
-        self._rows: Iterator[Row] = source.rows
+        self._rows: Iterator[Row] = self.source.rows
         self._seen: set[str] = set()
         self._answered: set[str] = set()
         self._theirs: list[Ask] = []

@@ -24,7 +24,7 @@ from o3magic.jobs.batch.store import BatchStore, Part
 from o3magic.jobs.batch.taping import Taping, not_taping
 from o3magic.jobs.batch.words import Status, finished, progress, status, title
 from o3magic.jobs.progress import Show, Silent
-from o3magic.jobs.rows import Answered, Ending, Job
+from o3magic.jobs.rows import Answered, Ending, Handle, Job
 from o3magic.jobs.schema import ANSWERED
 from o3magic.jobs.tally import Sums
 from o3magic.schemas.lookup import AnswerType
@@ -41,7 +41,7 @@ def sent_here(session: Session) -> dict[int, BatchJob]:
     return kept
 
 
-class BatchJob:
+class BatchJob(Handle):
     """A job of one or more batches. It survives the kernel: `o3.jobs()` lists it again.
 
     wanted: the type of the answers, where it is known; else they are checked against the JSON
@@ -58,7 +58,8 @@ class BatchJob:
         prompt: str = "",
         taping: Taping | None = None,
     ) -> None:
-        self._room, self._job = room, job
+        super().__init__(job)
+        self._room = room
         self._known, self._given, self._prompt = wanted, given, prompt
         self._taping = taping
         self._store = BatchStore(room.store)
@@ -66,25 +67,10 @@ class BatchJob:
         self._show: Show = Silent()
 
     @property
-    def id(self) -> int:
-        """Its number in the file of jobs."""
-        return self._job.id
-
-    @property
-    def name(self) -> str:
-        """The name it was given, or ""."""
-        return self._job.name
-
-    @property
     def batch_ids(self) -> list[str]:
         """The provider's own ids, to be looked up on its site."""
         with self._room.opened():
             return [part.batch_id for part in self._store.parts(self.id) if part.batch_id]
-
-    @property
-    def digest(self) -> str:
-        """What it is the job of."""
-        return self._job.digest
 
     @property
     def now(self) -> Job:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from o3magic.errors import BadOption
@@ -51,8 +50,6 @@ def ask_again(
     """Ask rows one by one, now; gives the id of the job that holds their answers."""
     from o3magic.jobs.mapping import Wish, map_rows
 
-    own = {each.name for each in fields(Wish)}
-    wish = Wish(**{name: value for name, value in options.items() if name in own})
-    rest = {name: value for name, value in options.items() if name not in own}
+    wish, rest = Wish.among(options)
     map_rows(session, store, rows, prompt, wish=wish, show=show, **rest)
     return store.job(wish.name).id

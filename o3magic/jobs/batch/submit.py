@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,8 @@ def submit(
     how many rows are asked at once, and how fast, is the provider's affair here.
     Raises every error of `o3.ask` that needs no answer, and BadOption where there is no Batch.
     """
-    own = {each.name for each in fields(Wish)}
-    wish = Wish(**{name: value for name, value in options.items() if name in own}).checked()
-    options = {name: value for name, value in options.items() if name not in own}
+    wish, options = Wish.among(options)
+    wish = wish.checked()
     session, source = room.session, source_of(rows)
     profile, wanted = profile_of(session, schema, names, options)
     folder_of_notebook = folder_of(session, profile)

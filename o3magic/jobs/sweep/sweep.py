@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any
@@ -102,8 +102,8 @@ def sweep_in(
     for wrong in NOT_HERE[:2]:
         if wrong in options:
             raise BadOption(f"a sweep has no {wrong}", hint="leave it out")
-    own = {each.name for each in fields(Wish)}
-    wish = Wish(**{n: options.pop(n) for n in [*options] if n in own}, budget=budget).checked()
+    wish, options = Wish.among({**options, "budget": budget})
+    wish = wish.checked()
     task = task_of(source_of(rows), expected)
     profile, wanted = profile_of(session, schema, names, options)
     judge = Judge(task, wanted, compare, None if compare else scorer)  # type: ignore[arg-type]
