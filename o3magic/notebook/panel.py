@@ -217,8 +217,9 @@ class Panel:
 
     def stop(self) -> None:
         """Stop the answer, if one is on its way. What has arrived is kept."""
-        self._permission.say(False)
-        if self._asker.stop():
+        stopped = self._asker.stop()
+        self._permission.say(False)  # after it: a call that comes now is not asked about any more
+        if stopped:
             self._tell(status("stopped by you"))
 
     def wait(self, timeout_s: float | None = None) -> None:
