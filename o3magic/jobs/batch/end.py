@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 from o3magic.errors import BadOption, NoKey, RequestFailed
 from o3magic.jobs.batch.schema import CREATED, CREATING
+from o3magic.jobs.batch.send import Spec
+from o3magic.jobs.batch.store import Part
+from o3magic.jobs.batch.words import Status
 
-if TYPE_CHECKING:
-    from o3magic.jobs.batch.job import BatchJob
+
+class Endable(Protocol):
+    """What a job can be asked here; `BatchJob` says what each means."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def spec(self) -> Spec: ...
+    def parts_in(self, *steps: str) -> Sequence[Part]: ...
+    def adopt(self) -> None: ...
+    def status(self) -> Status: ...
+    def cancel(self) -> Status: ...
 
 
-def ended(job: BatchJob, *, force: bool) -> str:
+def ended(job: Endable, *, force: bool) -> str:
     """What is to be said of a job that may be forgotten now. Raises BadOption where it may not.
 
     force: it is cancelled at the provider, as far as that can be asked.

@@ -15,7 +15,9 @@ from typing import Any
 from o3magic.client.retry import hopeful
 from o3magic.errors import Interrupted, RequestFailed, RequestRefused
 from o3magic.jobs.batch.check import KeptType
+from o3magic.jobs.batch.end import ended
 from o3magic.jobs.batch.frame import results
+from o3magic.jobs.batch.retry import ask_again, rows_without_answer
 from o3magic.jobs.batch.room import Room
 from o3magic.jobs.batch.rows import local
 from o3magic.jobs.batch.schema import CREATED, CREATING, ENDED, PLANNED, UPLOADED
@@ -152,8 +154,6 @@ class BatchJob(Handle):
         Raises BadOption where it still runs at the provider. force: it is cancelled there, as far
         as the provider can be asked, and forgotten.
         """
-        from o3magic.jobs.batch.end import ended
-
         with self._room.opened():
             said = ended(self, force=force)
             self._room.store.delete(self.id)
@@ -165,8 +165,6 @@ class BatchJob(Handle):
 
         rows: those the job was made from; needed after a restart, for it keeps none.
         """
-        from o3magic.jobs.batch.retry import rows_without_answer
-
         with self._room.opened():
             self._job = self._room.store.job(self.id)
             left = rows_without_answer(self._rows(), rows, self._given, self._job.total)
@@ -177,8 +175,6 @@ class BatchJob(Handle):
 
         rows: as for `failed_rows`. The other options are those of `o3.map`.
         """
-        from o3magic.jobs.batch.retry import ask_again
-
         room, spec = self._room, self.spec
         left = self.failed_rows(rows)
         with room.opened():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from o3magic.errors import BadOption
+from o3magic.jobs.mapping import Wish, map_rows
 from o3magic.jobs.progress import Show
 from o3magic.jobs.rows import Answered, Ending
 from o3magic.jobs.source import Source, source_of
@@ -48,8 +49,6 @@ def ask_again(
     show: Show,
 ) -> int:
     """Ask rows one by one, now; gives the id of the job that holds their answers."""
-    from o3magic.jobs.mapping import Wish, map_rows
-
     wish, rest = Wish.among(options)
     map_rows(session, store, rows, prompt, wish=wish, show=show, **rest)
     return store.job(wish.name).id
