@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import json
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from o3magic.client.wide import Wide, proxy_for
 from o3magic.errors import BadOption, NoConnection
 from tests.client.test_wide import BODY, KEY, broken, heard, text, whole
+from tests.servers import JsonHandler, running
 
 NAME = "api.o3magic.test"  # a name that nobody has
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -41,17 +41,10 @@ def certificate(tmp_path_factory):
     return folder
 
 
-class Answering(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
+class Answering(JsonHandler):
     def do_POST(self):
-        asked = self.rfile.read(int(self.headers["content-length"]))
-        self.server.asked.append((dict(self.headers), json.loads(asked)))
+        self.server.asked.append((dict(self.headers), self.asked()))
         self.wfile.write(whole())
-
-    def log_message(self, *said):
-        """Says nothing."""
 
 
 class Tls(ThreadingHTTPServer):
@@ -120,18 +113,6 @@ class Proxy(ThreadingTCPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-@contextlib.contextmanager
-def running(server):
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.fixture
 def tls(certificate):
     with running(Tls(certificate)) as server:
@@ -150,13 +131,11 @@ def trusted(certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "cert.pem"))
 
 
-class Patient(BaseHTTPRequestHandler):
+class Patient(JsonHandler):
     """Answers the Responses API only when somebody has asked the Chat API."""
 
-    protocol_version = "HTTP/1.1"
-
     def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
+        self.asked()
         if self.path.endswith("/responses"):
             self.server.begun.set()
             assert self.server.asked.wait(20)
@@ -164,11 +143,7 @@ class Patient(BaseHTTPRequestHandler):
         else:
             self.server.asked.set()
             message = {"role": "assistant", "content": "Hello"}
-            said = {"choices": [{"message": message, "finish_reason": "stop"}]}
-            self.wfile.write(whole(json.dumps(said).encode()))
-
-    def log_message(self, *said):
-        """Says nothing."""
+            self.say(200, {"choices": [{"message": message, "finish_reason": "stop"}]})
 
 
 def test_what_is_on_its_way_comes_though_another_api_is_asked_meanwhile(call):

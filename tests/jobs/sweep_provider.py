@@ -1,11 +1,10 @@
 """A provider on loopback whose answers are better at higher effort."""
 
-import json
 import re
-import threading
 from collections import Counter
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
+
+from tests.servers import JsonHandler, running
 
 OUTPUT_TOKENS = {"low": 100, "medium": 400, "high": 900}
 RIGHT_BELOW = {"low": 5, "medium": 8, "high": 9}  # of ten rows
@@ -48,37 +47,17 @@ class Provider(ThreadingHTTPServer):
         return said | {"output": [{"type": "message", "content": [part]}], "usage": usage}
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
+class Handler(JsonHandler):
     def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        asked = self.asked()
         prompt = asked["input"][-1]["content"]
         refused = self.server.refused and self.server.refused in prompt
         barred = asked["reasoning"]["effort"] == self.server.barred
         said = {"error": {"message": "no"}} if refused or barred else self.server.body(asked)
-        data = json.dumps(said).encode()
-        self.send_response(401 if barred else 400 if refused else 200)
-        if self.server.simulated:
-            self.send_header("x-o3magic-simulated", "1")
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *said):
-        """Says nothing."""
+        headers = [("x-o3magic-simulated", "1")] if self.server.simulated else []
+        self.say(401 if barred else 400 if refused else 200, said, headers)
 
 
-@contextmanager
 def serving():
     """A provider, until the block ends."""
-    with Provider() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return running(Provider())

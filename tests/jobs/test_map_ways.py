@@ -2,9 +2,8 @@
 
 import base64
 import json
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pandas as pd
 import pytest
@@ -17,6 +16,7 @@ from o3magic.jobs.store import JobStore
 from o3magic.prompts.images import png_of
 from tests.jobs.conftest import texts
 from tests.jobs.loopback import COST_NANO_USD, completion
+from tests.servers import JsonHandler, running
 from tests.sessions import entries, session_at
 
 RED, BLUE = (png_of(1, 1, 3, bytes(colour)) for colour in ((255, 0, 0), (0, 0, 255)))
@@ -27,14 +27,11 @@ class Label(BaseModel):
     score: int
 
 
-class OnlyChat(BaseHTTPRequestHandler):
+class OnlyChat(JsonHandler):
     """Knows /chat/completions, and no schemas where it is told so."""
 
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
     def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        asked = self.asked()
         self.server.asked.append((self.path, asked))
         if not self.path.endswith("/chat/completions"):
             self.say(404, {"error": {"message": f"Invalid URL (POST {self.path})", "code": None}})
@@ -45,30 +42,14 @@ class OnlyChat(BaseHTTPRequestHandler):
         else:
             self.say(200, completion(asked, json.dumps({"label": "x", "score": 3})))
 
-    def say(self, status, said):
-        body = json.dumps(said).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *said):
-        """Says nothing."""
-
 
 @contextmanager
 def only_chat(*, no_schemas=False):
-    with ThreadingHTTPServer(("127.0.0.1", 0), OnlyChat) as server:
-        server.asked, server.no_schemas, server.daemon_threads = [], no_schemas, True
-        server.base_url = f"http://127.0.0.1:{server.server_port}/v1"
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OnlyChat)
+    server.asked, server.no_schemas, server.daemon_threads = [], no_schemas, True
+    server.base_url = f"http://127.0.0.1:{server.server_port}/v1"
+    with running(server):
+        yield server
 
 
 def asked_at(session, rows, prompt="{{ a }}", **options):
