@@ -1,6 +1,8 @@
 """A cluster of two worker processes for all tests here, and a caller who keeps the books."""
 
+import gc
 import os
+import signal
 import time
 from collections import Counter
 from contextlib import closing, contextmanager
@@ -8,6 +10,7 @@ from contextlib import closing, contextmanager
 import pytest
 from distributed import Client, LocalCluster
 
+from o3magic.cluster.books import Books
 from o3magic.cluster.mapping import map_on
 from o3magic.cost.ledger import Ledger
 from o3magic.jobs.progress import Silent
@@ -106,18 +109,25 @@ def wait_for(condition, timeout_s=30):
         time.sleep(0.01)
 
 
-def on_their_way(dask_scheduler):
-    """How many calls each worker has on their way."""
-    found = Counter()
-    for office in dask_scheduler.plugins["o3magic-scheduler"].coordinator._offices.values():
-        for (worker, _), count in office.out.items():
-            found[worker] += count
-    return found
+def held():
+    """The workers of all rows that the books in this process say are under way."""
+    books = [each for each in gc.get_objects() if type(each) is Books]
+    return Counter(row.worker for each in books for row in [*each._held.values()])
 
 
 def kill_a_worker(client):
-    """kill -9 to the worker that has most calls on their way."""
+    """kill -9 to the worker that has most calls on their way.
+
+    It is stopped before: what it has said by then is heard, and what is on its way stays there.
+    """
     processes = client.run(os.getpid)
-    [(busiest, count)] = client.run_on_scheduler(on_their_way).most_common(1)
-    assert count > 1
-    os.kill(processes[busiest], 9)
+
+    def killed():
+        busiest = max(processes, key=held().__getitem__)
+        os.kill(processes[busiest], signal.SIGSTOP)
+        time.sleep(0.2)
+        has_some = held()[busiest] > 0
+        os.kill(processes[busiest], signal.SIGKILL if has_some else signal.SIGCONT)
+        return has_some
+
+    wait_for(killed)
