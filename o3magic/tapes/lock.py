@@ -14,6 +14,7 @@ from uuid import uuid4
 from o3magic.errors import CassetteError
 
 STALE_S = 60.0
+UNSIGNED_S = 2.0  # a lock that does not say whose it is: its maker died before it could
 WAIT_S = 90.0
 TAKING_OVER_S = 5.0
 
@@ -62,7 +63,8 @@ class Lock:
             age_s = time.time() - self.path.stat().st_mtime
         except OSError:
             return False  # it was let go meanwhile
-        return age_s > self._stale_s or dead(content(self.path))
+        said = content(self.path)
+        return age_s > (self._stale_s if said else min(self._stale_s, UNSIGNED_S)) or dead(said)
 
     def _take_over(self) -> None:
         """Remove a stale lock. Only one process at a time looks and removes, by a second lock."""

@@ -46,6 +46,14 @@ def test_four_processes_lose_nothing_of_two_hundred(path, start):
     assert [*path.parent.iterdir()] == [path]
 
 
+def test_a_lock_whose_maker_was_killed_before_it_said_who_it_is_holds_nobody_up(tmp_path):
+    (tmp_path / "lock").touch()
+    began_s = time.monotonic()
+    with Lock(tmp_path / "lock") as lock:
+        assert lock.held
+    assert 1 < time.monotonic() - began_s < 5
+
+
 @pytest.mark.parametrize("after", [1, 4, 9])
 def test_a_kernel_that_is_killed_leaves_a_whole_file_and_no_lock_for_long(path, start, after):
     child = start(KEEPS, path, 0, 100_000)
