@@ -74,7 +74,7 @@ def test_a_streamed_answer_grows_and_ends_as_if_it_had_come_at_once(app, open_no
 
 
 def test_a_structured_answer_grows_into_a_tree(open_notebook, api):
-    api.script(Reply(json={"customer": "Ada", "lines": LINES}, pause_s=0.03, piece_bytes=200))
+    api.script(Reply(json={"customer": "Ada", "lines": LINES}, pause_s=0.02, piece_bytes=200))
     notebook = open_notebook(LOAD, LINE, "%%o3 -s Order -o order\nTwelve bags.", "order.parsed")
     notebook.run(0)
     notebook.run(1)
@@ -100,7 +100,7 @@ def test_a_structured_answer_grows_into_a_tree(open_notebook, api):
 
 
 def test_a_list_of_objects_grows_row_by_row(open_notebook, api):
-    api.script(Reply(json={"items": LINES}, pause_s=0.03, piece_bytes=200))
+    api.script(Reply(json={"items": LINES}, pause_s=0.02, piece_bytes=200))
     notebook = open_notebook(LOAD, LINE, "%%o3 -s list[Line]\nTwelve bags.")
     notebook.run(0)
     notebook.run(1)
