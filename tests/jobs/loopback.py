@@ -1,7 +1,8 @@
 """A fast server on loopback in a process of its own: many rows, and every way they can go wrong.
 
 It speaks Responses and, to a request with messages, Chat; neither streams.
-It counts what it was asked and what it answered, prompt by prompt: the provider's own bill.
+It counts what it was asked and what it answered, prompt by prompt: the provider's own bill. Each
+whole answer has an id of its own; `sent` says to which prompt it went.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import urllib.request
 from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import count
 
 USAGE = {"input_tokens": 20, "output_tokens": 30, "total_tokens": 50}
 USAGE |= {"input_tokens_details": {"cached_tokens": 0}}
@@ -57,6 +59,7 @@ class Tally:
     def __init__(self):
         self.requests = self.at_once = self.peak = self.limited = 0
         self.answered, self.begun, self.lost = Counter(), Counter(), Counter()
+        self.numbers, self.sent = count(1), {}
         self.keys = set()
         self.down_until_s = None
         self.times_s = []
@@ -126,7 +129,7 @@ class Connection(asyncio.Protocol):
         said = {"requests": tally.requests, "peak": tally.peak, "limited": tally.limited}
         said |= {"answered": tally.answered, "begun": tally.begun, "lost": tally.lost}
         said |= {"times_s": tally.times_s, "bodies": tally.bodies[-20:]}
-        said |= {"keys": sorted(tally.keys)}
+        said |= {"keys": sorted(tally.keys), "sent": tally.sent}
         self.say(200, json.dumps(said).encode())
 
     def ask(self, body):
@@ -192,25 +195,27 @@ class Connection(asyncio.Protocol):
         if ways.refuse and ways.refuse in prompt:
             self.say(400, b'{"error":{"message":"not like this","code":"bad_words"}}')
             return
-        whole = self.body(asked, prompt)
+        answer_id = f"resp_{next(tally.numbers)}"
+        whole = self.body(asked, prompt, answer_id)
         if kind == "cut":
             self.transport.write(head_of(200, len(whole), ways.headers) + whole[: len(whole) // 2])
             self.transport.close()
             return
         tally.answered[prompt] += 1
+        tally.sent[answer_id] = prompt
         self.say(200, whole, ways.headers)
 
-    def body(self, asked, prompt):
+    def body(self, asked, prompt, answer_id):
         text = self.ways.text
         if text is None:
             text = json.dumps({"label": prompt[:20], "score": len(prompt)})
         if self.ways.texts:
             text = self.ways.texts.pop(0)
         if "messages" in asked:
-            return json.dumps(completion(asked, text)).encode()
+            return json.dumps(completion(asked, text, answer_id)).encode()
         part = {"type": "output_text", "text": text, "annotations": []}
         item = {"type": "message", "id": "msg_1", "role": "assistant", "content": [part]}
-        said = {"id": "resp_1", "model": "o3-mini-2025-01-31", "status": "completed"}
+        said = {"id": answer_id, "model": "o3-mini-2025-01-31", "status": "completed"}
         said |= {"object": "response", "output": [item], "usage": USAGE}
         return json.dumps(said).encode()
 
@@ -226,7 +231,7 @@ def prompt_of(asked):
     return prompt if isinstance(prompt, str) else "".join(each.get("text", "") for each in prompt)
 
 
-def completion(asked, text):
+def completion(asked, text, answer_id):
     """A whole answer of the Chat API; it calls the tool where it was told to call one."""
     message, reason = {"role": "assistant", "content": text}, "stop"
     if asked.get("tools") and asked.get("tool_choice", "auto") not in ("auto", "none"):
@@ -235,7 +240,7 @@ def completion(asked, text):
         message |= {"content": None, "tool_calls": [call]}
         reason = "tool_calls"
     choice = {"index": 0, "message": message, "finish_reason": reason}
-    said = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000}
+    said = {"id": answer_id, "object": "chat.completion", "created": 1_700_000_000}
     return said | {"model": "o3-mini-2025-01-31", "choices": [choice], "usage": CHAT_USAGE}
 
 
