@@ -124,10 +124,19 @@ def kill_a_worker(client):
 
     def killed():
         busiest = max(processes, key=held().__getitem__)
-        os.kill(processes[busiest], signal.SIGSTOP)
-        time.sleep(0.2)
-        has_some = held()[busiest] > 1
-        os.kill(processes[busiest], signal.SIGKILL if has_some else signal.SIGCONT)
-        return has_some
+
+        def has_some():
+            time.sleep(0.2)
+            return held()[busiest] > 1
+
+        return killed_if(processes[busiest], has_some)
 
     wait_for(killed)
+
+
+def killed_if(pid, has_some):
+    """kill -9 to a process that was stopped, if something is under way there by then."""
+    os.kill(pid, signal.SIGSTOP)
+    found = has_some()
+    os.kill(pid, signal.SIGKILL if found else signal.SIGCONT)
+    return found

@@ -21,7 +21,7 @@ from o3magic.errors import (
 from o3magic.jobs.mapping import map_rows
 from o3magic.jobs.store import JobStore
 from o3magic.money import usd
-from tests.cluster.conftest import kill_a_worker, wait_for
+from tests.cluster.conftest import kill_a_worker, killed_if, wait_for
 from tests.jobs.conftest import texts
 from tests.jobs.kernels import HOUSE
 from tests.jobs.loopback import COST_NANO_USD
@@ -77,7 +77,7 @@ def test_a_kernel_dies_and_the_next_one_goes_on_where_it_stopped(caller, client,
     line = [sys.executable, "-m", "tests.cluster.lone_caller", json.dumps(said)]
     kernel = subprocess.Popen(line, cwd=HOUSE)
     wait_for(lambda: sum(server.stats["answered"].values()) >= 60)
-    kernel.kill()
+    wait_for(lambda: killed_if(kernel.pid, lambda: caller.job.claimed_rows > 0))
     kernel.wait()
     out = caller.map(texts(300), schema=Label, concurrency=8)
     assert list(out.label) == [f"row {n}" for n in range(300)]
