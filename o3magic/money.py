@@ -12,21 +12,25 @@ NANO = Decimal("0.000000001")
 
 
 def usd(nano: int | None) -> Decimal | None:
-    """The same money in US dollars, exact, with nine digits behind the point."""
-    return None if nano is None else Decimal(nano).scaleb(-NANO_DIGITS, EXACT)
+    """The same money in US dollars, exact, with nine digits behind the point; nothing is just 0."""
+    if not nano:  # with nine digits it would be shown as 0E-9
+        return None if nano is None else Decimal(0)
+    return Decimal(nano).scaleb(-NANO_DIGITS, EXACT)
 
 
 def show_usd(amount: int | Decimal | None) -> str:
     """Money for people: nano-dollars where it is an int, US dollars where it is a Decimal.
 
     "$0.007406": two to six digits behind the point, rounded half up; all nine for less than a
-    millionth, so that what costs something never looks free; "unknown" for None.
+    millionth, so that what costs something never looks free; "$0" for nothing; "unknown" for None.
     """
     exact = usd(amount) if isinstance(amount, int) else amount
     if exact is None or not exact.is_finite():
         return "unknown"
+    if not exact:
+        return "$0"
     sign, size = "-" if exact < 0 else "", exact.copy_abs()
-    if 0 < size < NANO:
+    if size < NANO:
         return f"{sign}<$0.000000001"
     shown = size.quantize(NANO if size < MICRO else MICRO, context=EXACT)
     whole, _, digits = f"{shown:,f}".partition(".")

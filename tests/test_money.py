@@ -13,7 +13,7 @@ from o3magic.money import show_usd, usd
     ("amount", "shown"),
     [
         (None, "unknown"),
-        (0, "$0.00"),
+        (0, "$0"),
         (1, "$0.000000001"),
         (400, "$0.0000004"),
         (999, "$0.000000999"),
@@ -36,7 +36,7 @@ from o3magic.money import show_usd, usd
         (Decimal("4E-7"), "$0.0000004"),
         (Decimal("1E-12"), "<$0.000000001"),
         (Decimal("-1E-12"), "-<$0.000000001"),
-        (Decimal("-0"), "$0.00"),
+        (Decimal("-0"), "$0"),
         (Decimal("NaN"), "unknown"),
     ],
 )
@@ -49,6 +49,7 @@ def test_money_is_short_and_never_looks_free_when_it_is_not(
 def test_dollars_are_exact_to_the_last_nano() -> None:
     assert usd(None) is None
     assert str(usd(7_406_000)) == "0.007406000"
+    assert str(usd(0)) == "0"
     assert usd(10**60 + 1) == Decimal(f"{10**51}.000000001")
 
 

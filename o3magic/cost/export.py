@@ -12,6 +12,7 @@ from typing import Any
 
 from o3magic.cost.columns import visible
 from o3magic.errors import BadOption
+from o3magic.money import NANO_DIGITS
 
 # With these in front a spreadsheet takes a cell for a formula.
 FORMULA = ("=", "+", "-", "@")
@@ -41,16 +42,16 @@ def write(path: Path | str, text: str) -> None:
 
 
 def plain_digits(value: Any) -> str:
-    """Money in plain digits. Raises TypeError for anything else."""
+    """Money in plain digits, to the nano-dollar. Raises TypeError for anything else."""
     if isinstance(value, Decimal):
-        return f"{value:f}"
+        return f"{value:.{NANO_DIGITS}f}"
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def harmless(value: Any) -> Any:
     """A CSV cell that no spreadsheet takes for a formula; money in plain digits."""
     if isinstance(value, Decimal):
-        return f"{value:f}"
+        return plain_digits(value)
     if not isinstance(value, str):
         return value
     name = visible(value)

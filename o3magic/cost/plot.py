@@ -18,7 +18,7 @@ from xml.sax.saxutils import escape
 from o3magic.cost.columns import Columns, plain
 from o3magic.cost.entries import Sums, Total
 from o3magic.cost.wording import cost_cell, counted, rank
-from o3magic.money import NANO_DIGITS, show_usd
+from o3magic.money import NANO_DIGITS
 
 COLOURS = {
     "": "#8a8f98",
@@ -269,7 +269,7 @@ def nothing(free: int) -> str:
     if not free:
         return "no calls yet"
     calls = "1 simulated or replayed call" if free == 1 else f"{free:,} simulated or replayed calls"
-    return f"no live calls yet; {calls} cost {show_usd(0)}"
+    return f"no live calls yet; {calls} cost $0"
 
 
 def framed(parts: Sequence[str], height: int, label: str) -> str:

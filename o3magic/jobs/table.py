@@ -100,8 +100,6 @@ class Table:
         counts: Sequence[int | None] = (None, None, None)
         if row is not None and charged:
             cost, counts = usd(row.cost_nano_usd), counts_of(row)
-            if cost == 0:
-                cost = Decimal(0)  # with its nine digits it would be shown as 0E-9
         elif row is not None:
             cost, counts = Decimal(0), (0, 0, 0)
         self._own["cost_usd"].append(cost)

@@ -203,7 +203,7 @@ def meter_html(session: Session) -> str:
 
 def cost_of(live: Sums) -> str:
     """What calls cost; at least, where some cost is unknown."""
-    known = show_usd(live.cost_nano_usd) if live.cost_nano_usd else "$0"
+    known = show_usd(live.cost_nano_usd)
     return f"at least {known}" if live.unknown_cost_calls else known
 
 

@@ -97,7 +97,7 @@ def test_what_is_not_known_is_marked_and_never_drawn_as_nothing():
 def test_nothing_to_draw_says_why():
     assert "no calls yet" in words(parsed([]))
     free = [Total(day="2026-11-01", simulated=Sums(2))]
-    assert "no live calls yet; 2 simulated or replayed calls cost $0.00" in words(parsed(free))
+    assert "no live calls yet; 2 simulated or replayed calls cost $0" in words(parsed(free))
     assert "no live calls yet" in str(Plot(free))
 
 

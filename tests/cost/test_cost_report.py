@@ -43,8 +43,8 @@ o3-mini              low         1      10       0      20          0          $
 o3-mini              medium      1       7       0       8          0             unknown
 o3-mini              high        3  12,345   2,000   6,000      4,032  at least $0.007406
 total                            5  12,362   2,000   6,028      4,032  at least $0.007406
-o3-mini (SIMULATED)  low         2       5       0       6          0               $0.00
-o3-mini (replayed)   medium      1       5       0       6          0               $0.00
+o3-mini (SIMULATED)  low         2       5       0       6          0                  $0
+o3-mini (replayed)   medium      1       5       0       6          0                  $0
 The cost of 2 calls is unknown, and missing from the sums.
 The tokens of 1 call are unknown, and missing from the sums.
 SIMULATED calls went to the simulator: no model answered them."""
@@ -76,8 +76,8 @@ def test_a_session_without_calls_says_so() -> None:
 def test_only_simulated_calls_leave_a_total_of_nothing() -> None:
     only = report([Total(model="o3", simulated=Sums(4, 0, 0, 10, 0, 0, 20))], "demo")
     total, simulated = str(only).splitlines()[3:5]
-    assert total.split() == ["total", "0", "0", "0", "0", "0", "$0.00"]
-    assert simulated.split() == ["o3", "(SIMULATED)", "4", "10", "0", "20", "0", "$0.00"]
+    assert total.split() == ["total", "0", "0", "0", "0", "0", "$0"]
+    assert simulated.split() == ["o3", "(SIMULATED)", "4", "10", "0", "20", "0", "$0"]
 
 
 def test_markdown_is_the_same_table_with_its_dollars_no_mathematics() -> None:

@@ -422,7 +422,7 @@ def test_looks_are_close_together_at_first_and_then_as_far_apart_as_asked(sim, p
     assert place.pauses == sorted(place.pauses)
     assert place.pauses[-1] == 30
     assert place.shown.said[-1].endswith(
-        "is done: 4 of 4 rows answered · SIMULATED, no model was asked · $0.00"
+        "is done: 4 of 4 rows answered · SIMULATED, no model was asked · $0"
     )
     assert any("is running at openai" in said for said in place.shown.said)
 

@@ -60,7 +60,7 @@ def write_by_hand(notebook, count):
             "4 of 4 rows · 1 of 4 rows WRITTEN BY HAND · "
             f"{show_usd(3 * COST_NANO_USD)} when recorded, $0 on replay",
         ),
-        (4, "4 of 4 rows · WRITTEN BY HAND, no model was asked · $0.00"),
+        (4, "4 of 4 rows · WRITTEN BY HAND, no model was asked · $0"),
     ],
 )
 def test_a_replay_says_which_rows_a_person_wrote(server, notebook, written, said):
@@ -87,7 +87,7 @@ def test_simulated_rows_say_so_when_they_are_made_and_when_they_are_replayed(not
     with Simulator(key=KEY) as simulator:
         [*_, made] = run(simulator.base_url, notebook, texts(5), mode="record")
     [*_, again] = run(NOBODY, notebook, texts(5), mode="replay")
-    assert made.words() == "5 of 5 rows · SIMULATED, no model was asked · $0.00"
+    assert made.words() == "5 of 5 rows · SIMULATED, no model was asked · $0"
     assert bundle_of(again) == bundle_of(made)
 
 
@@ -97,7 +97,7 @@ def test_simulated_rows_of_an_earlier_call_say_so_too(notebook):
     with Simulator(key=KEY) as simulator:
         run(simulator.base_url, notebook, texts(3), store, mode="live")
         [*_, last] = run(simulator.base_url, notebook, texts(3), store, mode="live")
-    assert last.words() == "3 of 3 rows · 3 from before · SIMULATED, no model was asked · $0.00"
+    assert last.words() == "3 of 3 rows · 3 from before · SIMULATED, no model was asked · $0"
 
 
 def test_a_job_of_simulated_rows_says_so_in_the_file_of_jobs(notebook):
@@ -106,7 +106,7 @@ def test_a_job_of_simulated_rows_says_so_in_the_file_of_jobs(notebook):
         run(simulator.base_url, notebook, texts(3), store, mode="live")
         with session_at(simulator.base_url) as session:
             [job] = map_jobs(session, store)
-            assert job.words() == "done · 3 of 3 rows · SIMULATED, no model was asked · $0.00"
+            assert job.words() == "done · 3 of 3 rows · SIMULATED, no model was asked · $0"
             assert "SIMULATED" in repr(job)
 
 

@@ -40,7 +40,7 @@ class OnlyChat(JsonHandler):
             error = {"message": message, "param": "response_format.type", "code": "invalid_value"}
             self.say(400, {"error": error})
         else:
-            self.say(200, completion(asked, json.dumps({"label": "x", "score": 3})))
+            self.say(200, completion(asked, json.dumps({"label": "x", "score": 3}), "chat_1"))
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def test_in_a_pipe_there_are_lines_and_no_control_sequences(simulator: Simulator
         check=True,
     )
     assert done.stdout == "the end\n"
-    assert done.stderr == "2 of 2 rows · SIMULATED, no model was asked · $0.00\n"
+    assert done.stderr == "2 of 2 rows · SIMULATED, no model was asked · $0\n"
 
 
 def test_it_says_rows_errors_rate_and_money(bar, screen):

@@ -61,7 +61,7 @@ def test_what_may_be_long_context_is_reckoned_at_its_price(session):
 
 
 def test_budgets_stand_below_it(session):
-    assert foreseen(session, budget_day="1.5")["budget"] == "today (UTC): $0.00 of $1.50 spent"
+    assert foreseen(session, budget_day="1.5")["budget"] == "today (UTC): $0 of $1.50 spent"
 
 
 def test_an_unknown_model_is_an_unknown_cost(session):

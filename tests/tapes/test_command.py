@@ -42,7 +42,7 @@ def test_list_shows_one_line_for_each_entry(run, filled, path):
     for word in (take("Explain rain").key, "live", "2026-11-21", "o3-mini-2025-01-31", "$0.000189"):
         assert word in rain
     assert "simulated" in snow
-    assert "$0.00 " in snow
+    assert "$0 " in snow
 
 
 def test_show_prints_question_and_answer_of_a_key_s_first_digits(run, filled, path):
