@@ -193,9 +193,6 @@ class Books:
     def _note_begun(self, each: Parked, what: Any) -> None:
         """What came of a beginning."""
         worker, begin, wanted = each.worker, each.begin, each.begin.wanted
-        if isinstance(what, OverBudget) and begin.again:
-            # Held by the job, but by the ledger not allowed.
-            self._store.hold(self._job, wanted.key, -wanted.worst_nano_usd)
         if isinstance(what, Ticket):
             self._held[wanted.key] = Held(worker, begin.run, wanted, what)
             self._tell(each, Granted(what.entry))

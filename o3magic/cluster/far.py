@@ -89,11 +89,6 @@ class FarGate:
             self.back(tokens)
             self.landed()
 
-    async def aside(self, event: asyncio.Event, seconds: float) -> None:
-        """Wait so long, or until something happens."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), seconds)
-
     async def until(self, said: asyncio.Future[Any]) -> None:
         """Wait until it is said. Raises Closed where nothing leaves any more."""
         shut = asyncio.ensure_future(self._shut.wait())

@@ -171,7 +171,8 @@ class ClusterRun(Run):
 
     def ended(self, place: int, ending: Ending) -> None:
         """A row is over, or open again."""
-        if ending.state == "open" or ending.key in self._over_keys:
+        interrupted = ending.state == "open" and ending.error_kind != "OverBudget"
+        if interrupted or ending.key in self._over_keys:
             return
         self._over_keys.add(ending.key)
         self._over(place, ending)

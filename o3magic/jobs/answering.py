@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import reduce
 from typing import Any
 
@@ -154,48 +155,61 @@ class Answering:
         self._flush()
         worst = self._worst_of(call, kind)
         attempt = desk.attempt(call, kind, worst)
-        wanted = Wanted(key, self._ask.place, worst)
+        spare = min(worst, self._spare_nano_usd())
+        wanted = Wanted(key, self._ask.place, worst - spare)
         said = await self._granted(wanted, attempt)
         if not isinstance(said, Ticket):
             raise NotMine(str(said))
         desk.begun_rows += not self._begun
         self._begun, self._worst = True, worst
+        self._settled_nano_usd -= spare
         return said
+
+    def _spare_nano_usd(self) -> int:
+        """What is held for calls that are over and did not cost it: it does for the next one."""
+        known = (each.cost_nano_usd or 0 for each in self._tries.rounds)
+        return max(0, self._settled_nano_usd - sum(known))
 
     async def _granted(self, wanted: Wanted, attempt: Attempt) -> Begun:
         """What comes of a beginning, once the budgets allow it. Raises NoMoney if they never will.
 
-        What is on its way is held at its worst: most of it comes back when it lands.
+        What is on its way is held at its worst: most of it comes back when it lands. Whoever waits
+        for money leaves the room at the gate: those that are to bring it back may need that.
         """
         desk = self._desk
-        if not desk.tight:
+        if self._begun or not desk.tight:  # one that is asked again may need no more
             said = await self._begin(wanted, attempt)
             if not short(said):
                 return said
             desk.tight = True
         desk.poor_rows += self._begun
         try:
-            async with desk.purse:  # one at a time looks again
-                while True:
-                    desk.landed.clear()
-                    said = await self._begin(wanted, attempt)
-                    if not short(said):
-                        desk.tight = False
-                        return said
-                    if desk.gate.closed:
-                        raise Closed
-                    waited = desk.begun_rows > desk.poor_rows
-                    if not waited and not await asyncio.to_thread(desk.others):
-                        raise NoMoney(said if isinstance(said, OverBudget) else None)
-                    await desk.gate.aside(desk.landed, POLL_S)
+            await desk.gate.aside(desk.purse.acquire())  # one at a time looks again
+            try:
+                return await self._granted_late(wanted, attempt)
+            finally:
+                desk.purse.release()
         finally:
             desk.poor_rows -= self._begun
 
+    async def _granted_late(self, wanted: Wanted, attempt: Attempt) -> Begun:
+        """The same for the one who has the purse: looks again whenever money may be back."""
+        desk = self._desk
+        while not desk.gate.closed:
+            desk.landed.clear()
+            said = await self._begin(wanted, attempt)
+            if not short(said):
+                desk.tight = False
+                return said
+            waited = desk.landed.is_set() or desk.begun_rows > desk.poor_rows
+            if not waited and not await asyncio.to_thread(desk.others):
+                raise NoMoney(said if isinstance(said, OverBudget) else None)
+            with suppress(TimeoutError):
+                await desk.gate.aside(asyncio.wait_for(desk.landed.wait(), POLL_S))
+        raise Closed
+
     async def _begin(self, wanted: Wanted, attempt: Attempt) -> Begun:
-        said = await self._desk.clerk.begin(wanted, attempt, again=self._begun)
-        if isinstance(said, OverBudget) and self._begun:
-            self._settled_nano_usd += wanted.worst_nano_usd  # held by the job, not by the ledger
-        return said
+        return await self._desk.clerk.begin(wanted, attempt, again=self._begun)
 
     def _worst_of(self, call: Call, kind: str) -> int:
         """The most that a call can cost, or 0 where nobody knows."""

@@ -58,6 +58,7 @@ class Clerk:
         self._budgets, self._budget_nano_usd = chosen.budgets, chosen.budget_nano_usd
         self.unsaved: dict[str, Ending] = {}
         self.failed: LedgerUnavailable | None = None
+        self._fault: Exception | None = None
         self._group = Group()
         self._settled: list[str] = []
         self._wake = asyncio.Event()
@@ -94,6 +95,8 @@ class Clerk:
         self._task.cancel()
         if self._settled and self.failed is None:
             self._do(Group())
+        if self._fault is not None:
+            raise self._fault
 
     def _told(self) -> None:
         self._idle.clear()
@@ -115,8 +118,11 @@ class Clerk:
         """Write a group, and tell those who wait what came of it."""
         try:
             begun = self._write(group)
-        except LedgerUnavailable as error:
-            self.failed = self.failed or error
+        except Exception as error:
+            if isinstance(error, LedgerUnavailable):
+                self.failed = self.failed or error
+            else:
+                self._fault = self._fault or error  # ours: nobody may wait for ever for it
             for each in group.beginnings:
                 if not each.said.done():
                     each.said.set_exception(error)
@@ -157,12 +163,19 @@ class Clerk:
             [each.attempt for each in mine], hold=self._hold, budgets=self._budgets
         )
         said |= {id(each): ticket for each, ticket in zip(mine, entered, strict=True)}
-        over = [e for e in mine if isinstance(said[id(e)], OverBudget) and not e.again]
-        if over:
-            # Ours only for this moment: nothing left, nothing is held.
+        self._unhold([each for each in mine if isinstance(said[id(each)], OverBudget)])
+        return [said[id(each)] for each in beginnings]
+
+    def _unhold(self, over: Sequence[Beginning]) -> None:
+        """Give back what the job held for calls that the ledger does not allow: nothing left."""
+        for each in over:
+            if each.again:
+                self._store.hold(self._job, each.wanted.key, -each.wanted.worst_nano_usd)
+        # The others were ours only for this moment.
+        fresh = [each.wanted for each in over if not each.again]
+        if fresh:
             gone = [
-                Ending(e.wanted.key, "open", settled_nano_usd=e.wanted.worst_nano_usd, attempts=0)
-                for e in over
+                Ending(wanted.key, "open", settled_nano_usd=wanted.worst_nano_usd, attempts=0)
+                for wanted in fresh
             ]
             self._store.end(self._job, self._run, gone)
-        return [said[id(each)] for each in beginnings]

@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from o3magic.client.retry import FIRST_WAIT_S, LONGEST_WAIT_S, MOST_WAIT_S
@@ -142,12 +142,11 @@ class Gate:
             await waiter
         self._out += 1
 
-    async def aside(self, event: asyncio.Event, seconds: float) -> None:
-        """Leave the room to another for so long, or until something happens."""
+    async def aside(self, waited: Awaitable[object]) -> None:
+        """Leave the room to others while something else is waited for."""
         self.landed()
         try:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), seconds)
+            await waited
         finally:
             await self._room()
 

@@ -63,6 +63,7 @@ class Run:
         self.tally = Tally()
         self.done = threading.Event()
         self.halt: Halt | None = None
+        self._short: Halt | None = None  # a row could not be asked again; the others went on
         self.failed: BaseException | None = None
         self._rows: Iterator[Row] = self.source.rows
         self._seen: set[str] = set()
@@ -126,6 +127,7 @@ class Run:
         except BaseException as error:
             self.failed = error
         finally:
+            self.halt = self.halt or self._short
             self.done.set()
 
     async def _main(self) -> None:
@@ -150,8 +152,8 @@ class Run:
         try:
             await self._all()
         finally:
-            await clerk.close()
             await wide.close()
+            await clerk.close()
             self.tally.endings |= clerk.unsaved
             if clerk.failed is not None:
                 self.halt = Halt("failed", clerk.failed)
@@ -309,6 +311,8 @@ class Run:
         tally = self.tally
         tally.asked += asked
         tally.errors += ending.state != "done"
+        if ending.state == "open":
+            self._short = Halt("budget")
         if ending.made_by in LABELS:
             tally.made_up[ending.made_by] = tally.made_up.get(ending.made_by, 0) + 1
         if asked:

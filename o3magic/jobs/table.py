@@ -211,6 +211,8 @@ def why(halt: Halt | None, row: Answered | Ending | None) -> str:
     """Why a row has no answer."""
     if halt is None or (row is not None and row.state == "claimed" and halt.why != "interrupted"):
         return f"{NOT_ASKED}: another kernel is at it"
+    if halt.why == "budget" and row is not None and row.error_kind == "OverBudget":
+        return f"{NOT_ASKED} again: budget"
     return WHY.get(halt.why) or f"{NOT_ASKED}: {halt.error}"
 
 

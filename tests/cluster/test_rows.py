@@ -173,6 +173,17 @@ def test_a_repair_that_no_budget_allows_leaves_the_answer_as_it_came(caller, ser
     assert (job.claimed_rows, caller.live.unknown_cost_calls) == (0, 0)
 
 
+def test_a_row_whose_call_was_lost_and_that_no_budget_allows_again(caller, server):
+    server.begin(dropped=1.0)
+    budget = usd(WORST_NANO_USD + COST_NANO_USD)
+    out = caller.map(texts(2), budget=budget, max_output_tokens=LIMIT, concurrency=1)
+    assert sorted(out.error) == ["not asked again: budget", "not asked: budget"]
+    assert caller.job.state == "stopped"
+    assert 0 < caller.job.held_nano_usd <= WORST_NANO_USD  # what it may have cost
+    server.begin()
+    assert caller.map(texts(2), budget=1, max_output_tokens=LIMIT).error.isna().all()
+
+
 def test_answers_that_no_file_takes_are_still_given(caller, server, monkeypatch):
     """As on a full disk, from the moment on when it is full."""
     server.begin(latency_s=0.02)

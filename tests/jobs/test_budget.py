@@ -62,6 +62,43 @@ def test_the_budget_of_one_question_is_one_of_each_row(mapped, server):
     assert out.error.isna().all()
 
 
+def test_a_budget_just_enough_where_many_are_refused(mapped, server, store):
+    # Refused ones wait for their turn beside those that wait for money, and block none of them.
+    server.begin(latency_s=0.01, most_at_once=4)
+    budget = usd(60 * COST_NANO_USD + WORST_NANO_USD)
+    out = mapped(texts(60), budget=budget, concurrency=16, max_output_tokens=LIMIT)
+    assert out.error.isna().all()
+    assert server.stats["limited"] > 0
+    assert set(server.stats["answered"].values()) == {1}
+    job = store.jobs()[0]
+    assert (job.spent_nano_usd, job.held_nano_usd) == (60 * COST_NANO_USD, 0)
+
+
+def test_a_row_that_is_refused_again_and_again_holds_the_money_of_one_call(mapped, server):
+    server.begin(limited=0.5)
+    out = mapped(texts(1), budget=usd(WORST_NANO_USD), concurrency=1, max_output_tokens=LIMIT)
+    assert out.error.isna().all()
+    server.begin(limit_every=2)
+    budget = usd(19 * COST_NANO_USD + WORST_NANO_USD)
+    out = mapped(texts(20), "{{ a }}!", budget=budget, concurrency=2, max_output_tokens=LIMIT)
+    assert out.error.isna().all()
+
+
+def test_a_row_whose_call_was_lost_and_that_no_budget_allows_again(mapped, server, store):
+    server.begin(dropped=1.0)
+    budget = usd(WORST_NANO_USD + COST_NANO_USD)
+    out = mapped(texts(1), budget=budget, max_output_tokens=LIMIT)
+    assert list(out.error) == ["not asked again: budget"]
+    assert "stopped by a budget" in out.attrs["o3magic"]["said"]
+    job = store.jobs()[0]
+    assert (job.state, job.spent_nano_usd) == ("stopped", 0)
+    assert 0 < job.held_nano_usd <= WORST_NANO_USD  # what it may have cost
+    server.begin()
+    out = mapped(texts(1), budget=1, max_output_tokens=LIMIT)
+    assert out.error.isna().all()
+    assert store.jobs()[0].state == "done"
+
+
 def test_two_kernels_share_one_budget(server, tmp_path):
     server.begin(latency_s=0.02)
     budget = float(usd(40 * COST_NANO_USD))
