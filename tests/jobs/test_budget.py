@@ -1,5 +1,7 @@
 """A budget of a job holds, whoever shares it, and what it did not allow is said row by row."""
 
+import random
+
 import pytest
 
 from o3magic.errors import OverBudget
@@ -97,6 +99,28 @@ def test_a_row_whose_call_was_lost_and_that_no_budget_allows_again(mapped, serve
     out = mapped(texts(1), budget=1, max_output_tokens=LIMIT)
     assert out.error.isna().all()
     assert store.jobs()[0].state == "done"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_the_budget_and_the_server_a_job_ends_and_never_overspends(
+    mapped, server, store, session, seed
+):
+    chance, rows = random.Random(seed), 40
+    ways = {name: chance.choice([0, 0.1]) for name in ("limited", "broken", "dropped", "cut")}
+    server.begin(latency_s=0.005, most_at_once=chance.choice([0, 1, 4]), seed=seed, **ways)
+    enough = chance.choice([rows // 2, rows]) * COST_NANO_USD
+    budget = enough + chance.choice([1, 4, 16]) * WORST_NANO_USD
+    of_session = budget + chance.choice([-1, 1]) * 10**6
+    limits = {"budget": usd(budget), "budget_session": usd(of_session)}
+    width = chance.choice([1, 8, 32])
+    out = mapped(texts(rows), concurrency=width, max_output_tokens=LIMIT, **limits)
+    job, [total] = store.jobs()[0], session.ledger.totals(by=())
+    answered_nano_usd = len(server.stats["sent"]) * COST_NANO_USD
+    assert job.spent_nano_usd == total.live.cost_nano_usd == answered_nano_usd
+    assert job.spent_nano_usd + job.held_nano_usd <= budget
+    assert total.live.cost_nano_usd + total.live.held_nano_usd <= of_session
+    assert (job.done_rows, job.claimed_rows) == (out.error.isna().sum(), 0)
+    assert not out.error.dropna().str.contains("kernel").any()
 
 
 def test_two_kernels_share_one_budget(server, tmp_path):
