@@ -156,7 +156,8 @@ class Clerk:
         for each in beginnings:
             if each.again:
                 key, worst = each.wanted.key, each.wanted.worst_nano_usd
-                held = self._store.hold(self._job, key, worst, limit)
+                # Most need nothing more: what their last call held does.
+                held = not worst or self._store.hold(self._job, key, worst, limit)
                 said[id(each)] = "mine" if held else "budget"
         mine = [each for each in beginnings if said[id(each)] == "mine"]
         entered = self._keeping.enter_many(
