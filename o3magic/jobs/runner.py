@@ -152,8 +152,10 @@ class Run:
         try:
             await self._all()
         finally:
-            await wide.close()
-            await clerk.close()
+            try:
+                await clerk.close()
+            finally:
+                await wide.close()
             self.tally.endings |= clerk.unsaved
             if clerk.failed is not None:
                 self.halt = Halt("failed", clerk.failed)
