@@ -1,4 +1,4 @@
-"""The house: imports go down, a third-party package has its doors, and rooms stay small."""
+"""The house: imports go down, and a third-party package has its doors."""
 
 import ast
 import subprocess
@@ -134,10 +134,6 @@ def within(name, places):
     return any(name == p or (p != "o3magic" and name.startswith(f"{p}.")) for p in places)
 
 
-def functions(tree):
-    return [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-
-
 def test_every_module_is_in_a_room_of_the_plan():
     assert {room(name) for name in MODULES} == set(FLOORS)
     assert {name.split(".")[1] for name in MODULES if room(name) == "ground"} == GROUND
@@ -232,14 +228,6 @@ def test_a_module_says_its_job(name):
 def test_nothing_is_changed_for_the_whole_process(name):
     found = [node.lineno for node in ast.walk(TREES[name]) if isinstance(node, ast.Global)]
     assert found == [], f"{name}: global in line {found}"
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_modules_and_functions_stay_small(name):
-    assert len(MODULES[name].read_text("utf-8").splitlines()) <= 350
-    for function in functions(TREES[name]):
-        lines = function.end_lineno - function.lineno + 1
-        assert lines <= 60, f"{name}.{function.name} has {lines} lines"
 
 
 SLOW = {"ipywidgets", "nbformat", "nbclient", "rich", "jinja2"}
