@@ -159,6 +159,15 @@ class Catalog:
             cards[name] = own_card(name, dict(row), cards.get(like, Card(name)))
         return cls(cards.values())
 
+    def with_shutdowns(self, shutdowns: Mapping[str, date | None]) -> Catalog:
+        """The same cards with the days that OpenAI's list says; each of a model's names counts."""
+        changed = []
+        for card in self.cards:
+            names = (card.id, card.snapshot, *card.aliases)
+            last = next((shutdowns[name] for name in names if name in shutdowns), card.shutdown)
+            changed.append(card if last == card.shutdown else replace(card, shutdown=last))
+        return Catalog(changed)
+
     def find(self, model: str) -> Card | None:
         """The card of a model by its id, its snapshot or any dated snapshot, or None."""
         return self._by_name.get(model) or self._by_name.get(SNAPSHOT.sub("", model))

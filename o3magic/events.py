@@ -168,6 +168,7 @@ class Answer:
     usage           `Usage`, with None where the provider did not say
     cost_usd        exact, Decimal, or None where unknown
     model, effort   as served; effort None where the model has none
+    model_reason    why it was this model, where none was named; said once a session
     elapsed_s, first_token_s   seconds since the request left; first_token_s None if none came
     reasoning_summary, tool_calls, provider, id, request_id
     source          live, simulated or replayed
@@ -185,6 +186,7 @@ class Answer:
     usage: Usage = field(default_factory=Usage)
     cost_usd: Decimal | None = None
     model: str = ""
+    model_reason: str = ""
     effort: str | None = None
     id: str = ""
     elapsed_s: float = 0.0

@@ -45,9 +45,13 @@ class Profile:
         str, Flag(("-s", "--schema"), "type of the answer: `Invoice`, `list[Invoice]`, ...")
     ] = ""
     out: Annotated[str, Flag(("-o", "--out"), "name that gets the Answer, besides `_`")] = ""
-    model: Annotated[str, Flag(("-m", "--model"), "model, by any name the provider knows")] = (
-        "o3-mini"
-    )
+    model: Annotated[
+        str,
+        Flag(
+            ("-m", "--model"),
+            "model, by any name the provider knows; unset: the provider's default of today",
+        ),
+    ] = ""
     provider: Annotated[
         str, Flag(("-p", "--provider"), "who is asked; unset: the one whose key is set")
     ] = ""

@@ -15,6 +15,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 from o3magic.errors import BadOption, did_you_mean
 
 ADDRESS_HINT = "an address looks like https://api.openai.com/v1"
+LISTS = ("endpoints", "lacks", "default_models")
 ENDPOINT_PATHS = ("/responses", "/chat/completions", "/models")
 
 
@@ -32,6 +33,9 @@ class Provider:
     insecure: its key may go over http to another machine. cards: {its model name: ours}.
     small_schemas: takes only Azure's 100 properties and 5 levels.
     stores: keeps its answers, so that the next question can name the last one by its id.
+    default_models: what is asked where no model is named, in order of preference. None: those of
+    OpenAI, or for a local server what it lists; (): a model must be named, as with Azure.
+    card_shutdowns: the cards' shutdown dates hold here. They are OpenAI's; others serve on.
     """
 
     name: str
@@ -52,6 +56,8 @@ class Provider:
     insecure: bool = False
     small_schemas: bool = False
     stores: bool = False
+    default_models: tuple[str, ...] | None = None
+    card_shutdowns: bool = False
     cards: Mapping[str, str] = field(default_factory=dict)
 
     def url(self, path: str, model: str = "") -> str:
@@ -103,7 +109,9 @@ class Providers:
         said = dict(self._tables[name])
         if address := self._environment.get(said.get("base_url_env", "")):
             said["base_url"] = join_url(address, "")
-        lists = {key: tuple(said[key]) for key in ("endpoints", "lacks") if key in said}
+        if "default_models" not in said and not said.get("local"):
+            said["default_models"] = self._tables["openai"].get("default_models", ())
+        lists = {key: tuple(said[key]) for key in LISTS if key in said}
         return Provider(name, **{**said, **lists})
 
     @property

@@ -14,10 +14,14 @@ COUNTS |= {"completion_tokens_details": {"reasoning_tokens": 64}}
 COST_NANO_USD = 7 * 1100 + 87 * 4400
 
 
-def session_at(base_url, *, providers=None, models=None, **environment):
-    """A session that asks this address with a key and keeps its books in memory."""
+def session_at(base_url, *, providers=None, models=None, model="o3-mini", **environment):
+    """A session that asks this address with a key and keeps its books in memory.
+
+    model: the one that is set, "" for the provider's default of today.
+    """
     usual = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": base_url, "O3MAGIC_LEDGER": ":memory:"}
-    layers = Layers(providers=providers or {}, models=models or {})
+    said = {"user file": {"model": model} if model else {}}
+    layers = Layers(said, providers=providers or {}, models=models or {})
     return closing(Session(layers, usual | environment))
 
 

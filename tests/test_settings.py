@@ -52,7 +52,7 @@ def load(user, project):
 def test_without_anything_said_the_defaults_hold(load):
     profile = load().profile()
     assert profile == Profile()
-    assert (profile.model, profile.effort, profile.api) == ("o3-mini", None, "auto")
+    assert (profile.model, profile.effort, profile.api) == ("", None, "auto")
 
 
 def test_each_layer_is_laid_over_the_ones_before_it():

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from o3magic.catalog import Card
 from o3magic.cost.ledger import Ledger
 from o3magic.errors import O3Error
 from o3magic.profile import Profile
@@ -53,7 +52,7 @@ def findings(environment: Mapping[str, str], folder: Path) -> Iterator[Finding]:
     try:
         yield from of_settings(environment, folder)
         yield from of_provider(session, profile)
-        yield from of_model(session.catalog.card(profile.model), profile)
+        yield from of_model(session, profile)
         yield of_ledger(environment)
         yield of_cassettes(folder)
     finally:
@@ -84,8 +83,9 @@ def of_provider(session: Session, profile: Profile) -> Iterator[Finding]:
         yield failed("connection", error)
         return
     yield Finding("connection", f"it answers, and lists {len(served):,} models")
-    known = served and profile.model not in served and "{" not in provider.path
-    if known and not any(name.startswith(profile.model) for name in served):
+    names = [each.id for each in served]
+    known = profile.model and names and "{" not in provider.path
+    if known and not any(name.startswith(profile.model) for name in names):
         yield Finding("model", f"{provider.name} does not list {profile.model}", True, "%o3_models")
 
 
@@ -100,14 +100,23 @@ def of_key(session: Session, provider: Provider) -> Finding:
     return Finding("key", f"{provider.key_env} is not set", True, f"set {provider.key_env}")
 
 
-def of_model(card: Card, profile: Profile) -> Iterator[Finding]:
-    """The model's price, window and days."""
+def of_model(session: Session, profile: Profile) -> Iterator[Finding]:
+    """The model that would be asked and why, its price and days."""
     today = date.today()
+    provider = session.reach.stand_in(profile)
+    try:
+        choice = session.choose_model(profile, provider)
+    except O3Error as error:
+        yield failed("model", error)
+        return
+    card = session.catalog.card(provider.cards.get(choice.model, choice.model))
     price = card.price(today)
     told = "no card: its cost will be unknown"
     if price is not None:
         told = f"{price.rates.input:f} in, {price.rates.output:f} out, USD per million tokens"
-    yield Finding("model", f"{profile.model}: {told}", price is None)
+    why = f" ({choice.reason})" if choice.reason else ""
+    free = provider.local or provider.embedded
+    yield Finding("model", f"{choice.model}{why}: {told}", price is None and not free)
     if card.shutdown is not None:
         gone = card.retired(today)
         told = f"OpenAI announced its shutdown for {card.shutdown}"

@@ -6,8 +6,9 @@ import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from datetime import date
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from pydantic import SecretStr
@@ -37,6 +38,18 @@ PROBE_TIMEOUT_S = 0.3
 LIST_TIMEOUT_S = 10.0
 MOST_LIST_BYTES = 16_777_216
 NOT_AN_ADDRESS = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError, OverflowError)
+
+
+class ServedModel(NamedTuple):
+    """A model that a provider lists.
+
+    shutdown: the day on which it is shut down, None where none is announced. dated: whether the
+    list says so or so; those of most gateways do not.
+    """
+
+    id: str
+    shutdown: date | None = None
+    dated: bool = False
 
 
 class Client:
@@ -117,15 +130,24 @@ class Client:
         except NOT_AN_ADDRESS as error:
             raise no_address(call.provider, error) from None
 
-    def served_models(self, provider: Provider, key: SecretStr | None) -> list[str]:
-        """The ids that GET /models lists. Raises RequestFailed."""
+    def served_models(
+        self, provider: Provider, key: SecretStr | None, timeout_s: float = LIST_TIMEOUT_S
+    ) -> list[ServedModel]:
+        """What GET /models lists. timeout_s: how long nothing may come. Raises RequestFailed.
+
+        `shutdown_date`: "YYYY-MM-DD" or null. Source: OpenAI's API reference (2026-11).
+        """
         try:
-            listed = self._list(provider, key, LIST_TIMEOUT_S)
+            listed = self._list(provider, key, timeout_s)
         except httpx.HTTPError as error:
             raise NoConnection(f"{provider.name}: {kind_of(error)}") from None
         except RequestFailed as error:
             raise without_key(error, key) from None
-        return [name for each in objects(listed, "data") if (name := word(each, "id"))]
+        return [
+            ServedModel(name, day_of(each), "shutdown_date" in each)
+            for each in objects(listed, "data")
+            if (name := word(each, "id"))
+        ]
 
     def count_tokens(self, call: Call) -> int:
         """How many input tokens a call has, as the provider counts them; no model is asked.
@@ -206,6 +228,14 @@ class Client:
                 return load(b"".join(iter_chunks(response, MOST_LIST_BYTES)))
         except NOT_AN_ADDRESS as error:
             raise no_address(provider, error) from None
+
+
+def day_of(model: Mapping[str, Any]) -> date | None:
+    """The day on which a listed model is shut down, or None where none is said."""
+    try:
+        return date.fromisoformat(word(model, "shutdown_date"))
+    except ValueError:
+        return None
 
 
 def no_answer(provider: Provider, error: httpx.HTTPError) -> NoConnection:

@@ -14,9 +14,10 @@ from o3magic.jobs.filling import Filled
 from o3magic.messages import Image, Message, Part, Text
 from o3magic.prompts.images import check_images
 from o3magic.talk.books import free
+from o3magic.talk.default_model import next_default
 from o3magic.talk.forecast import MOST_IMAGE_TOKENS, most_tokens, size, worst, worst_nano_usd
-from o3magic.talk.lacks import without
-from o3magic.talk.plan import Plan, check_window
+from o3magic.talk.lacks import model_lack, without
+from o3magic.talk.plan import Plan, check_window, with_default
 from o3magic.tapes.canonical import clean, digest, key_of, lines, normal_request
 from o3magic.tapes.key import Question
 
@@ -30,11 +31,15 @@ class Form:
     """The plan of a prompt that is to be said for each row."""
 
     def __init__(self, planned: Plan) -> None:
-        self.plan = planned
         normal = {"api": "auto"} | normal_request(planned.question.canonical(), as_pairs=True)
         whole = ENCODE(normal)
         self._head, self._tail = whole.split(ENCODE(STAND_IN))
         assert digest(whole) == key_of(planned.question.canonical())
+        self._set_plan(planned)
+
+    def _set_plan(self, planned: Plan) -> None:
+        """Measure what a row takes of the model that is asked."""
+        self.plan = planned
         self._most = worst(planned)
         self._own_tokens = most_tokens(planned.call.request) - size(STAND_IN)
         card = planned.card
@@ -54,6 +59,11 @@ class Form:
 
     def lack(self, lack: str) -> None:
         """The provider turned out not to have something: no other row asks for it."""
+        if lack == model_lack(self.plan.choice.model):
+            choice = next_default(self.plan.choice, self.plan.call.provider, self.plan.catalog)
+            if choice is not None:
+                self._set_plan(with_default(self.plan, choice))
+            return
         call, _ = without(self.plan.call, lack, self.plan.card)
         self.plan = replace(self.plan, call=call)
 

@@ -162,7 +162,7 @@ def prepared(
         spec=spec_of(profile, text, wish, wanted),
         notebook=session.notebook,
         provider=form.plan.call.provider.name,
-        model=profile.model,
+        model=form.plan.call.request.model,
     )
     chosen = chosen_of(wish, source, form, profile)
     return Ready(store, Work(job, form, source, filling, chosen, replaying), who, text)
@@ -257,6 +257,8 @@ def digest_of(form: Form, text: str, wish: Wish, profile: Profile) -> str:
     provider = form.plan.call.provider
     host = "" if provider.embedded else provider.host
     said = [wish.name, provider.name, host, form.digest, text, str(profile.template)]
+    if not form.plan.choice.named:  # a job is of one model, whatever the default is later
+        said.append(form.plan.choice.model)
     return sha256("\0".join(said).encode("utf-8", "replace")).hexdigest()[:24]
 
 

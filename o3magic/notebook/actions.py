@@ -12,6 +12,7 @@ from o3magic.events import Answer
 from o3magic.messages import ToolCall
 from o3magic.notebook import conversations, costs, insert, listings
 from o3magic.notebook.background import Background, Later
+from o3magic.notebook.cards import default_model
 from o3magic.notebook.fronts import KernelFront
 from o3magic.notebook.help import help_bundle
 from o3magic.notebook.options import check_name, parse, refuse_words, words
@@ -209,7 +210,9 @@ class Actions:
             self.session.configure(dict.fromkeys(values), layer="widget")
             self.bench.changed()
         only = tuple(values)
-        self.bench.front.show(listing.settings(self.session.layers, only))
+        self.bench.front.show(
+            listing.settings(self.session.layers, only, default_model(self.session))
+        )
 
     def close(self) -> None:
         """Stop what is on its way, close what is on the page and the session."""
@@ -231,7 +234,7 @@ class Actions:
         profile = self.session.layers.profile(chosen)
         served, note = None, ""
         try:
-            served = self.session.served_models(profile)
+            served = {each.id: each.shutdown for each in self.session.served_models(profile)}
         except (NoKey, RequestFailed) as error:
             note = f"what a provider serves is not known: {error}"
         self.bench.front.show(listing.models(self.session.catalog, served, note))

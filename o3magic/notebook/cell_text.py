@@ -16,13 +16,14 @@ SAID_HERE = ("%o3_config", "widget")
 def cell_text(layers: Layers, prompt: str) -> str:
     """A cell that asks the same: as `%%o3`, or in Python where one line cannot hold a setting.
 
-    The model is always named. Settings of files and of the environment are left to them.
+    Settings of files and of the environment are left to them, and a model that nobody named to the
+    provider.
     """
     profile = layers.profile()
     chosen = {
         option: value
         for option in options()
-        if (value := getattr(profile, option.name)) != option.default or option.name == "model"
+        if (value := getattr(profile, option.name)) != option.default
         if option.name in ALWAYS or layers.origin(option.name) in SAID_HERE
     }
     words = [on_line(option, value) for option, value in chosen.items()]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from o3magic.errors import BadOption, did_you_mean
 from o3magic.money import show_usd
+from o3magic.notebook.cards import card_of
 from o3magic.notebook.options import words
 from o3magic.render.bundle import Bundle
 from o3magic.render.listing import aligned, line, table
@@ -94,7 +95,7 @@ def row(talk: Conversation, session: Session) -> tuple[str, ...]:
     last = talk.turns[-1] if talk.turns else None
     tokens = talk.tokens().likely
     card = session.catalog.find(last.model) if last else None
-    card = card or session.catalog.card(session.layers.profile().model)
+    card = card or card_of(session, session.layers.profile())
     share = share_of(tokens, card)
     full = "" if share is None else f" ({share:.0%} of the window of {card.id})"
     notes = [f"forked from {talk.forked_from}"] * bool(talk.forked_from)

@@ -18,7 +18,7 @@ from o3magic.events import Answer
 from o3magic.messages import Effort
 from o3magic.notebook.asker import Asker
 from o3magic.notebook.budget_bars import bars_html
-from o3magic.notebook.cards import card_of
+from o3magic.notebook.cards import card_of, default_model
 from o3magic.notebook.cell_text import cell_text
 from o3magic.notebook.controls import Controls, set_options
 from o3magic.notebook.fronts import KernelFront
@@ -73,7 +73,10 @@ class Panel:
         profile = self._session.layers.profile()
         effort = f", effort {profile.effort}" if profile.effort else ""
         schema = f", schema {profile.schema}" if profile.schema else ""
-        return f"o3magic panel: {profile.model}{effort}{schema} (%o3_panel shows a live one)"
+        model = default_model(self._session)[0]
+        return (
+            f"o3magic panel: {profile.model or model}{effort}{schema} (%o3_panel shows a live one)"
+        )
 
     def _ipython_display_(self) -> None:
         """The widgets, and below them the display that takes the answers."""
@@ -119,6 +122,8 @@ class Panel:
         show.model.options = tuple(session.catalog.names)
         for field in ("model", "developer", "out"):
             getattr(show, field).value = getattr(profile, field)
+        default, reason = default_model(session)
+        show.model.placeholder = f"{default} ({reason or 'default'})" if default else ""
         effort = profile.effort or ""
         set_options(
             show.effort,
@@ -129,7 +134,8 @@ class Panel:
         if profile.schema and profile.schema not in types:
             types.append(profile.schema)
         set_options(show.schema, [("none", ""), *((each, each) for each in types)], profile.schema)
-        show.model_line.value = model_html(card, session.catalog, date.today())
+        why = "" if profile.model or not reason else f"{default}, {reason}: "
+        show.model_line.value = model_html(card, session.catalog, date.today(), why)
         show.schema_line.value = schema_html(profile.schema, self._bench.names, session.schemas)
         self._show_books(card, efforts)
         show.status.value = self._problem(profile, card) or self._said
@@ -211,7 +217,7 @@ class Panel:
             self._asker.publish(request_bundle(shown_request(planned), foreseen))
             self._tell(status("nothing was sent: dry_run is set"))
             return
-        self._tell(status(f"asking {profile.model} …"))
+        self._tell(status(f"asking {planned.profile.model} …"))
         self._asker.start(self._session.begin(planned, confirm=self._permission.ask))
         self.refresh()
 

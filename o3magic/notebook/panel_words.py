@@ -121,18 +121,21 @@ def efforts_html(names: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
     return f'<div style="{style}">{"".join(cells)}</div>'
 
 
-def model_html(card: Card, catalog: Catalog, on: date) -> str:
-    """A model's prices, and the day it goes, in red where that is past or near."""
+def model_html(card: Card, catalog: Catalog, on: date, why: str = "") -> str:
+    """A model's prices, and the day it goes, in red where that is past or near.
+
+    why: which model it is, and why, where none was named; it stands first.
+    """
     if catalog.find(card.id) is None:
         hint = did_you_mean(card.id, catalog.names, "it is asked all the same")
-        return muted(f"no card of {card.id}: its price and efforts are not known; {hint}")
+        return muted(f"{why}no card of {card.id}: its price and efforts are not known; {hint}")
     price = card.price(on)
     if price is None:
-        said = "price unknown"
+        said = f"{why}price unknown"
     else:
         cached = "" if price.rates.cached is None else f" (cached ${price.rates.cached:f})"
         rates = price.rates
-        said = f"${rates.input:f} in{cached} · ${rates.output:f} out per million tokens"
+        said = f"{why}${rates.input:f} in{cached} · ${rates.output:f} out per million tokens"
     if card.shutdown is None:
         return muted(said)
     days = (card.shutdown - on).days

@@ -18,7 +18,7 @@ def facts(answer: Answer) -> str:
     """One line: `o3-mini · medium · 13 in (0 cached) · 87 out (64 reasoning) · $0.000391`."""
     said = [
         LABELS.get(answer.made_by, ""),
-        answer.model,
+        f"{answer.model} ({answer.model_reason})" if answer.model_reason else answer.model,
         answer.effort or "",
         tokens(answer),
         cost(answer),

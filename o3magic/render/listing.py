@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import date
 from decimal import Decimal
@@ -56,11 +56,19 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def settings(layers: Layers, only: Sequence[str] = ()) -> Bundle:
-    """Every field, its value and where it was set; or only some fields."""
+def settings(
+    layers: Layers, only: Sequence[str] = (), default_model: tuple[str, str] = ("", "")
+) -> Bundle:
+    """Every field, its value and where it was set; or only some fields.
+
+    default_model: the one that is asked while none is named, and why.
+    """
     profile = layers.profile()
     names = [each.name for each in fields(Profile) if not only or each.name in only]
     rows = [(name, said(getattr(profile, name)), layers.origin(name)) for name in names]
+    if not profile.model and default_model[0]:
+        model, reason = default_model
+        rows = [("model", model, reason or "default") if row[0] == "model" else row for row in rows]
     return table(("setting", "value", "set by"), rows)
 
 
@@ -71,10 +79,13 @@ def said(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def models(catalog: Catalog, served: Sequence[str] | None = None, note: str = "") -> Bundle:
+def models(
+    catalog: Catalog, served: Mapping[str, date | None] | None = None, note: str = ""
+) -> Bundle:
     """The cards with the prices of today, US dollars per million tokens.
 
-    served: what a provider lists, None where nobody was asked; `note` is said below.
+    served: the ids that a provider lists, each with the day on which it is shut down there; None
+    where no list was read. `note` is said below.
     """
     on = date.today()
     head = ["model", "in", "cached", "out", "window", "efforts", "shutdown", "replacement"]
@@ -83,7 +94,11 @@ def models(catalog: Catalog, served: Sequence[str] | None = None, note: str = ""
         have = {card.id for name in served if (card := catalog.find(name))}
         others = sorted(name for name in served if catalog.find(name) is None)
         rows = [(*row, "yes" if row[0] in have else "–") for row in rows]
-        rows += [(name, *["–"] * 7, "yes") for name in others[:MOST_OTHERS]]
+        dates = [day(served[name], on) for name in others]
+        rows += [
+            (name, *["–"] * 5, date, "–", "yes")
+            for name, date in zip(others[:MOST_OTHERS], dates, strict=False)
+        ]
         head.append("served")
         if len(others) > MOST_OTHERS:
             note = f"{note}; and {len(others) - MOST_OTHERS:,} more that have no card".strip("; ")
@@ -103,17 +118,17 @@ def model_row(card: Card, on: date) -> tuple[str, ...]:
         *(dollars(rate) for rate in rates),
         f"{card.window_tokens:,}" if card.window_tokens else "unknown",
         " ".join(f"{e}*" if e == card.default_effort else e for e in card.efforts or ()) or "–",
-        shutdown(card, on),
+        day(card.shutdown, on),
         card.replacement or "–",
     )
 
 
-def shutdown(card: Card, on: date) -> str:
+def day(shutdown: date | None, on: date) -> str:
     """The day a model goes; an alarm where that is past or near."""
-    if card.shutdown is None:
+    if shutdown is None:
         return "–"
-    said = f"{card.shutdown:%Y-%m-%d}" + (" (past)" if card.retired(on) else "")
-    return Alarm(said) if (card.shutdown - on).days < NEAR_DAYS else said
+    said = f"{shutdown:%Y-%m-%d}" + (" (past)" if shutdown <= on else "")
+    return Alarm(said) if (shutdown - on).days < NEAR_DAYS else said
 
 
 def dollars(rate: Decimal | None) -> str:

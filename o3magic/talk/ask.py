@@ -38,6 +38,7 @@ class Asking:
         books: Books,
         *,
         lacks: set[str] | None = None,
+        introduced: set[tuple[str, str]] | None = None,
         tape: Tape | None = None,
         turns: Turns | None = None,
         confirm: Confirm | None = None,
@@ -54,6 +55,9 @@ class Asking:
             set() if lacks is None else lacks,
             sleep or self._stop.wait,
         )
+        # The defaults of which an answer of this session has said why they are asked.
+        self._introduced = set() if introduced is None else introduced
+        self._model_reason = ""
         self._turns = turns
         self._confirm = confirm
         self._uses: list[ToolUsed] = []
@@ -137,13 +141,31 @@ class Asking:
     def _answered(self, question: Question, call: Call, kind: str) -> Generator[Event, None, Call]:
         """One answer, from the cassette or from the provider; gives the call that was answered."""
         if self._tape is None:
-            return (yield from self._attempts.answered(call, kind))
+            return (yield from self._asked(call, kind))
         n = self._tape.deck.number(question)
         try:
             return (yield from self._taped(self._tape, question, n, call, kind))
         except BaseException:
             self._tape.deck.unasked(question)
             raise
+
+    def _asked(self, call: Call, kind: str) -> Generator[Event, None, Call]:
+        """One answer from the provider. The first one of a default model says why it is that."""
+        call = yield from self._attempts.answered(call, kind)
+        choice, who = self.plan.choice, (call.provider.name, call.request.model)
+        if not choice.named and who not in self._introduced:
+            self._introduced.add(who)
+            self._model_reason = choice.reason
+        return call
+
+    def _as_asked(self, question: Question) -> Question:
+        """The question with the default model that was asked in the end."""
+        planned = self.plan.question
+        return replace(
+            question,
+            default_model=planned.default_model,
+            default_effort=planned.default_effort,
+        )
 
     def _taped(
         self, tape: Tape, question: Question, n: int, call: Call, kind: str
@@ -155,7 +177,8 @@ class Asking:
             return call
         if tape.mode == "replay":
             raise CassetteMiss("the schema has changed, and the recorded answer does not fit it")
-        call = yield from self._attempts.answered(call, kind)
+        call = yield from self._asked(call, kind)
+        question = self._as_asked(question)
         last, finished = self._attempts.rounds[-1], self._attempts.rounds[-1].draft.finished
         if tape.records and finished is not None:
             kept = tape.keep(question, n, self._of(last), finished, tuple(self._attempts.notes))
@@ -186,6 +209,7 @@ class Asking:
             elapsed_s=last.elapsed_s,
             first_token_s=last.first_token_s,
             source=last.source,
+            model_reason=self._model_reason,
         )
 
     def stop(self) -> None:
@@ -243,6 +267,7 @@ class Asking:
             usage=usage,
             cost_usd=usd(known),
             model=answer.model or self.plan.call.request.model,
+            model_reason=last.take.model_reason if last.take else self._model_reason,
             effort=self.plan.effort,
             elapsed_s=sum(each.elapsed_s for each in self._attempts.rounds),
             first_token_s=self._first_token_s(),

@@ -11,12 +11,13 @@ from typing import Protocol
 from o3magic.client.call import Call
 from o3magic.client.retry import Policy
 from o3magic.client.watch import Stop
-from o3magic.errors import Interrupted, ModelRetired, O3Error, RequestFailed
+from o3magic.errors import Interrupted, ModelNotFound, ModelRetired, O3Error, RequestFailed
 from o3magic.events import Accepted, Event, Retrying, TextDelta
 from o3magic.talk.books import Books
-from o3magic.talk.explain import explained
-from o3magic.talk.lacks import lack_in, without
-from o3magic.talk.plan import Plan
+from o3magic.talk.default_model import next_default
+from o3magic.talk.explain import current_replacement, explained, surviving_effort
+from o3magic.talk.lacks import lack_in, model_lack, without
+from o3magic.talk.plan import Plan, with_default
 from o3magic.talk.round import Round
 from o3magic.tapes.replay import events
 from o3magic.tapes.take import Take
@@ -55,13 +56,16 @@ class Tries:
         """The error with what we know besides."""
         catalog = self.plan.catalog
         card = catalog.card(call.provider.cards.get(call.request.model, call.request.model))
-        return explained(error, card, catalog.names, call.provider, date.today())
+        effort = call.request.effort
+        return explained(error, card, catalog, call.provider, date.today(), effort)
 
     def _changed(self, error: RequestFailed, call: Call) -> tuple[Call, Retrying] | None:
         """The call without what the provider turns out not to have; None where that is not it."""
         if self.rounds[-1].draft.holds:
             return None
         card = self.plan.card
+        if isinstance(error, ModelNotFound) and not self.plan.choice.named:
+            return self._next_default(call)
         if isinstance(error, ModelRetired):
             return self._replaced(error, call)
         lack = lack_in(error, call, api_free=self.plan.profile.api == "auto")
@@ -73,15 +77,29 @@ class Tries:
         self.notes.append(note)
         return changed, Retrying(note, 0)
 
+    def _next_default(self, call: Call) -> tuple[Call, Retrying] | None:
+        """The call to the provider's next default, where the first one turned out to be gone."""
+        gone, provider = self.plan.choice.model, call.provider
+        self._lacks.add(model_lack(gone))
+        choice = next_default(self.plan.choice, provider, self.plan.catalog)
+        if choice is None:
+            return None
+        self.plan = with_default(self.plan, choice)
+        request = self.plan.call.request
+        call = replace(
+            call, request=replace(call.request, model=choice.model, effort=request.effort)
+        )
+        note = f"{provider.name} does not serve {gone}: {choice.model} is asked instead"
+        return call, Retrying(note, 0)
+
     def _replaced(self, error: ModelRetired, call: Call) -> tuple[Call, Retrying] | None:
         """The call to the replacement of a model that is gone, where the user asked for that."""
-        card = self.plan.catalog.card(call.request.model)
-        if self.plan.profile.on_retired != "replace" or not card.replacement:
+        catalog = self.plan.catalog
+        card = catalog.card(call.request.model)
+        new = current_replacement(card, catalog, date.today())
+        if self.plan.profile.on_retired != "replace" or new is None:
             return None
-        new = self.plan.catalog.card(card.replacement)
-        effort = call.request.effort
-        if new.efforts is not None and effort not in new.efforts:
-            effort = None
+        effort = surviving_effort(call.request.effort, card, new)
         request = replace(call.request, model=new.id, effort=effort)
         note = f"{card.id} is gone: {new.id} was asked instead (on_retired)"
         if note in self.notes:
@@ -133,7 +151,10 @@ class Attempts(Tries):
             except RequestFailed as error:
                 if self._stop.said:
                     raise Interrupted("stopped by you") from None
+                model = call.request.model
                 call, retrying = self.again(error, call, waits)
+                if call.request.model != model:
+                    self._books.hold_again(self.plan)
                 yield retrying
                 self._sleep(retrying.wait_s)
                 kind = "retry"

@@ -55,6 +55,13 @@ class Books:
             error.hint = way_on(error, plan, most)
             raise
 
+    def hold_again(self, plan: Plan) -> None:
+        """Another model is asked: hold what that may cost instead. Raises OverBudget."""
+        if self._hold is not None:
+            self._keeping.release(self._hold)
+            self._hold = None
+        self.open(plan)
+
     def enter(self, plan: Plan, call: Call, kind: str, source: Source) -> Ticket:
         """A row for one attempt, before its request leaves. Raises OverBudget."""
         # By what leaves now: a question grows with the results of its tools.

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any
 
-from o3magic.catalog import Catalog
 from o3magic.errors import BadOption, O3Error
 from o3magic.events import Answer, Event
 from o3magic.frames import frame
@@ -58,23 +57,21 @@ class Comparison:
 
 
 def variants(
-    profile: Profile, catalog: Catalog, efforts: Sequence[str] = (), models: Sequence[str] = ()
+    profile: Profile, efforts: Sequence[str] = (), models: Sequence[str] = ()
 ) -> dict[str, Profile]:
-    """A profile for each way of asking, by its label. Every effort of the model where none is said.
+    """A profile for each way of asking, by its label.
 
     Raises BadOption where there is nothing to compare.
     """
     asked = tuple(models) or (profile.model,)
-    known = catalog.card(asked[0]).efforts or ()
-    chosen: Sequence[Any] = tuple(efforts) or (known if not models else (profile.effort,))
+    chosen: Sequence[Any] = tuple(efforts) or (profile.effort,)
     found = {}
     for model, effort in itertools.product(asked, chosen):
         words = [model] * (len(asked) > 1) + [effort] * (len(chosen) > 1)
         found[" ".join(words) or model] = replace(profile, model=model, effort=effort)
     if len(found) < 2:
-        raise BadOption(
-            f"{asked[0]} has nothing to compare", hint="--efforts low,high or --models a,b"
-        )
+        what = f"{asked[0]} has nothing" if asked[0] else "there is nothing"
+        raise BadOption(f"{what} to compare", hint="--efforts low,high or --models a,b")
     return found
 
 

@@ -11,6 +11,7 @@ from o3magic.talk.taping import Deck, Tape
 from o3magic.tapes.key import Question
 from o3magic.tapes.layout import Place
 from o3magic.tapes.mode import Mode, cassette_path, rule
+from o3magic.tapes.take import Take
 
 NOT_KNOWN = "whose cassette is not known, since this is no notebook that we know the name of"
 
@@ -47,10 +48,15 @@ class Decks:
             return None
         return Tape(deck, mode, profile.replay_speed, profile.scrub)
 
-    def holds(self, question: Question, profile: Profile, notebook: str) -> bool:
-        """Whether a question is recorded."""
+    def recorded(self, question: Question, profile: Profile, notebook: str) -> Take | None:
+        """The first recorded answer to a question, or None."""
         deck = self._deck(profile, notebook)
-        return deck is not None and deck.cassette.find(question) is not None
+        return None if deck is None else deck.cassette.find(question)
+
+    def newest_default(self, profile: Profile, notebook: str) -> Take | None:
+        """The last answer recorded to a question that named no model, or None."""
+        deck = self._deck(profile, notebook)
+        return None if deck is None else deck.cassette.newest_default
 
     def _deck(self, profile: Profile, notebook: str) -> Deck | None:
         """The cassette of this notebook; None where no notebook is known."""

@@ -6,24 +6,30 @@ from collections.abc import Iterable
 from datetime import date
 from typing import TypeVar
 
-from o3magic.catalog import Card
+from o3magic.catalog import Card, Catalog
 from o3magic.errors import ModelNotFound, ModelRetired, NoKey, RequestFailed, WrongKey, did_you_mean
+from o3magic.messages import EFFORTS, Effort
 from o3magic.providers import Provider
 
 E = TypeVar("E", bound=RequestFailed)
 
 
 def explained(
-    error: RequestFailed, card: Card, known: Iterable[str], provider: Provider, today: date
+    error: RequestFailed,
+    card: Card,
+    catalog: Catalog,
+    provider: Provider,
+    today: date,
+    effort: Effort | None = None,
 ) -> RequestFailed:
-    """The same error, or a closer one where the catalogue knows why."""
+    """The same error, or a closer one where the catalogue knows why. effort: what was sent."""
     if isinstance(error, WrongKey) and provider.key_env:
         error.hint = f"check {provider.key_env}: is it a key of {provider.name}, and still valid?"
     if not isinstance(error, ModelNotFound):
         return error
     if isinstance(error, ModelRetired) or card.retired(today):
-        return retired(error, card, provider.name)
-    names = list(known)
+        return retired(error, card, catalog, provider, today, effort)
+    names = catalog.names
     if card.id in names:
         hint = (
             f"{card.id} exists: your project or usage tier may not have it yet "
@@ -34,15 +40,57 @@ def explained(
     return copied(ModelNotFound, str(error), hint, error)
 
 
-def retired(error: RequestFailed, card: Card, provider: str) -> ModelRetired:
-    """What to say of a model that is gone: since when, and what to write instead."""
+def retired(
+    error: RequestFailed,
+    card: Card,
+    catalog: Catalog,
+    provider: Provider,
+    today: date,
+    effort: Effort | None,
+) -> ModelRetired:
+    """What to say of a model that is gone: since when, and what to write instead at what price."""
     when = f"; OpenAI announced its shutdown for {card.shutdown:%Y-%m-%d}" if card.shutdown else ""
-    first, *others = card.replacements or ("",)
+    new = current_replacement(card, catalog, today)
     hint = "%o3_models lists the models"
-    if first:
-        also = f"; others suggest {' or '.join(others)}" if others else ""
-        hint = f"%%o3 -m {first} (OpenAI's replacement{also}), or %o3_config model={first}"
-    return copied(ModelRetired, f"{provider} no longer serves {card.id}{when}", hint, error)
+    if new is not None:
+        chosen = surviving_effort(effort, card, new)
+        options = f"-m {new.id}" + (f" -e {chosen}" if chosen else "")
+        settings = f"model={new.id}" + (f" effort={chosen}" if chosen else "")
+        hint = f"%%o3 {options} (OpenAI's replacement{prices(card, new, today)}"
+        hint += f"), or %o3_config {settings}"
+    return copied(ModelRetired, f"{provider.name} no longer serves {card.id}{when}", hint, error)
+
+
+def current_replacement(card: Card, catalog: Catalog, today: date) -> Card | None:
+    """OpenAI's replacement of a model; where that is gone too, the replacement of that."""
+    seen = {card.id}
+    while card.replacement and card.replacement not in seen:
+        card = catalog.card(card.replacement)
+        if not card.retired(today):
+            return card
+        seen.add(card.id)
+    return None
+
+
+def surviving_effort(effort: Effort | None, old: Card, new: Card) -> Effort | None:
+    """The effort that the old model had, said or its own, where the new one has it.
+
+    None where nothing needs to be said: some successors do not think unless they are told to.
+    """
+    had = effort or old.default_effort
+    has = EFFORTS if new.efforts is None else new.efforts
+    return next((each for each in EFFORTS if each == had and each in has), None)
+
+
+def prices(old: Card, new: Card, today: date) -> str:
+    """The price of a replacement beside the old one, as far as both are known."""
+    before, now = old.price(today), new.price(today)
+    if now is None:
+        return ""
+    said = f": ${now.rates.input:f} in, ${now.rates.output:f} out per million tokens"
+    if before is None:
+        return said
+    return f"{said}, not ${before.rates.input:f} and ${before.rates.output:f}"
 
 
 def copied(kind: type[E], message: str, hint: str, error: RequestFailed) -> E:

@@ -176,8 +176,9 @@ def facts(asked: Forecast, plan: Plan) -> list[tuple[str, str]]:
     percent = f"{part:.1%}" if part >= 0.001 else "under 0.1%"
     share = f" · {percent} of its window of {window:,}" if window else ""
     effort = f" at effort {plan.effort}" if plan.effort else ""
+    why = f"; {plan.choice.reason}" if plan.choice.reason else ""
     said = [
-        ("asked", f"{plan.call.request.model}{effort}, by the {plan.call.api} API"),
+        ("asked", f"{plan.call.request.model}{effort}, by the {plan.call.api} API{why}"),
         ("input", f"{about}{into.likely:,} tokens{how}{share}"),
     ]
     if most is None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from o3magic.cost.entries import Sums
 from o3magic.cost.keeping import Keeping
 from o3magic.cost.ledger import Ledger
 from o3magic.cost.tokenizer import counter as counter_of
-from o3magic.errors import BadOption, NoKey
+from o3magic.errors import BadOption, NoKey, RequestFailed
 from o3magic.events import Answer
 from o3magic.profile import Profile, listed
 from o3magic.providers import Provider, Providers
@@ -30,16 +31,42 @@ from o3magic.talk.compacting import Compacted
 from o3magic.talk.compare import Comparing, variants
 from o3magic.talk.conversation_choice import Chosen
 from o3magic.talk.decks import Decks
+from o3magic.talk.default_model import (
+    ModelChoice,
+    choose_default,
+    compared_efforts,
+    default_of_take,
+)
 from o3magic.talk.forecast import Tokens, budgets_of, count, facts, forecast
+from o3magic.talk.lacks import missing_models
 from o3magic.talk.plan import Asked, Plan, plan
 from o3magic.talk.reach import Reach
 from o3magic.talk.talks import Talks
+from o3magic.tapes.key import FIRST_DEFAULT
 from o3magic.tapes.mode import Mode
 from o3magic.tools.function import ToolFunction
 from o3magic.tools.toolbox import Confirm
 
 if TYPE_CHECKING:
-    from o3magic.client.http import Client
+    from pydantic import SecretStr
+
+    from o3magic.client.http import Client, ServedModel
+
+LIST_TIMEOUT_S = 10.0
+LOOK_TIMEOUT_S = 2.0  # somebody waits for an answer
+
+
+@dataclass
+class Seen:
+    """What a session found out of one provider.
+
+    lacks: what it turned out not to have, in the words of `talk.lacks`. served: the ids it lists,
+    None where nobody looked; shutdowns: the days that the list says.
+    """
+
+    lacks: set[str] = field(default_factory=set)
+    served: tuple[str, ...] | None = None
+    shutdowns: Mapping[str, date | None] = field(default_factory=dict)
 
 
 class Hub:
@@ -60,7 +87,9 @@ class Hub:
         self.prompts: dict[str, Path] = {}
         self.schemas: dict[str, Any] = {}
         self.talks = Talks(lambda: conversations_file(environment))
-        self._lacks: dict[tuple[str, str], set[str]] = {}
+        self._seen: dict[tuple[str, str], Seen] = {}
+        # The default models of which an answer has said already why it is they.
+        self._introduced: set[tuple[str, str]] = set()
         self.decks = Decks(environment)
         # What rooms above keep for as long as the session lives, by its name.
         self.kept: dict[str, Any] = {}
@@ -120,6 +149,38 @@ class Hub:
         self.layers = self.layers.with_layer(layer, values)
         return self.layers.profile()
 
+    def choose_model(
+        self, profile: Profile, provider: Provider | None = None, *, look: bool = True
+    ) -> ModelChoice:
+        """The model that a profile asks: the one it names, else the default of its provider.
+
+        In a replay that is the default of the day it was recorded. look: a local server may be
+        asked what it has. Raises BadOption where none can be chosen, and RequestFailed.
+        """
+        if profile.model:
+            return ModelChoice(profile.model)
+        provider = provider or self.reach.stand_in(profile)
+        if self._mode(profile) == "replay":
+            take = self.decks.newest_default(profile, self.notebook)
+            if take is None:
+                return ModelChoice(FIRST_DEFAULT, named=False)
+            return default_of_take(take, provider, self.catalog)
+        seen = self._seen_at(provider)
+        if seen.served is None and look and provider.local and not provider.default_models:
+            try:
+                self._list_models(provider, LOOK_TIMEOUT_S)
+            except RequestFailed as error:
+                error.hint = f"start {provider.name}, or name a model that it has: -m MODEL"
+                raise
+        return choose_default(
+            provider,
+            self.catalog,
+            date.today(),
+            missing=missing_models(seen.lacks),
+            served=seen.served,
+            shutdowns=seen.shutdowns,
+        )
+
     def plan(
         self,
         prompt: str,
@@ -134,8 +195,10 @@ class Hub:
         Raises every error that needs no provider to be found. Asks one only where `compact` has
         a conversation summed up before.
         """
-        card = self.catalog.card(profile.model)
-        notes = self.talks.compacted(profile, card, self._answer)
+        notes: tuple[str, ...] = ()
+        if profile.compact and profile.conversation:
+            card = self.catalog.card(self.choose_model(profile).model)
+            notes = self.talks.compacted(profile, card, self._answer)
         profile = with_developer(profile, self.folder(profile))
         if wanted is None and profile.schema:
             wanted = resolve(profile.schema, names or {}, self.schemas)
@@ -151,11 +214,33 @@ class Hub:
             if self._mode(profile) != "auto":
                 raise
             unsent = self._unsent(asked, profile, wanted)
-            if not self.decks.holds(unsent.question, profile, self.notebook):
+            if self.decks.recorded(unsent.question, profile, self.notebook) is None:
                 raise
             return unsent
-        lacks = self._lacks_of(provider) | set(provider.lacks)
-        return plan(asked, profile, self.catalog, provider, key, wanted, lacks)
+        choice = self.choose_model(profile, provider)
+        return self._planned(asked, profile, provider, key, wanted, choice)
+
+    def _planned(
+        self,
+        asked: Asked,
+        profile: Profile,
+        provider: Provider,
+        key: SecretStr | None,
+        wanted: AnswerType | None,
+        choice: ModelChoice,
+    ) -> Plan:
+        """The plan; of a question that is on the cassette, with the model that answered it."""
+        lacks = self._seen_at(provider).lacks | set(provider.lacks)
+        planned = plan(asked, profile, self.catalog, provider, key, wanted, lacks, choice)
+        if choice.named or self._mode(profile) not in ("replay", "auto"):
+            return planned
+        take = self.decks.recorded(planned.question, profile, self.notebook)
+        if take is None:
+            return planned
+        recorded = default_of_take(take, provider, self.catalog)
+        if (recorded.model, recorded.effort) == (choice.model, choice.effort):
+            return planned
+        return plan(asked, profile, self.catalog, provider, key, wanted, lacks, recorded)
 
     def _asked(
         self,
@@ -189,7 +274,8 @@ class Hub:
     def _unsent(self, asked: Asked, profile: Profile, wanted: AnswerType | None) -> Plan:
         """The plan of a question that is not sent: it needs no key, and nobody to be there."""
         provider = self.reach.stand_in(profile)
-        return plan(asked, profile, self.catalog, provider, None, wanted, provider.lacks)
+        choice = self.choose_model(profile, provider)
+        return self._planned(asked, profile, provider, None, wanted, choice)
 
     def _mode(self, profile: Profile) -> Mode | None:
         """Whether a question is asked or replayed. None where there is nobody to ask."""
@@ -235,14 +321,28 @@ class Hub:
         """
         self.reach.token_from(provider, source)
 
-    def served_models(self, profile: Profile) -> list[str]:
-        """The ids a provider lists now; sends no prompt. Raises NoKey and RequestFailed."""
-        provider = self.reach.provider(profile)
-        return self.client.served_models(provider, self.reach.key(provider))
+    def served_models(self, profile: Profile) -> list[ServedModel]:
+        """What a provider lists now; sends no prompt. Raises NoKey and RequestFailed.
 
-    def _lacks_of(self, provider: Provider) -> set[str]:
-        """What this session found a provider not to have."""
-        return self._lacks.setdefault((provider.name, provider.base_url), set())
+        For the rest of the session the days on which it shuts models down beat those of the cards.
+        """
+        return self._list_models(self.reach.provider(profile))
+
+    def _list_models(
+        self, provider: Provider, timeout_s: float = LIST_TIMEOUT_S
+    ) -> list[ServedModel]:
+        """The same of a provider that is known already."""
+        listed = self.client.served_models(provider, self.reach.key(provider), timeout_s)
+        seen = self._seen_at(provider)
+        seen.served = tuple(each.id for each in listed)
+        seen.shutdowns = {each.id: each.shutdown for each in listed if each.dated}
+        if provider.card_shutdowns:
+            self.catalog = self.catalog.with_shutdowns(seen.shutdowns)
+        return listed
+
+    def _seen_at(self, provider: Provider) -> Seen:
+        """What this session found out of a provider."""
+        return self._seen.setdefault((provider.name, provider.base_url), Seen())
 
     def begin(
         self,
@@ -265,7 +365,7 @@ class Hub:
                 "a dry run sends nothing, so there is no answer",
                 hint="%%o3 --dry-run shows the request; dry_run=False asks",
             )
-        lacks = self._lacks_of(planned.call.provider)
+        lacks = self._seen_at(planned.call.provider).lacks
         name = planned.profile.conversation
         books = Books(self.keeping, Place(self.id, self.notebook, self.cell_key, name))
         turns = self.talks.turns(planned.profile) if name and keeps_turn else None
@@ -276,6 +376,7 @@ class Hub:
             self.client,
             books,
             lacks=lacks,
+            introduced=self._introduced,
             tape=tape,
             turns=turns,
             confirm=(confirm or self.confirm) if attended else None,
@@ -291,6 +392,11 @@ class Hub:
             {way: self.begin(each, attended=False, keeps_turn=False) for way, each in ways.items()}
         )
 
+    def compared_efforts(self, profile: Profile) -> tuple[str, ...]:
+        """The efforts that are compared where none are said."""
+        choice = self.choose_model(profile)
+        return compared_efforts(choice, self.reach.stand_in(profile), self.catalog)
+
     def ways(
         self,
         prompt: str,
@@ -303,7 +409,13 @@ class Hub:
 
         Raises every error of `plan`, and BadOption where there is nothing to compare.
         """
-        chosen = variants(profile, self.catalog, listed(profile.efforts), listed(profile.models))
+        models, efforts = listed(profile.models), listed(profile.efforts)
+        if not models and not efforts:
+            efforts = self.compared_efforts(profile)
+            if len(efforts) < 2:
+                model = self.choose_model(profile).model
+                raise BadOption(f"{model} has nothing to compare", hint="--models a,b")
+        chosen = variants(profile, efforts, models)
         return {way: self.plan(prompt, each, names, wanted, tools) for way, each in chosen.items()}
 
     def close(self) -> None:

@@ -1,12 +1,14 @@
 """What a provider turns out not to have, and what is asked instead.
 
-A lack is a word: responses, schema, summary, usage, memory. It is known from the provider's table,
-or found out once from a refusal, remembered for the session, and told below the answer.
+A lack is a word: responses, schema, summary, usage, memory, or `model NAME`. It is known from the
+provider's table, or found out once from a refusal, remembered for the session, and told below the
+answer.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 
 from o3magic.catalog import Card
@@ -14,8 +16,19 @@ from o3magic.client.call import Call
 from o3magic.errors import ModelNotFound, ProviderDown, RequestFailed
 from o3magic.messages import AnswerSchema, Message, Request, Role
 
+MODEL_LACK = "model "
 NO_SUCH_PLACE = frozenset({404, 405, 501})
 NOT_UNDERSTOOD = frozenset({400, 404, 422, 501})
+
+
+def model_lack(model: str) -> str:
+    """The lack of a model."""
+    return f"{MODEL_LACK}{model}"
+
+
+def missing_models(lacks: Iterable[str]) -> set[str]:
+    """The models among lacks."""
+    return {each.removeprefix(MODEL_LACK) for each in lacks if each.startswith(MODEL_LACK)}
 
 
 def lack_in(error: RequestFailed, call: Call, *, api_free: bool) -> str:

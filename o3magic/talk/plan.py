@@ -17,10 +17,11 @@ from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
 from o3magic.messages import AnswerSchema, Api, Image, Message, Part, Request, Text
 from o3magic.profile import Profile
 from o3magic.prompts.images import check_images
-from o3magic.providers import Provider, Providers, origin
+from o3magic.providers import Provider, Providers, is_loopback, origin
 from o3magic.schemas.lookup import AnswerType
 from o3magic.talk.chain import kept_by
 from o3magic.talk.conversation import Turn, tokens_of
+from o3magic.talk.default_model import ModelChoice
 from o3magic.talk.lacks import without
 from o3magic.talk.window import filled, room_of
 from o3magic.tapes.key import Question
@@ -65,6 +66,7 @@ class Plan:
     catalog: Catalog = field(repr=False)
     question: Question
     asked: Asked
+    choice: ModelChoice
     answer_type: AnswerType | None = None
     notes: tuple[str, ...] = ()
 
@@ -93,20 +95,27 @@ def plan(
     key: SecretStr | None,
     answer_type: AnswerType | None,
     lacks: Collection[str] = (),
+    choice: ModelChoice | None = None,
 ) -> Plan:
     """The plan of one question; `lacks` is what was found out of the provider.
+
+    choice: the model that is asked; None: the one that the profile names.
 
     Raises BadOption, EmptyPrompt, PromptTooLong, NotStrict, NoKey.
     """
     if not asked.text.strip() and not any(isinstance(part, Image) for part in asked.parts):
         raise EmptyPrompt("there is no prompt")
-    card = catalog.card(provider.cards.get(profile.model, profile.model))
+    choice = choice or ModelChoice(profile.model)
+    profile = replace(profile, model=choice.model)
+    card = catalog.card(provider.cards.get(choice.model, choice.model))
     api = api_for(profile, card, provider)
     check_effort(profile, card)
     check_limit(profile, card, api)
     seen = [part for message in asked.before for part in message.parts]
     check_images((*seen, *asked.parts), card, catalog)
     request = request_of(asked, profile, card, provider, api, answer_type)
+    if request.effort is None and choice.effort is not None:
+        request = replace(request, effort=choice.effort)
     request, notes = worded(request, asked, profile, card, provider, api, lacks)
     check_window(request, card, profile.conversation)
     if profile.conversation:
@@ -126,9 +135,9 @@ def plan(
             continue  # said in so many words: it may be there by now
         call, note = without(call, lack, card)
         notes = (*notes, *([note] if note else []))
-    check_tools(asked.toolbox, card, call.api, profile.effort)
-    question = question_of(asked, profile, answer_type, request)
-    return Plan(call, profile, catalog, question, asked, answer_type, notes)
+    check_tools(asked.toolbox, card, call.api, request.effort)
+    question = question_of(asked, profile, answer_type, request, choice)
+    return Plan(call, profile, catalog, question, asked, choice, answer_type, notes)
 
 
 def worded(
@@ -187,13 +196,36 @@ def request_of(
     )
 
 
+def with_default(planned: Plan, choice: ModelChoice) -> Plan:
+    """The plan with another default in the place of one that turned out to be gone."""
+    request = replace(
+        planned.call.request,
+        model=choice.model,
+        effort=choice.effort if planned.profile.effort is None else planned.profile.effort,
+    )
+    question = replace(planned.question, default_model=choice.model, default_effort=request.effort)
+    return replace(
+        planned,
+        call=replace(planned.call, request=request),
+        profile=replace(planned.profile, model=choice.model),
+        question=question,
+        choice=choice,
+    )
+
+
 def question_of(
-    asked: Asked, profile: Profile, answer_type: AnswerType | None, request: Request
+    asked: Asked,
+    profile: Profile,
+    answer_type: AnswerType | None,
+    request: Request,
+    choice: ModelChoice,
 ) -> Question:
     """What is asked, as a cassette knows it: as the user said it, whoever answers."""
     developer = [Message.of("developer", profile.developer)] if profile.developer else []
     return Question(
-        model=profile.model,
+        model=profile.model if choice.named else "",
+        default_model="" if choice.named else choice.model,
+        default_effort=None if choice.named else request.effort,
         messages=(*developer, *asked.before, Message("user", asked.parts)),
         api=profile.api,
         effort=profile.effort,
@@ -220,6 +252,8 @@ def provider_for(profile: Profile, providers: Providers) -> Provider | None:
     host = origin(profile.base_url)[1]
     if named and host and named.origin == origin(profile.base_url):
         return replace(named, base_url=profile.base_url)
+    told = named if profile.provider and named else providers.get("openai")
+    default_models = None if is_loopback(host) else told.default_models
     endpoints = named.endpoints if profile.provider and named else ("responses", "chat", "models")
     return Provider(
         profile.provider or host or profile.base_url,
@@ -227,7 +261,8 @@ def provider_for(profile: Profile, providers: Providers) -> Provider | None:
         key_env=CUSTOM_KEY,
         auth=named.auth if profile.provider and named else "bearer",
         endpoints=endpoints,
-        local=host in ("127.0.0.1", "localhost", "::1"),
+        local=is_loopback(host),
+        default_models=default_models,
     )
 
 

@@ -69,14 +69,24 @@ class Cassette:
         that has what it says, where there is no other.
         """
         tape = self._read()
-        key = question if isinstance(question, str) else question.key
-        at = tape.index.get((key, n))
-        if at is not None:
-            return self._take(tape, at)
+        for key in (question,) if isinstance(question, str) else question.keys:
+            at = tape.index.get((key, n))
+            if at is not None:
+                return self._take(tape, at)
         if isinstance(question, str):
             return None
         canonical = question.canonical()
         return next((t for t in self._partials(tape) if t.n == n and t.answers(canonical)), None)
+
+    @property
+    def newest_default(self) -> Take | None:
+        """The last take of a question that named no model, where it is said which one that was."""
+        tape = self._read()
+        last: tuple[str, int] | None = None
+        for at, entry in enumerate(tape.entries):
+            if isinstance(entry.get("default"), Mapping):
+                last = max(last or ("", at), (str(entry.get("recorded", "")), at))
+        return None if last is None else self._take(tape, last[1])
 
     def keep(self, take: Take, after: Place | None = None) -> None:
         """Write a take down, behind the one used just before it, or at the end.

@@ -26,6 +26,11 @@ from o3magic.messages import (
 from o3magic.tapes.canonical import digest, key_of, normal_request
 
 # Fields of a request that say how it is carried, billed or stored, not what is asked.
+# What stands in an entry for the model of a question that names none.
+UNNAMED = "default"
+# What such questions asked before the default was a decision of the provider and the day: they are
+# recorded as if they had named it.
+FIRST_DEFAULT = "o3-mini"
 NOT_ASKED = {
     *("stream", "stream_options", "store", "metadata", "user", "service_tier", "include"),
     *("safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
@@ -37,7 +42,8 @@ class Question:
     """One call to a model.
 
     api             as asked for, not as spoken: a provider may turn out to lack one
-    model, effort   as asked for; None: not said
+    model, effort   as asked for; "" and None: not said
+    default_model, default_effort   what was asked then; they decide nothing but are kept
     schema          the JSON Schema of the answer's type, before it is made strict for a provider
     sent_schema     the schema as it is sent; it decides nothing but is kept as a hash
     sample          1, or more for another answer to the same question
@@ -46,6 +52,8 @@ class Question:
 
     model: str
     messages: tuple[Message, ...]
+    default_model: str = ""
+    default_effort: Effort | None = None
     api: Literal["auto", "responses", "chat"] = "auto"
     effort: Effort | None = None
     tools: tuple[Tool | HostedTool, ...] = ()
@@ -68,6 +76,13 @@ class Question:
         return key_of(self._said)
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys it is found by, the best first."""
+        if self.model:
+            return (self.key,)
+        return (self.key, replace(self, model=FIRST_DEFAULT).key)
+
+    @property
     def schema_sha(self) -> str:
         """16 hex digits of the schema exactly as it is sent, or ""."""
         sent = self.schema if self.sent_schema is None else self.sent_schema
@@ -86,7 +101,7 @@ class Question:
     def _said(self) -> dict[str, Any]:
         said: dict[str, Any] = {
             "api": self.api,
-            "model": self.model,
+            "model": self.model or UNNAMED,
             "effort": self.effort,
             "summary": None if self.summary == "none" else self.summary,
             "max_output_tokens": self.max_output_tokens,

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Any
 
-from o3magic.tapes.key import Question
+from o3magic.tapes.key import FIRST_DEFAULT, Question
 from o3magic.tapes.layout import Place
 from o3magic.tapes.scrub import scrubbed
 from o3magic.tapes.take import Take, words_of
@@ -38,7 +38,7 @@ def explained(
     question: Question, n: int, takes: Sequence[Take], used: Collection[Place] = ()
 ) -> list[str]:
     """What to tell of a question that has no take: at most 15 lines."""
-    same = [take.n for take in takes if take.key == question.key]
+    same = [take.n for take in takes if take.key in question.keys]
     if same:
         times = "once" if len(same) == 1 else f"{len(same)} times"
         return [f"this question is recorded {times}, and one cell asks it {n} times"]
@@ -71,6 +71,8 @@ def difference(take: Take, question: Question) -> list[str]:
     """What differs between a take's question and another, as lines for people."""
     recorded, asked = dict(take.request), question.canonical()
     names = differing(take, asked)
+    if not question.model and recorded.get("model") == FIRST_DEFAULT:
+        names = [name for name in names if name != "model"]
     changes = [
         f"{WORDS.get(name, name)} {spoken(name, recorded)} -> {spoken(name, asked)}"
         for name in names

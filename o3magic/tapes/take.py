@@ -15,7 +15,7 @@ from o3magic.tapes.amounts import cost_of, nano, shown
 from o3magic.tapes.canonical import digest, key_of, lines, normal_request, texts_in
 from o3magic.tapes.fields import Fields
 from o3magic.tapes.items import cited_items
-from o3magic.tapes.key import Question
+from o3magic.tapes.key import UNNAMED, Question
 from o3magic.tapes.scrub import safe_request, scrubbed, scrubbed_value
 from o3magic.version import __version__
 
@@ -29,6 +29,9 @@ class Take:
     n               1 for the first identical question of a cell's run, 2 for the second
     source          who answered: a model, the simulator, or a person who wrote it by hand
     request         the question in its one form; written by hand it may be less than whole
+    default_model   the model that was asked, where the question named none
+    default_effort  the effort that was sent to it, where none was chosen
+    model_reason    why it was that model, where the answer said so
     items           the parts of a web search's answer with what they cite
     cost_nano_usd   what it cost when it was recorded; None where nobody knows
     first_ms, total_ms, chunks   how it came
@@ -64,6 +67,9 @@ class Take:
     pieces: tuple[int, ...] = ()
     schema_sha: str = ""
     sha256: str = ""
+    default_model: str = ""
+    default_effort: str = ""
+    model_reason: str = ""
 
     @classmethod
     def of(
@@ -116,6 +122,9 @@ class Take:
             chunks=chunks,
             pieces=tuple(pieces),
             schema_sha=question.schema_sha,
+            default_model="" if question.model else question.default_model,
+            default_effort="" if question.model else question.default_effort or "",
+            model_reason=answer.model_reason,
         )
         return take.sealed()
 
@@ -136,6 +145,9 @@ class Take:
             "recorded": self.recorded,
             "by": self.by,
             "request": dict(self.request),
+            "default": known(
+                {"model": self.default_model or None, "effort": self.default_effort or None}
+            ),
             "response": self._response(),
             "pieces": " ".join(map(str, self.pieces)),
             "schema_sha": self.schema_sha,
@@ -197,6 +209,7 @@ class Take:
                 for call in self.tool_calls
             ],
             "model": self.model,
+            "model_reason": self.model_reason,
             "id": self.id,
             "system_fingerprint": self.system_fingerprint,
             "finish": self.finish_reason,
@@ -222,7 +235,7 @@ def read_entry(entry: Fields) -> Take:
     if not key:
         raise CassetteError("it has neither a key nor a request with a prompt or messages")
     response, timing = entry.section("response"), entry.section("response").section("timing")
-    usage = response.section("usage")
+    usage, default = response.section("usage"), entry.section("default")
     calls = [Fields(call, "tool_calls") for call in response.listed("tool_calls")]
     by_hand = not entry.word("sha256")  # only what was recorded has to stay as it is
     return Take(
@@ -243,7 +256,7 @@ def read_entry(entry: Fields) -> Take:
             )
             for number, call in enumerate(calls, 1)
         ),
-        model=response.word("model") or str(request.get("model", "")) * by_hand,
+        model=response.word("model") or (default.word("model") or named(request)) * by_hand,
         id=response.word("id"),
         system_fingerprint=response.word("system_fingerprint"),
         finish_reason=response.one_of(
@@ -262,6 +275,9 @@ def read_entry(entry: Fields) -> Take:
         pieces=pieces_of(entry.word("pieces")),
         schema_sha=entry.word("schema_sha"),
         sha256=entry.word("sha256"),
+        default_model=default.word("model"),
+        default_effort=default.word("effort"),
+        model_reason=response.word("model_reason"),
     )
 
 
@@ -271,6 +287,12 @@ def words_of(message: Mapping[str, Any]) -> str:
     if isinstance(content, list) and any(isinstance(part, Mapping) for part in content):
         content = [text for part in content for text in texts_in(part.get("text", ""))]
     return "".join(content)
+
+
+def named(request: Mapping[str, Any]) -> str:
+    """The model that a request names, or ""."""
+    model = str(request.get("model", ""))
+    return "" if model == UNNAMED else model
 
 
 def known(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What a provider's refusal means: status and code decide, never the words.
 
 Cases and their sources: OpenAI's error codes guide (2026-07-15) and recorded bodies of OpenAI,
-Azure, OpenRouter, LiteLLM, Groq and others. Words decide only where two cases share status and
-code: a model that was shut down, and a single request over the limit.
+Azure, OpenRouter, LiteLLM, Groq and others. Words decide only where cases share status and code: a
+model that was shut down or was never there, and a single request over the limit.
 """
 
 from __future__ import annotations
@@ -24,6 +24,13 @@ SECRETS = re.compile(
     r"|(?<=://)[^\s/@]+(?=@)"  # name and password of an address
     r"|(?<![\w.-])[\w.-]*\*{3,}[\w.*-]*"  # what a server masked itself: it still shows both ends
     r"|\b[0-9a-fA-F]{32,}\b|\b[0-9a-zA-Z]{40,}\b",  # Azure's keys, old and new
+    re.IGNORECASE,
+)
+# How servers without a code for it say at 400 or 404 that they have no such model: LiteLLM,
+# OpenRouter, vLLM, Ollama (2026-11).
+NO_SUCH_MODEL = re.compile(
+    r"\binvalid model\b|\bunknown model\b|\bnot a valid model\b"
+    r"|\bmodel\b[^.]{0,200}\b(?:does not exist|not found)\b",
     re.IGNORECASE,
 )
 TAGS = re.compile(r"<(script|style)\b[^>]*>.*?(?:</\1>|$)|<[^>]*>", re.DOTALL | re.IGNORECASE)
@@ -136,6 +143,8 @@ def classify(status: int | None, code: str, kind: str, words: str) -> type[error
         # In a stream the code may be the status ("429", 503), or there may be nothing at all.
         wrong = kind == "invalid_request_error" or code.startswith("invalid_")
         status = int(code) if code.isdecimal() and len(code) == 3 else 400 if wrong else 500
+    if status in (400, 404) and NO_SUCH_MODEL.search(words):
+        return errors.ModelNotFound
     if status in BY_STATUS:
         return BY_STATUS[status]
     return errors.ProviderDown if status >= 500 else errors.RequestRefused

@@ -92,6 +92,7 @@ class Server:
             | {
                 "OPENAI_API_KEY": KEY,
                 "OPENAI_BASE_URL": f"http://127.0.0.1:{self.api_port}/v1",
+                "O3MAGIC_MODEL": "o3-mini",
                 "O3MAGIC_LEDGER": str(self.folder / "ledger.sqlite3"),
                 "O3MAGIC_CONFIG": str(self.folder / "none.toml"),
                 "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")])),

@@ -38,7 +38,8 @@ def run(tmp_path: Path):
 
 def test_the_doctor_finds_what_is_set_up_and_shows_no_key(run):
     with Simulator(key=KEY) as simulator:
-        done = run("doctor", OPENAI_API_KEY=KEY, OPENAI_BASE_URL=simulator.base_url)
+        said = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": simulator.base_url}
+        done = run("doctor", O3MAGIC_MODEL="o3-mini", **said)
         assert {request.method for request in simulator.requests} == {"GET"}
         assert simulator.base_url in done.stdout
     assert "it answers" in done.stdout

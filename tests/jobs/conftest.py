@@ -139,6 +139,7 @@ def kernel_at(tmp_path):
             "O3MAGIC_CONFIG": str(tmp_path / "none.toml"),
             "OPENAI_API_KEY": KEY,
             "OPENAI_BASE_URL": base_url,
+            "O3MAGIC_MODEL": "o3-mini",
             "PYTHONPATH": os.pathsep.join(filter(None, [root, kept.get("PYTHONPATH", "")])),
             "IPYTHONDIR": str(tmp_path / "ipython"),
         }

@@ -132,6 +132,7 @@ def test_a_notebook_with_a_batch_is_recorded_and_checked_without_key_and_network
     kept |= {"IPYTHONDIR": str(tmp_path / "ipython"), "O3MAGIC_CONFIG": os.devnull}
     kept |= {"O3MAGIC_LEDGER": str(tmp_path / "ledger.sqlite3")}
     there = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": sim.base_url}
+    kept |= {"O3MAGIC_MODEL": "o3-mini"}
 
     def o3magic(*words, **more):
         line = [sys.executable, "-m", "o3magic", *words, str(path)]

@@ -95,6 +95,7 @@ def environment(sim, tmp_path):
         "HOME": str(tmp_path),
         "OPENAI_API_KEY": KEY,
         "OPENAI_BASE_URL": sim.base_url,
+        "O3MAGIC_MODEL": "o3-mini",
         "O3MAGIC_LEDGER": str(tmp_path / "ledger.sqlite3"),
     }
 

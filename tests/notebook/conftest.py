@@ -161,6 +161,7 @@ def kernel(one_kernel: Kernel, simulator: Simulator) -> Kernel:
         "import os\n"
         f"os.environ['OPENAI_API_KEY'] = {SECRET!r}\n"
         f"os.environ['OPENAI_BASE_URL'] = {simulator.base_url!r}\n"
+        "os.environ['O3MAGIC_MODEL'] = 'o3-mini'\n"
         "%reload_ext o3magic"
     )
     assert ran.status == "ok", ran.error

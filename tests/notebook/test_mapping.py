@@ -31,6 +31,7 @@ def ready(kernel, server, tmp_path):
     """A kernel that asks the server."""
     server.begin()
     env = {"OPENAI_API_KEY": SECRET, "OPENAI_BASE_URL": server.base_url}
+    env["O3MAGIC_MODEL"] = "o3-mini"
     env["O3MAGIC_LEDGER"] = str(tmp_path / "ledger.sqlite3")
     ran = kernel.run(SETUP.format(env=env))
     assert ran.status == "ok", ran.error

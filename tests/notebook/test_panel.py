@@ -42,6 +42,7 @@ def shell(tmp_path, monkeypatch, simulator):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     monkeypatch.setenv("OPENAI_BASE_URL", simulator.base_url)
+    monkeypatch.setenv("O3MAGIC_MODEL", "o3-mini")
     monkeypatch.chdir(tmp_path)
     shell = InteractiveShell()
     shell.kernel = object()  # what tells a notebook from a terminal
@@ -391,7 +392,7 @@ def test_settings_of_the_machine_are_not_in_the_cell(shell, panel):
     layers = Layers({"environment": {"provider": "simulator"}}).with_layer(
         "%o3_config", {"stream": False}
     )
-    assert cell_text(layers, "hi") == "%%o3 --model o3-mini --no-stream\nhi"
+    assert cell_text(layers, "hi") == "%%o3 --no-stream\nhi"
 
 
 def test_unloading_closes_the_panel_and_stops_what_runs(shell, panel, simulator):

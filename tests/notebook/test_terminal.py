@@ -22,6 +22,7 @@ def environment(simulator: Simulator, folder: Path) -> dict[str, str]:
     said = {
         "OPENAI_API_KEY": SECRET,
         "OPENAI_BASE_URL": simulator.base_url,
+        "O3MAGIC_MODEL": "o3-mini",
         "O3MAGIC_LEDGER": ":memory:",
         "O3MAGIC_CONFIG": str(folder / "none.toml"),
         "IPYTHONDIR": str(folder),

@@ -263,7 +263,7 @@ def test_a_plan_shows_what_would_be_sent_and_sends_nothing(sim, session):
 def test_a_dry_run_needs_neither_key_nor_provider():
     with closing(Session(Layers(), {})) as session:
         planned = session.plan("four?", session.layers.profile({"dry_run": True}))
-        assert shown_request(planned)["body"]["model"] == "o3-mini"
+        assert shown_request(planned)["body"]["model"] == "gpt-6.1-terra"
 
 
 # Sessions

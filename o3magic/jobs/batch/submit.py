@@ -131,6 +131,8 @@ def spec_of(form: Form, prompt: str, wish: Wish) -> Spec:
     """What is kept of a job. No key and no address: the provider's name stands for both."""
     planned, call = form.plan, form.plan.call
     chosen = {name: getattr(planned.profile, name) for name in OPTIONS}
+    if not planned.choice.named:
+        del chosen["model"]
     chosen = {name: scrubbed(v) if isinstance(v, str) else v for name, v in chosen.items()}
     return Spec(
         tag=secrets.token_hex(8),

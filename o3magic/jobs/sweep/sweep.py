@@ -66,12 +66,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Way:
-    """One effort of one model, and the name of its job."""
+    """One effort of one model, and the name of its job. named: the user named the model."""
 
     label: str
     model: str
     effort: str
     job: str
+    named: bool = True
 
 
 def sweep_in(
@@ -209,14 +210,19 @@ def ways_of(
     for name, said in (("efforts", efforts), ("models", models)):
         if isinstance(said, str):
             raise BadOption(f"{name}={said!r}: a list of them", hint=f"{name}=({said!r},)")
-    asked = [*dict.fromkeys(models)] or [profile.model]
+    asked, named = [*dict.fromkeys(models)], True
+    if not asked:
+        choice = session.choose_model(profile)
+        asked, named = [choice.model], choice.named
+        if not efforts:
+            efforts = session.compared_efforts(profile)
     pairs = [(model, effort) for model in asked for effort in known(session, model, efforts)]
     many_models, many_efforts = len(asked) > 1, len({effort for _, effort in pairs}) > 1
     made = []
     for model, effort in pairs:
         words = [model] * many_models + [effort or "default"] * (many_efforts or not many_models)
         job = " ".join(filter(None, (stem, model, effort)))
-        made.append(Way(" ".join(words), model, effort, job))
+        made.append(Way(" ".join(words), model, effort, job, named))
     return made
 
 
@@ -247,7 +253,8 @@ def check(session: Session, prompt: str, task: Task, way: Way, asked: Mapping[st
 
 def chosen(way: Way, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of one job."""
-    return {**options, "model": way.model} | ({"effort": way.effort} if way.effort else {})
+    model = {"model": way.model} if way.named else {}
+    return {**options, **model, **({"effort": way.effort} if way.effort else {})}
 
 
 def digest_of(profile: Profile, prompt: str, wanted: AnswerType | None) -> str:
