@@ -1,9 +1,11 @@
-"""The words of `o3magic run`, `check` and `strip`, read without loading what runs them."""
+"""The words of `o3magic run`, `check`, `migrate` and `strip`; what runs them is loaded later."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
+
+from o3magic.messages import EFFORTS
 
 NOTEBOOKS = "a notebook, or a folder: all notebooks in and below it"
 MODES = ("live", "replay", "auto", "record", "refresh")
@@ -14,6 +16,7 @@ def add(commands: Any) -> None:
     """Add the commands to those of the parser."""
     add_run(commands)
     add_check(commands)
+    add_migrate(commands)
     add_strip(commands)
 
 
@@ -68,6 +71,26 @@ def add_check(commands: Any) -> None:
         help=f"seconds each cell may take (default: {TIMEOUT_S:g})",
     )
     check.set_defaults(run=check_notebooks)
+
+
+def add_migrate(commands: Any) -> None:
+    """`o3magic migrate`."""
+    migrate = commands.add_parser(
+        "migrate",
+        help="ask a notebook's questions again of another model, compare, and take that over",
+        description="Run a notebook with another model in the place of the one that answered, "
+        "and show what differs: text, fields of typed answers, tokens and cost. Nothing of it "
+        "changes before --accept. Exit codes: 0 done, 2 a cell failed, 3 no notebook or cassette.",
+    )
+    migrate.add_argument("notebook", metavar="NB")
+    migrate.add_argument("--to", default="", metavar="MODEL", help="the model that is asked now")
+    migrate.add_argument("--effort", default="", choices=EFFORTS, help="where a cell says none")
+    migrate.add_argument("-p", "--provider", default="", metavar="NAME", help="who is asked")
+    migrate.add_argument("--budget", default="", metavar="USD", help="most that it may cost")
+    ends = migrate.add_mutually_exclusive_group()
+    ends.add_argument("--accept", action="store_true", help="take over what was asked again")
+    ends.add_argument("--drop", action="store_true", help="forget it")
+    migrate.set_defaults(run=migrate_notebook)
 
 
 def add_strip(commands: Any) -> None:
@@ -130,6 +153,15 @@ def check_notebooks(chosen: argparse.Namespace) -> int:
         json_file=chosen.json,
         junit_file=chosen.junit,
     )
+
+
+def migrate_notebook(chosen: argparse.Namespace) -> int:
+    """`o3magic migrate`."""
+    from o3magic.cli import migrate, run
+
+    if chosen.budget:
+        run.check_budget(chosen.budget)
+    return migrate.run(chosen)
 
 
 def strip_notebooks(chosen: argparse.Namespace) -> int:

@@ -25,7 +25,10 @@ FAILED, UNREADABLE, STOPPED = 2, 3, 130
 
 @dataclass(frozen=True)
 class Options:
-    """What was said on the command line."""
+    """What was said on the command line.
+
+    variables: for the kernel besides its own. goes_on: a cell that fails does not end the run.
+    """
 
     mode: str = ""
     output: str = ""
@@ -33,6 +36,8 @@ class Options:
     timeout_s: float | None = None
     budget: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    goes_on: bool = False
 
 
 def run(names: Sequence[str], options: Options) -> int:
@@ -126,7 +131,7 @@ def environment(opened: Opened, options: Options) -> dict[str, str]:
         said["O3MAGIC_MODE"] = options.mode
     if options.budget:
         said["O3MAGIC_BUDGET_NOTEBOOK"] = options.budget
-    return said
+    return {**said, **options.variables}
 
 
 class Progress(Runner):
@@ -139,6 +144,7 @@ class Progress(Runner):
             environment(opened, options),
             kernel=options.kernel,
             timeout_s=options.timeout_s,
+            goes_on=options.goes_on,
         )
         self.was_stopped = False
         console = Console(stderr=True, highlight=False)

@@ -165,6 +165,7 @@ class Asking:
             question,
             default_model=planned.default_model,
             default_effort=planned.default_effort,
+            default_reason=planned.default_reason,
         )
 
     def _taped(

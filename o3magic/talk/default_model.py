@@ -6,8 +6,7 @@ A cassette remembers what was decided, so that a replay does not depend on eithe
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
 
@@ -19,6 +18,8 @@ from o3magic.tapes.key import FIRST_DEFAULT
 from o3magic.tapes.take import Take
 
 MOST_LISTED = 12
+# Set by `o3magic migrate` for the kernel that asks everything again.
+MIGRATE_TO = "O3MAGIC_MIGRATE_TO"
 # What the names of models have that answer no question. Servers list all that they have.
 NOT_ASKED = ("embed", "bge-", "rerank", "whisper", "tts", "moderation", "stable-diffusion", "clip")
 
@@ -86,21 +87,33 @@ def choose_default(
     )
 
 
-def default_of_take(take: Take, provider: Provider, catalog: Catalog) -> ModelChoice:
+def recorded_default(take: Take | None) -> ModelChoice:
     """The model that answered a recorded question that named none.
 
-    Why it was that one is what would have been said on the day it was recorded.
+    Cassettes of before do not say it: then it was always the same.
     """
-    model = take.default_model or FIRST_DEFAULT
-    if not take.default_model:
-        return ModelChoice(model, named=False)
-    effort = next((each for each in EFFORTS if each == take.default_effort), None)
-    with suppress(BadOption, ValueError):
-        on = date.fromisoformat(take.recorded[:10])
-        then = choose_default(provider, catalog, on, served=(model,) if provider.local else None)
-        if then.model == model:
-            return replace(then, effort=effort)
-    return ModelChoice(model, named=False, reason="the default when it was recorded", effort=effort)
+    if take is None or not take.default_model:
+        return ModelChoice(FIRST_DEFAULT, named=False)
+    return ModelChoice(
+        take.default_model,
+        named=False,
+        reason=take.default_reason,
+        original=FIRST_DEFAULT if take.default_model != FIRST_DEFAULT else "",
+        effort=next((each for each in EFFORTS if each == take.default_effort), None),
+    )
+
+
+def migrated_default(words: str, provider: Provider, catalog: Catalog) -> ModelChoice:
+    """The model that a notebook is being moved to. words: it, and the effort where one is said."""
+    model, _, effort = words.partition(" ")
+    said = next((each for each in EFFORTS if each == effort), None)
+    return ModelChoice(
+        model,
+        named=False,
+        reason="the default of this notebook",
+        original=FIRST_DEFAULT,
+        effort=said or inherited_effort(model, FIRST_DEFAULT, provider, catalog),
+    )
 
 
 def next_default(choice: ModelChoice, provider: Provider, catalog: Catalog) -> ModelChoice | None:

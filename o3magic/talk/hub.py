@@ -32,17 +32,18 @@ from o3magic.talk.compare import Comparing, variants
 from o3magic.talk.conversation_choice import Chosen
 from o3magic.talk.decks import Decks
 from o3magic.talk.default_model import (
+    MIGRATE_TO,
     ModelChoice,
     choose_default,
     compared_efforts,
-    default_of_take,
+    migrated_default,
+    recorded_default,
 )
 from o3magic.talk.forecast import Tokens, budgets_of, count, facts, forecast
 from o3magic.talk.lacks import missing_models
 from o3magic.talk.plan import Asked, Plan, plan
 from o3magic.talk.reach import Reach
 from o3magic.talk.talks import Talks
-from o3magic.tapes.key import FIRST_DEFAULT
 from o3magic.tapes.mode import Mode
 from o3magic.tools.function import ToolFunction
 from o3magic.tools.toolbox import Confirm
@@ -161,10 +162,9 @@ class Hub:
             return ModelChoice(profile.model)
         provider = provider or self.reach.stand_in(profile)
         if self._mode(profile) == "replay":
-            take = self.decks.newest_default(profile, self.notebook)
-            if take is None:
-                return ModelChoice(FIRST_DEFAULT, named=False)
-            return default_of_take(take, provider, self.catalog)
+            return recorded_default(self.decks.newest_default(profile, self.notebook))
+        if moved := self.environment.get(MIGRATE_TO):
+            return migrated_default(moved, provider, self.catalog)
         seen = self._seen_at(provider)
         if seen.served is None and look and provider.local and not provider.default_models:
             try:
@@ -237,7 +237,7 @@ class Hub:
         take = self.decks.recorded(planned.question, profile, self.notebook)
         if take is None:
             return planned
-        recorded = default_of_take(take, provider, self.catalog)
+        recorded = recorded_default(take)
         if (recorded.model, recorded.effort) == (choice.model, choice.effort):
             return planned
         return plan(asked, profile, self.catalog, provider, key, wanted, lacks, recorded)

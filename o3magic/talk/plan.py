@@ -203,7 +203,12 @@ def with_default(planned: Plan, choice: ModelChoice) -> Plan:
         model=choice.model,
         effort=choice.effort if planned.profile.effort is None else planned.profile.effort,
     )
-    question = replace(planned.question, default_model=choice.model, default_effort=request.effort)
+    question = replace(
+        planned.question,
+        default_model=choice.model,
+        default_effort=request.effort,
+        default_reason=choice.reason,
+    )
     return replace(
         planned,
         call=replace(planned.call, request=request),
@@ -226,6 +231,7 @@ def question_of(
         model=profile.model if choice.named else "",
         default_model="" if choice.named else choice.model,
         default_effort=None if choice.named else request.effort,
+        default_reason="" if choice.named else choice.reason,
         messages=(*developer, *asked.before, Message("user", asked.parts)),
         api=profile.api,
         effort=profile.effort,

@@ -43,7 +43,8 @@ class Question:
 
     api             as asked for, not as spoken: a provider may turn out to lack one
     model, effort   as asked for; "" and None: not said
-    default_model, default_effort   what was asked then; they decide nothing but are kept
+    default_model, default_effort, default_reason   what was asked then, and why; they decide
+                    nothing but are kept
     schema          the JSON Schema of the answer's type, before it is made strict for a provider
     sent_schema     the schema as it is sent; it decides nothing but is kept as a hash
     sample          1, or more for another answer to the same question
@@ -54,6 +55,7 @@ class Question:
     messages: tuple[Message, ...]
     default_model: str = ""
     default_effort: Effort | None = None
+    default_reason: str = ""
     api: Literal["auto", "responses", "chat"] = "auto"
     effort: Effort | None = None
     tools: tuple[Tool | HostedTool, ...] = ()

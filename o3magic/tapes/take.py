@@ -31,7 +31,7 @@ class Take:
     request         the question in its one form; written by hand it may be less than whole
     default_model   the model that was asked, where the question named none
     default_effort  the effort that was sent to it, where none was chosen
-    model_reason    why it was that model, where the answer said so
+    default_reason  why it was that model; model_reason: the same, where the answer said it
     items           the parts of a web search's answer with what they cite
     cost_nano_usd   what it cost when it was recorded; None where nobody knows
     first_ms, total_ms, chunks   how it came
@@ -69,6 +69,7 @@ class Take:
     sha256: str = ""
     default_model: str = ""
     default_effort: str = ""
+    default_reason: str = ""
     model_reason: str = ""
 
     @classmethod
@@ -124,6 +125,7 @@ class Take:
             schema_sha=question.schema_sha,
             default_model="" if question.model else question.default_model,
             default_effort="" if question.model else question.default_effort or "",
+            default_reason="" if question.model else question.default_reason,
             model_reason=answer.model_reason,
         )
         return take.sealed()
@@ -145,9 +147,15 @@ class Take:
             "recorded": self.recorded,
             "by": self.by,
             "request": dict(self.request),
-            "default": known(
-                {"model": self.default_model or None, "effort": self.default_effort or None}
-            ),
+            "default": {
+                name: value
+                for name, value in (
+                    ("model", self.default_model),
+                    ("effort", self.default_effort),
+                    ("reason", self.default_reason),
+                )
+                if value
+            },
             "response": self._response(),
             "pieces": " ".join(map(str, self.pieces)),
             "schema_sha": self.schema_sha,
@@ -277,6 +285,7 @@ def read_entry(entry: Fields) -> Take:
         sha256=entry.word("sha256"),
         default_model=default.word("model"),
         default_effort=default.word("effort"),
+        default_reason=default.word("reason"),
         model_reason=response.word("model_reason"),
     )
 
