@@ -238,9 +238,9 @@ def test_a_model_that_is_gone_stops_with_its_date_and_what_to_write_instead(sim,
     with pytest.raises(ModelRetired) as caught:
         session.ask("four?")
     assert "2026-10-23" in str(caught.value)
-    for each in ("gpt-5.5", "gpt-5.4-mini", "o4-mini"):
+    for each in ("gpt-5.6-sol", "gpt-6.1-terra"):
         assert each in caught.value.hint
-    assert "%%o3 -m gpt-5.5" in caught.value.hint
+    assert "%%o3 -m gpt-5.6-sol" in caught.value.hint
     assert len(sim.requests) == 1
 
 
@@ -255,11 +255,11 @@ def test_a_retired_model_the_provider_no_longer_knows_is_said_to_be_gone(sim, se
 def test_nothing_switches_by_itself_unless_it_was_asked_for(sim, session):
     sim.script(GONE)
     answer = session.ask("four?", on_retired="replace", effort="high")
-    assert [received.body["model"] for received in sim.requests] == ["o3-mini", "gpt-5.5"]
-    assert "o3-mini is gone: gpt-5.5 was asked instead (on_retired)" in answer.notes
-    assert answer.model.startswith("gpt-5.5")
+    assert [received.body["model"] for received in sim.requests] == ["o3-mini", "gpt-5.6-sol"]
+    assert "o3-mini is gone: gpt-5.6-sol was asked instead (on_retired)" in answer.notes
+    assert answer.model.startswith("gpt-5.6-sol")
     assert answer.effort == "high"
-    assert [row.model for row in entries(session)] == ["o3-mini", "gpt-5.5"]
+    assert [row.model for row in entries(session)] == ["o3-mini", "gpt-5.6-sol"]
 
 
 def test_a_replacement_is_paid_at_its_own_price_and_keeps_no_effort_it_has_not(sim):
