@@ -233,7 +233,7 @@ class Asking:
         counted = [each.usage for each in self._attempts.rounds if each.usage != Usage()]
         usage = reduce(Usage.plus, counted) if counted else Usage()
         told = () if last.take else (*self._attempts.notes, *self._books.notes)
-        notes = (*told, *self._notes, *answer.notes, *odd(last, self.plan))
+        notes = (*told, *self._notes, *answer.notes, *odd(last, self.plan), *last.price_notes)
         if None in costs[:-1]:
             notes += ("an attempt before this one may have been billed: its cost is unknown",)
         return replace(
