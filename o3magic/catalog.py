@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
@@ -21,10 +21,23 @@ from o3magic.errors import BadOption, did_you_mean
 from o3magic.events import Usage
 
 SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+GATEWAY = re.compile(r"~?openai/")  # before the name, at OpenRouter, LiteLLM and others
+# gpt-oss:20b (Ollama), openai/gpt-oss-20b (vLLM, LM Studio), gpt-oss-20b-mxfp4.gguf (llama.cpp)
+OPEN_WEIGHTS = re.compile(r"(?:^|/)(gpt-oss)[-:](\d+b)(?![a-z0-9])", re.IGNORECASE)
 NANO_PER_USD_PER_MILLION = 1000  # 1 USD per million tokens is 1,000 nano-dollars a token
 # The user's own context may round to a few digits, or trap.
 EXACT = Context(prec=100, rounding=ROUND_HALF_UP)
 PRICE_FIELDS = ("tier", "since", "source", "long_context")
+# Windows, limits and what its Chat API takes are a gateway's own.
+OF_A_GATEWAY: dict[str, Any] = {
+    "window_tokens": None,
+    "max_input_tokens": None,
+    "max_output_tokens": None,
+    "plain_by_default": False,
+    "chat_tools_effort": None,
+}
+TABLE_FIELDS = ("rates", "since", "source")
+RATE_COLUMNS = ("input", "cached", "cache_write", "output")
 HINT = "models.toml in the package shows what a card looks like"
 
 
@@ -58,14 +71,16 @@ class Price:
         """What `usage` costs in nano-dollars, rounded half up, or None where that is not known.
 
         writes_cost: the model charges for cache writes, so a tier without their rate is unknown.
+        More cached than sent cannot be: it costs no more than what was sent.
         """
         if usage.input_tokens is None or usage.output_tokens is None:
             return None
         rates = self.long if self.long is not None and self.is_long(usage) else self.rates
-        cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
-        if written and writes_cost and rates.cache_write is None:
+        if usage.cache_write_tokens and writes_cost and rates.cache_write is None:
             return None
-        fresh = max(usage.input_tokens - cached - written, 0)
+        cached = min(usage.cached_tokens or 0, usage.input_tokens)
+        written = min(usage.cache_write_tokens or 0, usage.input_tokens - cached)
+        fresh = usage.input_tokens - cached - written
         with localcontext(EXACT):
             usd_per_million = (
                 fresh * rates.input
@@ -78,7 +93,14 @@ class Price:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of one model; empty or None where nothing is."""
+    """What is known of one model; empty or None where nothing is.
+
+    efforts: () where none can be said, None where it is not known which.
+    abilities: stream, developer (messages), schema, tools, summary (of the reasoning), images,
+    and pro (`reasoning.mode: pro`). chat_tools_effort: the one effort at which the Chat API takes
+    function tools, "" where it never does. replacement_mode: the reasoning.mode to ask the
+    replacement with.
+    """
 
     id: str
     snapshot: str = ""
@@ -94,6 +116,7 @@ class Card:
     chat_tools_effort: str | None = None
     shutdown: date | None = None
     replacement: str | None = None
+    replacement_mode: str = ""
     also_suggested: tuple[str, ...] = ()
     prices: tuple[Price, ...] = ()
 
@@ -120,6 +143,11 @@ class Card:
         """Whether some tier charges for cache writes."""
         return any(p.rates.cache_write is not None for p in self.prices)
 
+    @property
+    def reasons(self) -> bool:
+        """Whether reasoning can come back from it, encrypted or in short; True where unknown."""
+        return self.efforts != ()
+
     def retired(self, on: date) -> bool:
         """Whether its announced shutdown date has come."""
         return self.shutdown is not None and self.shutdown <= on
@@ -129,6 +157,12 @@ class Card:
         """What to use instead, the provider's own word first."""
         own = (self.replacement,) if self.replacement else ()
         return own + self.also_suggested
+
+    @property
+    def replacement_said(self) -> str:
+        """The provider's own word, such as `gpt-5.6-sol with reasoning.mode: pro`, or ""."""
+        mode = f" with reasoning.mode: {self.replacement_mode}" if self.replacement_mode else ""
+        return f"{self.replacement}{mode}" if self.replacement else ""
 
 
 class Catalog:
@@ -169,8 +203,18 @@ class Catalog:
         return Catalog(changed)
 
     def find(self, model: str) -> Card | None:
-        """The card of a model by its id, its snapshot or any dated snapshot, or None."""
-        return self._by_name.get(model) or self._by_name.get(SNAPSHOT.sub("", model))
+        """The card of a model by its id, its snapshot or any dated snapshot, or None.
+
+        Also as local servers call open weights (`gpt-oss:20b`), and as gateways call it
+        (`openai/o3-mini`): then without the limits and rules of OpenAI's own API.
+        """
+        if card := self._by_name.get(model) or self._by_name.get(SNAPSHOT.sub("", model)):
+            return card
+        if opened := OPEN_WEIGHTS.search(model):
+            return self._by_name.get("-".join(opened.groups()).lower())
+        if gateway := GATEWAY.match(model):
+            card = self.find(model[gateway.end() :])
+        return card and replace(card, **OF_A_GATEWAY)
 
     def card(self, model: str) -> Card:
         """The card of a model, or for one we do not know a card that refuses nothing."""
@@ -187,30 +231,35 @@ def own_card(name: str, row: dict[str, Any], base: Card) -> Card:
     if row.pop("like", name) != name:
         # Its dated names stay with the card it is like.
         base = replace(base, snapshot="", aliases=())
-    known = [*(f.name for f in fields(Card) if f.name not in ("id", "prices")), "price"]
-    check_fields(row, known, f"[models.{name}]")
+    known = [f.name for f in fields(Card) if f.name not in ("id", "prices")]
+    priced = ["price", *(TABLE_FIELDS if "rates" in row else ("rates",))]
+    check_fields(row, known + priced, f"[models.{name}]")
     changed: dict[str, Any] = {}
-    if "price" in row:
-        changed["prices"] = own_prices(row.pop("price"), name)
+    if prices := {key: row.pop(key) for key in priced if key in row}:
+        changed["prices"] = own_prices(prices, name)
     try:
         said = TypeAdapter(Card).validate_python({"id": name, **row})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise BadOption(f"[models.{name}] {first['loc'][0]}: {first['msg']}", hint=HINT) from None
+    if said.window_tokens is not None:
+        # What the other model takes and gives is no more than this window has room for.
+        changed["max_input_tokens"] = None
+        if (base.max_output_tokens or 0) > said.window_tokens:
+            changed["max_output_tokens"] = None
     changed |= {key: getattr(said, key) for key in row}
     return replace(base, id=name, **changed)
 
 
-def own_prices(rows: Any, name: str) -> tuple[Price, ...]:
+def own_prices(row: Mapping[str, Any], name: str) -> tuple[Price, ...]:
     """The prices of a card of the user's own. Raises BadOption for one that is none."""
-    known = [*PRICE_FIELDS, "input", "output", "cached", "cache_write"]
     try:
-        for row in rows:
-            check_fields(row, known, f"[[models.{name}.price]]")
-        said = [asdict(price_of(row)) for row in rows]
+        for each in row.get("price", ()):
+            check_fields(each, [*PRICE_FIELDS, *RATE_COLUMNS], f"[[models.{name}.price]]")
+        said = [asdict(price) for price in prices_of(row)]
         return TypeAdapter(tuple[Price, ...]).validate_python(said)
-    except (ValidationError, KeyError, TypeError, AttributeError, ArithmeticError):
-        raise BadOption(f"[[models.{name}.price]] holds no price", hint=HINT) from None
+    except (ValidationError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
+        raise BadOption(f"[models.{name}] holds no price", hint=HINT) from None
 
 
 def check_fields(row: Iterable[str], known: list[str], where: str) -> None:
@@ -229,7 +278,37 @@ def card_of(row: Mapping[str, Any]) -> Card:
             plain[name] = tuple(plain[name])
     if "abilities" in plain:
         plain["abilities"] = frozenset(plain["abilities"])
-    return Card(**plain, prices=tuple(price_of(p) for p in row.get("price", ())))
+    return Card(**plain, prices=prices_of(row))
+
+
+def prices_of(row: Mapping[str, Any]) -> tuple[Price, ...]:
+    """The prices of a card, those of its `rates` first."""
+    since, source = row.get("since"), row.get("source", "")
+    return (
+        *price_table(row.get("rates", ""), since, source),
+        *(price_of(each) for each in row.get("price", ())),
+    )
+
+
+def price_table(text: str, since: date | None, source: str) -> Iterator[Price]:
+    """The prices of a table: a line for each tier, and `tier>TOKENS` for requests above that.
+
+    Raises ValueError and ArithmeticError for one that is none.
+    """
+    rates: dict[str, Rates] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        tier, *columns = line.split()
+        said = zip(RATE_COLUMNS, columns, strict=True)
+        rates[tier] = rates_of({name: usd for name, usd in said if usd != "-"})
+    above = {tier.partition(">")[0]: tier for tier in rates if ">" in tier}
+    for tier in rates:
+        if ">" in tier:
+            continue
+        long = above.pop(tier, None)
+        limit = int(long.partition(">")[2]) if long else None
+        yield Price(rates[tier], tier, since, source, rates[long] if long else None, limit)
+    if above:
+        raise ValueError(f"{', '.join(above.values())}: the tier has no price below")
 
 
 def price_of(row: Mapping[str, Any]) -> Price:

@@ -1,5 +1,7 @@
 """The README's tables as the code has them."""
 
+from datetime import date
+
 from o3magic.catalog import Catalog
 from o3magic.notebook.options import default_of, usage_of
 from o3magic.profile import options
@@ -18,17 +20,16 @@ def model_table() -> str:
     """Every model card, with its newest standard price."""
     rows = []
     for card in Catalog.built_in().cards:
-        price = max(
-            (p for p in card.prices if p.tier == "default"), key=lambda p: str(p.since or "")
-        )
-        rates = (price.rates.input, price.rates.cached, price.rates.output)
+        price = card.price(date.max)
+        rates = (price.rates.input, price.rates.cached, price.rates.output) if price else [None] * 3
+        mode = f" with `reasoning.mode: {card.replacement_mode}`" if card.replacement_mode else ""
         cells = [
             f"`{card.id}`",
             *("–" if rate is None else f"{rate:f}" for rate in rates),
-            f"{card.window_tokens:,}",
-            " ".join(card.efforts) or "–",
+            f"{card.window_tokens:,}" if card.window_tokens else "–",
+            " ".join(card.efforts or ()) or "–",
             f"{card.shutdown}" if card.shutdown else "–",
-            f"`{card.replacement}`" if card.replacement else "–",
+            f"`{card.replacement}`{mode}" if card.replacement else "–",
         ]
         rows.append(f"| {' | '.join(cells)} |")
     head = "| model | in | cached | out | window | efforts | shutdown | replacement |"

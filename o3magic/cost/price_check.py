@@ -6,7 +6,7 @@ Only what is bundled with the package is read; nothing is fetched.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -84,12 +84,12 @@ class PriceCheck:
 def check(catalog: Catalog, on: date | None = None) -> PriceCheck:
     """Compare the cards' prices of a day with theirs. Raises BadOption where there are none."""
     try:
-        snapshot = import_module("genai_prices.data_snapshot").get_snapshot()
+        providers = snapshot().providers
     except ImportError as error:
         what = "prices are compared with the package genai-prices, which"
         why = "is not installed" if missing(error) else f"cannot be loaded: {error}"
         raise BadOption(f"{what} {why}", hint=INSTALL) from None
-    theirs = next(each for each in snapshot.providers if each.id == PROVIDER)
+    theirs = next(each for each in providers if each.id == PROVIDER)
     when = datetime.now(UTC) if on is None else datetime(on.year, on.month, on.day, 12, tzinfo=UTC)
     found: list[RateDifference] = []
     unknown = []
@@ -101,6 +101,11 @@ def check(catalog: Catalog, on: date | None = None) -> PriceCheck:
             found += differences(card, model, when)
     compared = len(catalog.cards) - len(unknown)
     return PriceCheck(tuple(found), compared, tuple(unknown), version("genai-prices"))
+
+
+def snapshot() -> Any:
+    """The package's prices as bundled with it. Raises ImportError where it is not there."""
+    return import_module("genai_prices.data_snapshot").get_snapshot()
 
 
 def missing(error: ImportError) -> bool:
@@ -115,7 +120,7 @@ def differences(card: Card, model: Any, when: datetime) -> Iterator[RateDifferen
         if price is None or not has_tier(model, context, when):
             continue  # a tier that one side does not have is no contradiction
         theirs = model.get_prices(when, context)
-        for name, ours, other in pairs(card, price, theirs):
+        for name, ours, other in pairs(card, price, theirs, of_tier(model, context, when)):
             if ours != other:
                 rate = name if tier == "default" else f"{name}, {tier}"
                 seen = date_of(model, when)
@@ -124,19 +129,30 @@ def differences(card: Card, model: Any, when: datetime) -> Iterator[RateDifferen
 
 def has_tier(model: Any, context: dict[str, str], when: datetime) -> bool:
     """Whether they have prices of a tier of their own on that day."""
+    return not context or bool(of_tier(model, context, when))
+
+
+def of_tier(model: Any, context: dict[str, str], when: datetime) -> set[str]:
+    """The rates that they have for a tier; what they show besides is that of the standard one."""
     if not context:
-        return True
-    return any(
-        variant.when == context and (variant.constraint is None or variant.constraint.active(when))
+        return set(RATES.values())
+    return {
+        key
         for variant in model.price_variants or ()
-    )
+        if variant.when == context
+        and (variant.constraint is None or variant.constraint.active(when))
+        for key, usd in vars(variant.prices).items()
+        if usd is not None
+    }
 
 
 def pairs(
-    card: Card, price: Price, theirs: Any
+    card: Card, price: Price, theirs: Any, known: Collection[str]
 ) -> Iterator[tuple[str, Decimal | None, Decimal | None]]:
     """Each rate with ours and theirs; those of long requests where both have some."""
     for name, key in RATES.items():
+        if key not in known:
+            continue
         other = getattr(theirs, key, None)
         if other is None and getattr(price.rates, name) is None:
             continue

@@ -119,7 +119,7 @@ def model_row(card: Card, on: date) -> tuple[str, ...]:
         f"{card.window_tokens:,}" if card.window_tokens else "unknown",
         " ".join(f"{e}*" if e == card.default_effort else e for e in card.efforts or ()) or "–",
         day(card.shutdown, on),
-        card.replacement or "–",
+        card.replacement_said or "–",
     )
 
 

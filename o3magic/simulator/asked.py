@@ -137,7 +137,7 @@ def of_chat(body: Json) -> Asked:
         format={"type": form.get("type")} | dict_of(form.get("json_schema")),
         tools=tuple(_tool(tool) for tool in tools if tool.get("name")),
         choice=_choice(body.get("tool_choice")),
-        limit_tokens=_whole(body.get("max_completion_tokens")),
+        limit_tokens=_whole(body.get("max_completion_tokens", body.get("max_tokens"))),
         stream=body.get("stream") is True,
         summary=False,
     )

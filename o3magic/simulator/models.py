@@ -1,6 +1,6 @@
 """The models the simulator answers for, and what each family accepts.
 
-As announced by 2026-11-20. Any other id that begins like one of them is served too.
+As announced by 2026-12-01. Any other id that begins like one of them is served too.
 """
 
 import re
@@ -11,7 +11,7 @@ LMH = ("low", "medium", "high")
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What ids with this prefix accept."""
+    """What ids with this prefix accept; without efforts, no reasoning at all."""
 
     prefix: str
     efforts: tuple[str, ...]
@@ -23,7 +23,12 @@ class Family:
     @property
     def o_series(self) -> bool:
         """Whether it is one of o1, o3, o4."""
-        return self.prefix[0] == "o" and self.prefix != "o3magic/"
+        return self.prefix in ("o1", "o3", "o4")
+
+    @property
+    def open(self) -> bool:
+        """Whether it is ours or open weights: nobody restricts its sampling."""
+        return self.prefix == "o3magic/" or "gpt-oss" in self.prefix
 
 
 # The first prefix that fits counts.
@@ -32,8 +37,15 @@ FAMILIES = (
     Family("o1", LMH, "medium", 200_000, sampling=False),
     Family("o3", LMH, "medium", 200_000, sampling=False),
     Family("o4", LMH, "medium", 200_000, sampling=False),
+    Family("gpt-4o", (), "none", 128_000),
+    Family("gpt-4.1", (), "none", 1_047_576),
+    Family("gpt-oss", LMH, "medium", 131_072),
+    Family("openai/gpt-oss", LMH, "medium", 131_072),
+    Family("chat-latest", ("medium",), "medium"),
     Family("gpt-5-pro", ("high",), "high", sampling=False),
+    Family("gpt-5-codex", LMH, "medium", sampling=False),
     Family("gpt-5.1", ("none", *LMH), "none"),
+    Family("gpt-5.3-codex", (*LMH, "xhigh"), "medium", sampling=False),
     Family("gpt-5.2-pro", ("medium", "high", "xhigh"), "medium"),
     Family("gpt-5.4-pro", ("medium", "high", "xhigh"), "medium"),
     Family("gpt-5.5-pro", ("medium", "high", "xhigh"), "medium"),
@@ -43,6 +55,7 @@ FAMILIES = (
     Family("gpt-5", ("minimal", *LMH), "medium", sampling=False),
     Family("gpt-6-astra", (*LMH, "xhigh", "max"), "medium", 1_050_000, chat_tools=False),
     Family("gpt-6.1-sol", (*LMH, "xhigh", "max"), "medium", 1_050_000, chat_tools=False),
+    Family("gpt-6.2", (*LMH, "xhigh", "max"), "medium", 1_050_000),
     Family("gpt-6", ("none", *LMH, "xhigh", "max"), "medium", 1_050_000, chat_tools=False),
 )
 
@@ -57,7 +70,11 @@ LISTED = (
     *("gpt-5.4-nano", "gpt-5.4-nano-2026-03-17", "gpt-5.4-pro", "gpt-5.4-pro-2026-03-05"),
     *("gpt-5.5", "gpt-5.5-2026-04-23", "gpt-5.5-pro", "gpt-5.5-pro-2026-04-23"),
     *("gpt-5.6-sol", "gpt-5.6-terra", "gpt-5.6-luna"),
-    *("gpt-6-luna", "gpt-6-sol", "gpt-6-astra", "gpt-6.1-terra", "gpt-6.1-sol", "o3magic/demo"),
+    *("gpt-6-luna", "gpt-6-sol", "gpt-6-astra", "gpt-6.1-terra", "gpt-6.1-sol"),
+    *("gpt-6.2-sol", "gpt-6.2-astra", "gpt-5.3-codex", "chat-latest"),
+    *("gpt-4o", "gpt-4o-2024-08-06", "gpt-4o-mini", "gpt-4o-mini-2024-07-18"),
+    *("gpt-4.1", "gpt-4.1-2025-04-14", "gpt-4.1-mini", "gpt-4.1-mini-2025-04-14"),
+    *("gpt-oss-20b", "gpt-oss-120b", "o3magic/demo"),
 )
 
 

@@ -26,6 +26,7 @@ def check(asked: Asked, retired: frozenset[str], stored: Stored | None) -> None:
     _something_asked(asked, stored)
     _effort(asked, family)
     _sampling(asked, family)
+    _include(asked, family)
     _limit(asked)
     _format(asked)
     _tools(asked, family)
@@ -100,7 +101,7 @@ def _effort(asked: Asked, family: Family) -> None:
     param = "reasoning.effort" if responses else "reasoning_effort"
     holder = dict_of(asked.body.get("reasoning")) if responses else asked.body
     given = holder.get("effort" if responses else "reasoning_effort")
-    if given is not None and asked.model.startswith("o1-mini"):
+    if given is not None and (asked.model.startswith("o1-mini") or not family.efforts):
         raise unsupported_parameter(param)
     if given is not None and given not in family.efforts:
         raise unsupported_value(param, given, family.efforts)
@@ -108,10 +109,10 @@ def _effort(asked: Asked, family: Family) -> None:
 
 def _sampling(asked: Asked, family: Family) -> None:
     given = {name for name, value in asked.body.items() if value is not None}
-    if "max_tokens" in given:
+    if "max_tokens" in given and family.efforts and not family.open:
         raise unsupported_parameter("max_tokens", " Use 'max_completion_tokens' instead.")
     refused = [] if family.sampling and asked.effort == "none" else [*SAMPLING]
-    if family.prefix == "o3magic/":
+    if family.open:
         refused = []
     if family.o_series:
         refused += ["parallel_tool_calls", "stop"]
@@ -120,6 +121,12 @@ def _sampling(asked: Asked, family: Family) -> None:
             raise unsupported_parameter(name)
     if asked.body.get("n") not in (None, 1):
         raise unsupported_value("n", asked.body["n"], ("1",))
+
+
+def _include(asked: Asked, family: Family) -> None:
+    include = asked.body.get("include")
+    if not family.efforts and "reasoning.encrypted_content" in (include or ()):
+        raise Rejection("Encrypted content is not supported with this model.", param="include")
 
 
 def _limit(asked: Asked) -> None:

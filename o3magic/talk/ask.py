@@ -182,7 +182,8 @@ class Asking:
         question = self._as_asked(question)
         last, finished = self._attempts.rounds[-1], self._attempts.rounds[-1].draft.finished
         if tape.records and finished is not None:
-            kept = tape.keep(question, n, self._of(last), finished, tuple(self._attempts.notes))
+            notes = (*self._attempts.notes, *last.price_notes)
+            kept = tape.keep(question, n, self._of(last), finished, notes)
             if isinstance(kept, str):
                 self._notes.append(kept)
             else:
@@ -257,7 +258,8 @@ class Asking:
         known = None if None in costs else sum(cost or 0 for cost in costs)
         counted = [each.usage for each in self._attempts.rounds if each.usage != Usage()]
         usage = reduce(Usage.plus, counted) if counted else Usage()
-        told = () if last.take else (*self._attempts.notes, *self._books.notes)
+        attempts = (*self._attempts.notes, *last.price_notes)
+        told = () if last.take else (*attempts, *self._books.notes)
         notes = (*told, *self._notes, *answer.notes, *odd(last, self.plan))
         if None in costs[:-1]:
             notes += ("an attempt before this one may have been billed: its cost is unknown",)

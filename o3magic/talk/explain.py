@@ -56,8 +56,11 @@ def retired(
         chosen = surviving_effort(effort, card, new)
         options = f"-m {new.id}" + (f" -e {chosen}" if chosen else "")
         settings = f"model={new.id}" + (f" effort={chosen}" if chosen else "")
-        hint = f"%%o3 {options} (OpenAI's replacement{prices(card, new, today)}"
-        hint += f"), or %o3_config {settings}"
+        hint = f"%%o3 {options} (OpenAI's replacement{prices(card, new, today)}), "
+        hint += f"or %o3_config {settings}"
+        for other in (catalog.card(name) for name in card.also_suggested):
+            if not other.retired(today):
+                hint += f"; nearer in price is {other.id}{prices(None, other, today)}"
     return copied(ModelRetired, f"{provider.name} no longer serves {card.id}{when}", hint, error)
 
 
@@ -82,9 +85,9 @@ def surviving_effort(effort: Effort | None, old: Card, new: Card) -> Effort | No
     return next((each for each in EFFORTS if each == had and each in has), None)
 
 
-def prices(old: Card, new: Card, today: date) -> str:
+def prices(old: Card | None, new: Card, today: date) -> str:
     """The price of a replacement beside the old one, as far as both are known."""
-    before, now = old.price(today), new.price(today)
+    before, now = old and old.price(today), new.price(today)
     if now is None:
         return ""
     said = f": ${now.rates.input:f} in, ${now.rates.output:f} out per million tokens"

@@ -33,6 +33,7 @@ class Round:
         self.cost_nano_usd: int | None = None
         self.refused = False
         self.take: Take | None = None
+        self.price_notes: tuple[str, ...] = ()
 
     @property
     def usage(self) -> Usage:
@@ -72,14 +73,11 @@ class Round:
         end, provider = self.draft.finished, self._plan.call.provider
         if end is None or end.usage is None or not provider.list_prices:
             return None
-        # By the model that answered: a card we do not have is a cost we do not know.
-        card = self._served()
-        return card.nano_usd(end.usage, date.today(), end.service_tier) if card else None
+        return self._served().nano_usd(end.usage, date.today(), end.service_tier)
 
-    def _served(self) -> Card | None:
-        """The card of the model that answered, or None; a deployment may say its own name."""
-        name, cards = self.draft.model, self._plan.call.provider.cards
-        return self._plan.catalog.find(cards.get(name, name)) if name else self._plan.card
+    def _served(self) -> Card:
+        """The card of the model that answered."""
+        return self._plan.card_of(self.draft.model or self._plan.call.request.model)
 
     def outcome(self, failed: O3Error | None, *, interrupted: bool) -> Outcome:
         """What the ledger keeps of it."""
@@ -89,7 +87,9 @@ class Round:
         self.refused = refused_unbilled(failed) and not self.draft.id
         self.cost_nano_usd = self.cost()
         card = self._served()
-        price = card.price(date.today(), end.service_tier) if card and end else None
+        price = card.price(date.today(), end.service_tier) if end else None
+        if price and self.cost_nano_usd and self._plan.catalog.find(card.id) is None:
+            self.price_notes = (f"{card.id} has no card: priced by {price.source}",)
         return Outcome(
             status="ok" if self.reason == "stop" else self.reason,
             usage=self.usage,

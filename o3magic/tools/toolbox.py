@@ -223,6 +223,9 @@ def check_tools(box: Toolbox, card: Card, api: str, effort: str | None) -> None:
         name = box.hosted[0].name
         raise BadOption(f"the Chat API has no {name}", hint="--api responses")
     needed = card.chat_tools_effort
+    if box.functions and needed == "":
+        said = f"{card.id} takes tools by the Responses API alone"
+        raise BadOption(said, hint="--api responses")
     if box.functions and needed is not None and (effort or card.default_effort) != needed:
         hint = f"--api responses, or --effort {needed}"
         raise BadOption(f"{card.id} takes tools by the Chat API only at effort {needed}", hint=hint)

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 
 from o3magic.simulator import Simulator
 
@@ -188,6 +189,26 @@ def test_models_are_listed_and_shown_one_by_one(http, valid):
         shown = http.get(f"/models/{name}").json()
         valid("model", shown)
         assert shown["id"] == name
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "thinks"),
+    [
+        ("gpt-4.1", {"temperature": 0.2, "max_tokens": 500}, False),
+        ("gpt-4o-mini", {"parallel_tool_calls": False}, False),
+        ("gpt-oss-20b", {"temperature": 0.2, "reasoning_effort": "low"}, True),
+        ("openai/gpt-oss-120b", {}, True),
+        ("gpt-6.1-terra", {}, True),
+        ("gpt-6.2-astra", {"reasoning_effort": "max"}, True),
+        ("chat-latest", {}, True),
+    ],
+)
+def test_a_family_takes_what_its_models_take(http, model, more, thinks):
+    body = {"model": model, "messages": [{"role": "user", "content": "hello"}], **more}
+    answered = http.post("/chat/completions", json=body)
+    assert answered.status_code == 200, answered.text
+    usage = answered.json()["usage"]["completion_tokens_details"]
+    assert (usage["reasoning_tokens"] > 0) is thinks
 
 
 def test_paths_work_without_their_prefix(sim, http):

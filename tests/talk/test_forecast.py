@@ -84,7 +84,7 @@ def test_exact_without_anybody_there_is_one_clear_error():
 
 def test_with_tiktoken_at_hand_tokens_are_counted(session, tmp_path, monkeypatch):
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
-    session.environment = {"TIKTOKEN_CACHE_DIR": str(tmp_path)}
+    session.environment = {"TIKTOKEN_CACHE_DIR": str(tmp_path), "O3MAGIC_LEDGER": ":memory:"}
     assert "about" in foreseen(session)["input"]
     (tmp_path / tokenizer.VOCABULARY).touch()
     encoding = SimpleNamespace(encode_ordinary=lambda text: text.split())

@@ -255,11 +255,11 @@ def test_a_retired_model_the_provider_no_longer_knows_is_said_to_be_gone(sim, se
 def test_nothing_switches_by_itself_unless_it_was_asked_for(sim, session):
     sim.script(GONE)
     answer = session.ask("four?", on_retired="replace", effort="high")
-    assert [received.body["model"] for received in sim.requests] == ["o3-mini", "gpt-5.5"]
-    assert "o3-mini is gone: gpt-5.5 was asked instead (on_retired)" in answer.notes
-    assert answer.model.startswith("gpt-5.5")
+    assert [received.body["model"] for received in sim.requests] == ["o3-mini", "gpt-5.6-sol"]
+    assert "o3-mini is gone: gpt-5.6-sol was asked instead (on_retired)" in answer.notes
+    assert answer.model.startswith("gpt-5.6-sol")
     assert answer.effort == "high"
-    assert [row.model for row in entries(session)] == ["o3-mini", "gpt-5.5"]
+    assert [row.model for row in entries(session)] == ["o3-mini", "gpt-5.6-sol"]
 
 
 def test_a_replacement_is_paid_at_its_own_price_and_keeps_no_effort_it_has_not(sim):

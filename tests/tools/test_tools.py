@@ -299,6 +299,12 @@ def test_models_and_apis_without_tools_are_refused():
         check_tools(box, catalog.card("gpt-6-sol"), "chat", "high")
     check_tools(box, catalog.card("gpt-6-sol"), "chat", "none")
     check_tools(box, catalog.card("gpt-6-sol"), "responses", "high")
+    for effort in (None, "none", "high"):
+        with pytest.raises(BadOption, match="by the Responses API alone") as caught:
+            check_tools(box, catalog.card("gpt-6.1-terra"), "chat", effort)
+        assert caught.value.hint == "--api responses"
+    check_tools(box, catalog.card("gpt-6.1-terra"), "responses", None)
+    check_tools(box, catalog.card("openai/gpt-6.1-terra"), "chat", None)
     check_tools(hosted, catalog.card("gpt-5.5"), "responses", None)
     check_tools(Toolbox(), catalog.card("o1-mini"), "chat", None)
 

@@ -65,7 +65,7 @@ def test_trap_13_a_model_that_was_shut_down_is_another_error(say, api):
     gone = refusal(404, "model_not_found", "The model `o3-mini` has been deprecated, learn more")
     with pytest.raises(errors.ModelRetired, match="2026-10-23") as caught:
         say(gone, api)
-    assert "-m gpt-5.5" in caught.value.hint
+    assert "-m gpt-5.6-sol" in caught.value.hint
 
 
 @pytest.mark.parametrize(

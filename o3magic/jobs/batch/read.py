@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from o3magic.catalog import Card, Catalog
+from o3magic.cost.package_prices import priced_card
 from o3magic.draft import Draft
 from o3magic.errors import O3Error, RequestFailed
 from o3magic.events import Source, Usage
@@ -85,8 +86,12 @@ class Reading:
 
     def card(self, model: str) -> Card | None:
         """The card of the model that answered, or None; a deployment may say its own name."""
-        name = model or self.model
-        return self.catalog.find(self.provider.cards.get(name, name))
+        asked = model or self.model
+        name = self.provider.cards.get(asked, asked)
+        card = self.catalog.find(name)
+        if card is None and self.provider.list_prices:
+            card = priced_card(self.provider.name, name, self.on)
+        return card
 
 
 def failed(key: str, error: O3Error, source: Source | None = None) -> Ending:
