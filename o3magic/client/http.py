@@ -33,6 +33,11 @@ from o3magic.wire.shape import load, objects, word
 
 MOST_ERROR_BYTES = 65_536
 INPUT_TOKENS = "/responses/input_tokens"
+# What is counted, and what else may be said there. Source: OpenAI's API specification (2026-08-21).
+COUNTED = (
+    *("model", "input", "instructions", "previous_response_id", "conversation", "tools"),
+    *("tool_choice", "parallel_tool_calls", "text", "reasoning", "truncation"),
+)
 PROBE_TIMEOUT_S = 0.3
 LIST_TIMEOUT_S = 10.0
 MOST_LIST_BYTES = 16_777_216
@@ -133,8 +138,7 @@ class Client:
         POST /responses/input_tokens: OpenAI and llama.cpp have it. Raises RequestFailed.
         """
         said = DIALECTS["responses"].encode(replace(call.request, stream=False))
-        left_out = ("stream", "store", "max_output_tokens", "include")
-        content = body({name: value for name, value in said.items() if name not in left_out})
+        content = body({name: value for name, value in said.items() if name in COUNTED})
         url = call.provider.url(INPUT_TOKENS, call.request.model)
         try:
             told = headers(call)
@@ -302,7 +306,7 @@ def broken_line(error: httpx.HTTPError, call: Call, watch: Watch | None) -> O3Er
         return failed
     if isinstance(error, httpx.TimeoutException):
         # Not NoConnection: it may be thinking still, and asking again may pay twice.
-        return silence(call.first_token_timeout_s, "--first-token-timeout-s")
+        return silence(call, call.first_token_timeout_s, "--first-token-timeout-s")
     return NoConnection(f"no answer from {host}: {why}")
 
 
@@ -311,12 +315,14 @@ def too_late(call: Call, watch: Watch | None) -> BrokenAnswer | None:
     if watch is None or watch.expired_s is None:
         return None
     within = watch.expired_s == call.chunk_timeout_s
-    return silence(watch.expired_s, "--chunk-timeout-s" if within else "--first-token-timeout-s")
+    option = "--chunk-timeout-s" if within else "--first-token-timeout-s"
+    return silence(call, watch.expired_s, option)
 
 
-def silence(limit_s: float, option: str) -> BrokenAnswer:
+def silence(call: Call, limit_s: float, option: str) -> BrokenAnswer:
     """Nothing came for too long."""
-    return BrokenAnswer(f"nothing came for {limit_s:g} s", hint=f"{option} waits longer")
+    slow = "; the flex tier is slower than the others" if call.request.tier == "flex" else ""
+    return BrokenAnswer(f"nothing came for {limit_s:g} s", hint=f"{option} waits longer{slow}")
 
 
 def kind_of(error: httpx.HTTPError) -> str:

@@ -54,8 +54,9 @@ class Tries:
     def _explained(self, error: RequestFailed, call: Call) -> RequestFailed:
         """The error with what we know besides."""
         catalog = self.plan.catalog
-        card = catalog.card(call.provider.cards.get(call.request.model, call.request.model))
-        return explained(error, card, catalog.names, call.provider, date.today())
+        request, provider = call.request, call.provider
+        card = catalog.card(provider.cards.get(request.model, request.model))
+        return explained(error, card, catalog.names, provider, date.today(), request.tier)
 
     def _changed(self, error: RequestFailed, call: Call) -> tuple[Call, Retrying] | None:
         """The call without what the provider turns out not to have; None where that is not it."""

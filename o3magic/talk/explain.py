@@ -7,16 +7,31 @@ from datetime import date
 from typing import TypeVar
 
 from o3magic.catalog import Card
-from o3magic.errors import ModelNotFound, ModelRetired, NoKey, RequestFailed, WrongKey, did_you_mean
+from o3magic.errors import (
+    ModelNotFound,
+    ModelRetired,
+    NoKey,
+    RateLimited,
+    RequestFailed,
+    WrongKey,
+    did_you_mean,
+)
 from o3magic.providers import Provider
 
 E = TypeVar("E", bound=RequestFailed)
 
 
 def explained(
-    error: RequestFailed, card: Card, known: Iterable[str], provider: Provider, today: date
+    error: RequestFailed,
+    card: Card,
+    known: Iterable[str],
+    provider: Provider,
+    today: date,
+    tier: str | None = None,
 ) -> RequestFailed:
     """The same error, or a closer one where the catalogue knows why."""
+    if isinstance(error, RateLimited) and tier == "flex":
+        error.hint = "the flex tier has no room now: run the cell again later, or --tier default"
     if isinstance(error, WrongKey) and provider.key_env:
         error.hint = f"check {provider.key_env}: is it a key of {provider.name}, and still valid?"
     if not isinstance(error, ModelNotFound):
