@@ -34,6 +34,9 @@ def explained(
         error.hint = "the flex tier has no room now: run the cell again later, or --tier default"
     if isinstance(error, WrongKey) and provider.key_env:
         error.hint = f"check {provider.key_env}: is it a key of {provider.name}, and still valid?"
+        account = [n for n in (provider.organization_env, provider.project_env) if n]
+        if named := [name for name in account if name in provider.variables]:
+            error.hint += f" Is it one of what {' and '.join(named)} say?"
     if not isinstance(error, ModelNotFound):
         return error
     if isinstance(error, ModelRetired) or card.retired(today):
