@@ -92,6 +92,7 @@ def map_rows(
     store: JobStore,
     rows: Any,
     prompt: str,
+    /,
     *,
     schema: Any = None,
     names: Mapping[str, Any] | None = None,
