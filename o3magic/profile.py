@@ -123,7 +123,7 @@ class Profile:
         BeforeValidator(canonical),
         Flag(
             ("--param",),
-            "any other field of the request: `--param top_p=0.5 --param seed=7`",
+            "any other field of the request, such as `top_p=0.5`; repeatable",
             value="NAME=JSON",
             example="top_p=0.5",
             repeats=True,

@@ -56,6 +56,17 @@ REFUSED = [
     responses_is(400, "reasoning.effort", NO_VALUE, reasoning={"effort": "none"}),
     responses_is(400, "reasoning.effort", NO_VALUE, reasoning={"effort": "max"}, model="gpt-5.5"),
     chat_is(400, "reasoning_effort", NO_PARAMETER, reasoning_effort="low", model="o1-mini"),
+    chat_is(400, "reasoning_effort", NO_PARAMETER, reasoning_effort="low", model="gpt-4.1"),
+    responses_is(
+        400, "reasoning.effort", NO_PARAMETER, reasoning={"effort": "low"}, model="gpt-4o"
+    ),
+    chat_is(400, "verbosity", NO_VALUE, verbosity="low"),
+    chat_is(400, "verbosity", INVALID, verbosity="lots", model="gpt-5.5"),
+    responses_is(400, "text.verbosity", NO_VALUE, text={"verbosity": "high"}),
+    responses_is(400, "text.verbosity", INVALID, text={"verbosity": "lots"}, model="gpt-5.5"),
+    chat_is(400, "service_tier", INVALID, service_tier="cheap"),
+    responses_is(400, "service_tier", INVALID, service_tier="cheap"),
+    responses_is(400, "include", None, include=["reasoning.encrypted_content"], model="gpt-4.1"),
     chat_is(400, "n", NO_VALUE, n=2),
     responses_is(400, "max_output_tokens", "integer_below_min_value", max_output_tokens=15),
     responses_is(400, "max_output_tokens", "invalid_type", max_output_tokens="20"),
