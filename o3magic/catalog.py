@@ -138,6 +138,19 @@ class Card:
             return None  # the model charges more for long requests, but nobody says what here
         return price.nano_usd(usage, writes_cost=self.writes_cost)
 
+    def dearest(self, on: date, tier: str | None = None) -> Price | None:
+        """The price of a tier that is asked for, or None where it is not known.
+
+        `auto` is whatever the project is set to, which may be priority: the dearer of it and the
+        standard tier. Where nothing is said the standard one counts. A tier that is asked for is
+        not left for a dearer one: flex without room answers 429, priority that grows too fast is
+        served and billed as standard. Source: OpenAI's guides to both (2026-11-30).
+        """
+        if tier != "auto":
+            return self.price(on, tier or "default")
+        known = [p for p in (self.price(on), self.price(on, "priority")) if p is not None]
+        return max(known, key=lambda p: (p.rates.output, p.rates.input), default=None)
+
     @cached_property
     def writes_cost(self) -> bool:
         """Whether some tier charges for cache writes."""

@@ -10,6 +10,8 @@ Role = Literal["developer", "system", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Api = Literal["responses", "chat"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
+Tier = Literal["auto", "default", "flex", "priority"]
+Verbosity = Literal["low", "medium", "high"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,8 @@ class Request:
     None means: not said, so the model's own default holds and nothing is sent.
     max_tokens_word: what the Chat API of this provider calls the limit.
     kept: what was said before `messages` and is named by its id alone, where it is.
+    tier: how it is to be served and billed. options: ours, of one API alone; params: the user's own
+    fields of the body, laid over everything else.
     """
 
     model: str
@@ -159,6 +163,9 @@ class Request:
     stream_usage: bool = True
     max_tokens_word: str = "max_completion_tokens"
     kept: Kept | None = None
+    tier: Tier | None = None
+    verbosity: Verbosity | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def whole(self) -> tuple[Message, ...]:

@@ -12,11 +12,12 @@ from decimal import Decimal
 from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.messages import Effort
+from o3magic.messages import Effort, Tier, Verbosity
+from o3magic.params import canonical
 
 MOST_SECONDS = 86_400  # a socket takes no endless timeout
 # More than anybody owns: sums in nano-dollars stay within 63 bits.
@@ -27,11 +28,16 @@ class Flag(NamedTuple):
     """How a field is written on the `%%o3` line, and what it does.
 
     switch: the value a bare flag sets, for a field that takes no word (`--no-stream` sets False).
+    value: what the word behind it looks like, where the field's name does not say it; example: one.
+    repeats: it may be said several times, and all of them count: a line of the value each.
     """
 
     names: tuple[str, ...]
     help: str
     switch: bool | None = None
+    value: str = ""
+    example: str = ""
+    repeats: bool = False
 
 
 @checked_dataclass(frozen=True)
@@ -107,10 +113,29 @@ class Profile:
         Literal["none", "auto", "concise", "detailed"],
         Flag(("--summary",), "ask for a summary of the reasoning"),
     ] = "none"
+    verbosity: Annotated[
+        Verbosity | None,
+        Flag(("--verbosity",), "how wordy the answer is; unset: the model's own way"),
+    ] = None
     max_output_tokens: Annotated[
         int | None,
         Field(ge=1),
         Flag(("--max-output-tokens",), "limit of output tokens, hidden reasoning included"),
+    ] = None
+    param: Annotated[
+        str,
+        BeforeValidator(canonical),
+        Flag(
+            ("--param",),
+            "any other field of the request, such as `top_p=0.5`; repeatable",
+            value="NAME=JSON",
+            example="top_p=0.5",
+            repeats=True,
+        ),
+    ] = ""
+    tier: Annotated[
+        Tier | None,
+        Flag(("--tier",), "service tier: flex is cheaper and slower, priority faster and dearer"),
     ] = None
     budget_call: Annotated[
         Usd | None,
@@ -206,7 +231,10 @@ class Profile:
     first_token_timeout_s: Annotated[
         float,
         Field(gt=0, le=MOST_SECONDS),
-        Flag(("--first-token-timeout-s",), "seconds without any sign of life before the answer"),
+        Flag(
+            ("--first-token-timeout-s",),
+            "seconds without any sign of life before the answer; with --tier flex 900",
+        ),
     ] = 600.0
     chunk_timeout_s: Annotated[
         float,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.resources import files
+from string import Template
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -17,6 +19,19 @@ from o3magic.errors import BadOption, did_you_mean
 ADDRESS_HINT = "an address looks like https://api.openai.com/v1"
 LISTS = ("endpoints", "lacks", "default_models")
 ENDPOINT_PATHS = ("/responses", "/chat/completions", "/models")
+HEADER_NAME = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]+")
+# What a header's value may not hold: control characters, and what is not in Latin-1.
+NOT_IN_A_HEADER = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")
+# Headers that are ours to send: they carry the key, or say how the request is carried.
+OUR_HEADERS = frozenset(
+    (
+        *("authorization", "proxy-authorization", "api-key", "content-type", "content-length"),
+        *("content-encoding", "host", "connection", "proxy-connection", "keep-alive", "te"),
+        *("trailer", "transfer-encoding", "upgrade", "expect", "accept", "accept-encoding"),
+        "user-agent",
+    )
+)
+LOOPBACK = re.compile(r"localhost|::1|127(\.\d{1,3}){1,3}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,13 @@ class Provider:
     default_models: what is asked where no model is named, in order of preference. None: those of
     OpenAI, or for a local server what it lists; (): a model must be named, as with Azure.
     card_shutdowns: the cards' shutdown dates hold here. They are OpenAI's; others serve on.
+    organization_env, project_env: variables with the account that is billed (OpenAI-Organization,
+    OpenAI-Project); sent where the key was made for, to the table's own host, not to every address
+    that another variable may name.
+    headers: sent with each request to it, and to nobody else. `$NAME` or `${NAME}` in a value
+    stands for a variable of the environment, so that a file needs no secret; `$$` is a dollar.
+    variables: what these stand for now. It is no field of a table, and is neither shown nor
+    pickled.
     """
 
     name: str
@@ -59,6 +81,24 @@ class Provider:
     default_models: tuple[str, ...] | None = None
     card_shutdowns: bool = False
     cards: Mapping[str, str] = field(default_factory=dict)
+    organization_env: str = ""
+    project_env: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    variables: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds: everything but what came out of the environment."""
+        return vars(self) | {"variables": {}}
+
+    @property
+    def unset(self) -> dict[str, str]:
+        """The variables its headers need that are not set, each with the header's name."""
+        return {
+            variable: header
+            for header, value in self.headers.items()
+            for variable in Template(value).get_identifiers()
+            if variable not in self.variables
+        }
 
     def url(self, path: str, model: str = "") -> str:
         """The address of an endpoint such as `/responses`, prefix and query of the base kept."""
@@ -112,7 +152,18 @@ class Providers:
         if "default_models" not in said and not said.get("local"):
             said["default_models"] = self._tables["openai"].get("default_models", ())
         lists = {key: tuple(said[key]) for key in LISTS if key in said}
-        return Provider(name, **{**said, **lists})
+        return self.with_variables(Provider(name, **{**said, **lists}))
+
+    def with_variables(self, provider: Provider) -> Provider:
+        """The provider with what its headers need out of the environment of this process."""
+        names = {n for each in provider.headers.values() for n in Template(each).get_identifiers()}
+        home = Provider("", base_url=self._tables.get(provider.name, {}).get("base_url", "")).host
+        if is_loopback(provider.host) or (home and f".{provider.host}".endswith(f".{home}")):
+            names |= {provider.organization_env, provider.project_env} - {""}
+        said = {name: self._environment.get(name, "").strip() for name in sorted(names)}
+        return replace(
+            provider, variables={name: SecretStr(value) for name, value in said.items() if value}
+        )
 
     @property
     def names(self) -> list[str]:
@@ -147,7 +198,7 @@ class Providers:
 
 def check_fields(name: str, table: Mapping[str, Any]) -> None:
     """Raise BadOption for a field that no provider has, and for a value it cannot have."""
-    known = [item.name for item in fields(Provider) if item.name != "name"]
+    known = [item.name for item in fields(Provider) if item.name not in ("name", "variables")]
     for key in table:
         if key not in known:
             raise BadOption(
@@ -159,6 +210,30 @@ def check_fields(name: str, table: Mapping[str, Any]) -> None:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise BadOption(f"[providers.{name}] {first['loc'][0]}: {first['msg']}") from None
+    for header, value in table.get("headers", {}).items():
+        check_header(f"[providers.{name}.headers]", header, value)
+
+
+def check_header(where: str, name: str, value: str) -> None:
+    """Raise BadOption for a header that cannot be sent, or is not the user's to send.
+
+    The value is never shown.
+    """
+    if not HEADER_NAME.fullmatch(name):
+        raise BadOption(f"{where} {name[:60]!r}: no header is called so", hint='X-Title = "..."')
+    if name.lower() in OUR_HEADERS:
+        hint = "key_env and auth say how the key is sent"
+        raise BadOption(f"{where} {name}: this header is not to be set here", hint=hint)
+    if NOT_IN_A_HEADER.search(value):
+        raise BadOption(
+            f"{where} {name}: the value holds characters no header has",
+            hint="no line ends, and only letters of Latin-1",
+        )
+    if not Template(value).is_valid():
+        raise BadOption(
+            f"{where} {name}: a $ in the value names no variable",
+            hint="$NAME or ${NAME} is a variable of the environment, $$ a dollar",
+        )
 
 
 def join_url(base: str, path: str) -> str:
@@ -202,4 +277,4 @@ def without_overlap(prefix: list[str], tail: list[str]) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine."""
-    return host == "localhost" or host == "::1" or host.startswith("127.")
+    return LOOPBACK.fullmatch(host) is not None

@@ -40,7 +40,8 @@ class Layers:
     """What each layer says, without the defaults; a new value for every change."""
 
     said: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    providers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # Its headers are the user's own, and may be secret.
+    providers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     own_profiles: frozenset[str] = frozenset()

@@ -28,6 +28,7 @@ GROUND = {
     "providers",
     "money",
     "frames",
+    "params",
 }
 GROUND |= {"version"}
 # What each room may import, besides itself. The face and __main__ stand above all of them.

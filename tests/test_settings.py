@@ -163,6 +163,7 @@ def test_every_field_can_be_set_in_the_environment(load):
     samples = {bool: "true", str: "word"}
     for option in options():
         value = option.choices[0] if option.choices else samples.get(type(option.default), "1")
+        value = option.flag.example or value
         # The profile that is named has to be there.
         layers = load("[profile.word]\n", **{f"O3MAGIC_{option.name.upper()}": value})
         assert layers.origin(option.name) == "environment"

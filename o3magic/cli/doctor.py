@@ -77,6 +77,9 @@ def of_provider(session: Session, profile: Profile) -> Iterator[Finding]:
         return
     yield Finding("provider", f"{provider.name}, {provider.base_url or 'no address'}")
     yield of_key(session, provider)
+    for variable, header in provider.unset.items():
+        told = f"{header} is sent with {variable}, which is not set"
+        yield Finding("header", told, True, f"set {variable}")
     try:
         served = session.served_models(profile)
     except O3Error as error:

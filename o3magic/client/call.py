@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from string import Template
 from typing import Any
 
 from pydantic import SecretStr
@@ -11,8 +14,10 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from o3magic.errors import BadOption
 from o3magic.messages import Api, Request
-from o3magic.providers import Provider
+from o3magic.providers import NOT_IN_A_HEADER, Provider
 from o3magic.wire.failures import redact
+
+LEAST_SECRET_CHARS = 4  # a shorter one would be found in every other word
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,65 @@ def headers(call: Call) -> dict[str, str]:
     if call.provider.local:
         # llama-server closes behind a stream without saying so, and a new line costs nothing here.
         said["connection"] = "close"
-    return said | auth(call.provider, call.key)
+    return said | to_provider(call.provider, call.key)
+
+
+def to_provider(provider: Provider, key: SecretStr | None) -> dict[str, str]:
+    """The headers of every request to a provider: its table's own, the account, the key.
+
+    Raises BadOption for one that cannot be sent.
+    """
+    return own_headers(provider) | auth(provider, key)
+
+
+def own_headers(provider: Provider) -> dict[str, str]:
+    """The headers a provider's table adds, variables filled in, and those of the account."""
+    secrets = {name: value.get_secret_value() for name, value in provider.variables.items()}
+    for variable, header in provider.unset.items():
+        raise BadOption(
+            f"{provider.name} is sent a header {header} with {variable}, which is not set",
+            hint=f"set {variable} in the environment",
+        )
+    for name, secret in secrets.items():
+        if NOT_IN_A_HEADER.search(secret):
+            raise BadOption(
+                f"{name} holds characters no header has",
+                hint=f"set {name} again, without quotes or line ends",
+            )
+    if secrets and provider.in_the_clear:
+        raise in_the_clear(provider, f"what is in {' and '.join(secrets)}")
+    account = (
+        ("openai-organization", provider.organization_env),
+        ("openai-project", provider.project_env),
+    )
+    said = {header: secrets[name] for header, name in account if name in secrets}
+    # A name is the same however it is spelled, and must not be there twice.
+    filled = {n.lower(): Template(v).substitute(secrets) for n, v in provider.headers.items()}
+    return said | {name: value.strip() for name, value in filled.items()}
+
+
+def in_the_clear(provider: Provider, what: str) -> BadOption:
+    """A secret that is not sent, since anybody may read it on its way."""
+    return BadOption(
+        f"{what} would go to {redact(provider.host)} over http, where anybody may read it",
+        hint="use https, or set `insecure = true` for this provider in your own file",
+    )
+
+
+def as_bytes(said: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as they stand on the line."""
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in said.items()]
+
+
+def secrets_of(provider: Provider, key: SecretStr | None) -> dict[str, str]:
+    """What must not be said again of what a provider was sent, and what stands in its place."""
+    values = [each.get_secret_value() for each in provider.variables.values()]
+    with suppress(BadOption):
+        values += own_headers(provider).values()
+    found = {each: "[header]" for each in values if len(each) >= LEAST_SECRET_CHARS}
+    if key is not None and key.get_secret_value():
+        found[key.get_secret_value()] = "[key]"
+    return dict(sorted(found.items(), key=lambda each: -len(each[0])))
 
 
 def auth(provider: Provider, key: SecretStr | None) -> dict[str, str]:
@@ -57,10 +120,7 @@ def auth(provider: Provider, key: SecretStr | None) -> dict[str, str]:
     if key is None or provider.auth == "none":
         return {}
     if provider.in_the_clear:
-        raise BadOption(
-            f"the key would go to {redact(provider.host)} over http, where anybody may read it",
-            hint="use https, or set `insecure = true` for this provider in your own file",
-        )
+        raise in_the_clear(provider, "the key")
     if not can_be_sent(key):
         raise BadOption(
             f"the key in {provider.key_env} holds characters no key has",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import httpx
 from pydantic import SecretStr
 
-from o3magic.client.call import Call, auth, body, headers
+from o3magic.client.call import Call, as_bytes, body, headers, secrets_of, to_provider
 from o3magic.client.reading import bounded, stream_events, unpacked
 from o3magic.client.retry import retry_after_s, should_retry
 from o3magic.client.watch import Stop, Watch
@@ -34,6 +34,11 @@ from o3magic.wire.shape import load, objects, word
 
 MOST_ERROR_BYTES = 65_536
 INPUT_TOKENS = "/responses/input_tokens"
+# What is counted, and what else may be said there. Source: OpenAI's API specification (2026-08-21).
+COUNTED = (
+    *("model", "input", "instructions", "previous_response_id", "conversation", "tools"),
+    *("tool_choice", "parallel_tool_calls", "text", "reasoning", "truncation"),
+)
 PROBE_TIMEOUT_S = 0.3
 LIST_TIMEOUT_S = 10.0
 MOST_LIST_BYTES = 16_777_216
@@ -113,7 +118,7 @@ class Client:
             raise broken_line(error, call, watch) from None
         except RequestFailed as error:
             late = too_late(call, watch)
-            raise late or without_key(error, call.key) from None
+            raise late or without_secrets(error, call.provider, call.key) from None
 
     def _send(self, call: Call, dialect: Dialect) -> httpx.Response:
         """The response, its body still to come. Raises BadOption for an address that is none."""
@@ -124,7 +129,7 @@ class Client:
         said = body(dialect.encode(call.request))
         try:
             request = self._http.build_request(
-                "POST", url, content=said, headers=headers(call), timeout=timeout
+                "POST", url, content=said, headers=as_bytes(headers(call)), timeout=timeout
             )
             return self._http.send(request, stream=True)
         except NOT_AN_ADDRESS as error:
@@ -138,11 +143,11 @@ class Client:
         `shutdown_date`: "YYYY-MM-DD" or null. Source: OpenAI's API reference (2026-11).
         """
         try:
-            listed = self._list(provider, key, timeout_s)
+            listed = self._list(provider, to_provider(provider, key), timeout_s)
         except httpx.HTTPError as error:
             raise NoConnection(f"{provider.name}: {kind_of(error)}") from None
         except RequestFailed as error:
-            raise without_key(error, key) from None
+            raise without_secrets(error, provider, key) from None
         return [
             ServedModel(name, day_of(each), "shutdown_date" in each)
             for each in objects(listed, "data")
@@ -155,11 +160,10 @@ class Client:
         POST /responses/input_tokens: OpenAI and llama.cpp have it. Raises RequestFailed.
         """
         said = DIALECTS["responses"].encode(replace(call.request, stream=False))
-        left_out = ("stream", "store", "max_output_tokens", "include")
-        content = body({name: value for name, value in said.items() if name not in left_out})
+        content = body({name: value for name, value in said.items() if name in COUNTED})
         url = call.provider.url(INPUT_TOKENS, call.request.model)
         try:
-            told = headers(call)
+            told = as_bytes(headers(call))
             with self._http.stream(
                 "POST", url, content=content, headers=told, timeout=LIST_TIMEOUT_S
             ) as response:
@@ -170,7 +174,7 @@ class Client:
         except httpx.HTTPError as error:
             raise NoConnection(f"{call.provider.name}: {kind_of(error)}") from None
         except RequestFailed as error:
-            raise without_key(error, call.key) from None
+            raise without_secrets(error, call.provider, call.key) from None
         tokens = counted.get("input_tokens")
         if not isinstance(tokens, int):
             raise BrokenAnswer(f"{call.provider.name} did not count the tokens")
@@ -197,9 +201,9 @@ class Client:
             url, _, query = path.partition("?")
             url = provider.url(url)
             url += f"{'&' if '?' in url else '?'}{query}" if query else ""
-            said = {"accept-encoding": "gzip", **headers, **auth(provider, key)}
+            said = {"accept-encoding": "gzip", **headers, **to_provider(provider, key)}
             with self._http.stream(
-                method, url, content=content, headers=said, timeout=timeout_s
+                method, url, content=content, headers=as_bytes(said), timeout=timeout_s
             ) as response:
                 check(response)
                 yield response.headers, iter_chunks(response, most_bytes)
@@ -208,21 +212,22 @@ class Client:
         except httpx.HTTPError as error:
             raise no_answer(provider, error) from None
         except RequestFailed as error:
-            raise without_key(error, key) from None
+            raise without_secrets(error, provider, key) from None
 
     def is_there(self, provider: Provider) -> bool:
         """Whether something that lists models answers at this address, within 0.3 s."""
         try:
-            return "data" in self._list(provider, None, PROBE_TIMEOUT_S)
+            # Who was not asked for is sent no key and no header of a table.
+            return "data" in self._list(provider, {}, PROBE_TIMEOUT_S)
         except (httpx.HTTPError, O3Error):
             return False
 
     def _list(
-        self, provider: Provider, key: SecretStr | None, timeout_s: float
+        self, provider: Provider, told: Mapping[str, str], timeout_s: float
     ) -> Mapping[str, Any]:
         """The document at /models."""
         try:
-            url, said = provider.url("/models"), auth(provider, key)
+            url, said = provider.url("/models"), as_bytes(told)
             with self._http.stream("GET", url, headers=said, timeout=timeout_s) as response:
                 check(response)
                 return load(b"".join(iter_chunks(response, MOST_LIST_BYTES)))
@@ -252,14 +257,15 @@ def no_address(provider: Provider, error: Exception) -> BadOption:
     return BadOption(f"{address} is no address: {redact(str(error))}", hint=ADDRESS_HINT)
 
 
-def without_key(error: RequestFailed, key: SecretStr | None) -> RequestFailed:
-    """The same error without the key that was sent, which some servers say again."""
-    secret = key.get_secret_value() if key else ""
-    if secret:
-        error.args = tuple(str(each).replace(secret, "[key]") for each in error.args)
+def without_secrets(
+    error: RequestFailed, provider: Provider, key: SecretStr | None
+) -> RequestFailed:
+    """The same error without the key and headers that were sent, which some servers say again."""
+    for secret, shown in secrets_of(provider, key).items():
+        error.args = tuple(str(each).replace(secret, shown) for each in error.args)
         for name in ("hint", "code", "param", "request_id"):
             if said := getattr(error, name):
-                setattr(error, name, said.replace(secret, "[key]"))
+                setattr(error, name, said.replace(secret, shown))
     return error
 
 
@@ -332,7 +338,7 @@ def broken_line(error: httpx.HTTPError, call: Call, watch: Watch | None) -> O3Er
         return failed
     if isinstance(error, httpx.TimeoutException):
         # Not NoConnection: it may be thinking still, and asking again may pay twice.
-        return silence(call.first_token_timeout_s, "--first-token-timeout-s")
+        return silence(call, call.first_token_timeout_s, "--first-token-timeout-s")
     return NoConnection(f"no answer from {host}: {why}")
 
 
@@ -341,12 +347,14 @@ def too_late(call: Call, watch: Watch | None) -> BrokenAnswer | None:
     if watch is None or watch.expired_s is None:
         return None
     within = watch.expired_s == call.chunk_timeout_s
-    return silence(watch.expired_s, "--chunk-timeout-s" if within else "--first-token-timeout-s")
+    option = "--chunk-timeout-s" if within else "--first-token-timeout-s"
+    return silence(call, watch.expired_s, option)
 
 
-def silence(limit_s: float, option: str) -> BrokenAnswer:
+def silence(call: Call, limit_s: float, option: str) -> BrokenAnswer:
     """Nothing came for too long."""
-    return BrokenAnswer(f"nothing came for {limit_s:g} s", hint=f"{option} waits longer")
+    slow = "; the flex tier is slower than the others" if call.request.tier == "flex" else ""
+    return BrokenAnswer(f"nothing came for {limit_s:g} s", hint=f"{option} waits longer{slow}")
 
 
 def kind_of(error: httpx.HTTPError) -> str:

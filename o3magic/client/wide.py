@@ -16,7 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 from pydantic import SecretStr
 
-from o3magic.client.call import Call, body, headers
+from o3magic.client.call import Call, as_bytes, body, headers
 from o3magic.client.http import (
     NOT_AN_ADDRESS,
     broken_line,
@@ -25,7 +25,7 @@ from o3magic.client.http import (
     kind_of,
     no_address,
     read_json,
-    without_key,
+    without_secrets,
 )
 from o3magic.client.line import Address, Limits, Line, Reply, connected
 from o3magic.client.reading import bounded, unpacked
@@ -90,7 +90,7 @@ class Wide:
         try:
             return Heard(events_of(call, dialect, reply), None, reply.headers)
         except RequestFailed as error:
-            return Heard((), without_key(error, call.key), reply.headers)
+            return Heard((), without_secrets(error, call.provider, call.key), reply.headers)
 
     def _way_of(self, call: Call, dialect: Dialect) -> Straight | Around:
         """The way of a call; it is found once for all that are like it. Raises BadOption.
@@ -121,9 +121,9 @@ class Wide:
             self._tls = ssl.create_default_context() if system else httpx.create_ssl_context()
             self._tls.set_alpn_protocols(["http/1.1"])
         if proxy := proxy_for(call):
-            return Around(url, said, proxy, self._tls)
+            return Around(url, as_bytes(said), proxy, self._tls)
         port = url.port or (443 if url.scheme == "https" else 80)
-        told = [(b"host", url.netloc), *((n.encode(), v.encode()) for n, v in said.items())]
+        told = [(b"host", url.netloc), *as_bytes(said)]
         tls = self._tls if url.scheme == "https" else None
         host = url.raw_host.decode("ascii")
         return Straight(Address(host, port, tls, url.raw_path, tuple(told)))
@@ -165,7 +165,7 @@ class Around:
     def __init__(
         self,
         url: httpx.URL,
-        said: Mapping[str, str],
+        said: Sequence[tuple[bytes, bytes]],
         proxy: httpx.Proxy,
         tls: ssl.SSLContext | None,
     ) -> None:

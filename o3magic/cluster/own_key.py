@@ -20,7 +20,9 @@ def with_own_key(spec: Spec) -> tuple[Plan, Reach]:
     machine.
     """
     plan, provider = spec.plan, spec.plan.call.provider
-    reach = Reach(Providers(spec.providers, os.environ), lambda _: True)
+    providers = Providers(spec.providers, os.environ)
+    reach = Reach(providers, lambda _: True)
+    provider = providers.with_variables(provider)
     if provider.embedded:
         named = replace(plan.profile, provider=provider.name, base_url="")
         provider = reach.provider(named)

@@ -95,6 +95,7 @@ class Desk:
             provider=call.provider.name,
             model=call.request.model,
             effort=call.request.effort or plan.effort or "",
+            service_tier=call.request.tier or "",
             schema_name=plan.profile.schema,
             notebook=place.notebook,
             cell_key=place.cell_key,

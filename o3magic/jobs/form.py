@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from functools import lru_cache
 
 from o3magic.client.call import Call
@@ -15,7 +14,14 @@ from o3magic.messages import Image, Message, Part, Text
 from o3magic.prompts.images import check_images
 from o3magic.talk.books import free
 from o3magic.talk.default_model import next_default
-from o3magic.talk.forecast import MOST_IMAGE_TOKENS, most_tokens, size, worst, worst_nano_usd
+from o3magic.talk.forecast import (
+    MOST_IMAGE_TOKENS,
+    most_tokens,
+    price_asked,
+    size,
+    worst,
+    worst_nano_usd,
+)
 from o3magic.talk.lacks import model_lack, without
 from o3magic.talk.plan import Plan, check_window, with_default
 from o3magic.tapes.canonical import clean, digest, key_of, lines, normal_request
@@ -103,8 +109,7 @@ class Form:
 
     def _worst_nano_usd(self, input_tokens: int) -> int:
         """The most that one call of so many tokens can cost; 0 where that is not known."""
-        card = self.plan.card
-        price = card.price(date.today())
+        card, price = self.plan.card, price_asked(self.plan)
         if self._most is None or price is None:
             return 0
         return worst_nano_usd(card, price, input_tokens, self._most.output_tokens)

@@ -21,7 +21,10 @@ from o3magic.talk.session import Session
 KIND = "map"
 MOST_SHOWN = 100_000
 # What a later call must say again, for it to be the same job.
-AGAIN = ("model", "effort", "provider", "api", "developer", "max_output_tokens", "repairs")
+AGAIN = (
+    *("model", "effort", "provider", "api", "developer", "max_output_tokens", "repairs"),
+    *("verbosity", "param", "tier"),
+)
 
 
 def store_of(session: Session) -> JobStore:

@@ -33,7 +33,10 @@ from o3magic.wire.failures import redact
 OnError = Literal["keep", "raise"]
 MOST_WIDTH = 1024
 NOT_WITH_ROWS = ("conversation", "tools", "background", "compare", "dry_run")
-SPEC = ("model", "effort", "schema", "provider", "api", "developer", "max_output_tokens", "repairs")
+SPEC = (
+    *("model", "effort", "schema", "provider", "api", "developer", "max_output_tokens", "repairs"),
+    *("verbosity", "param", "tier"),
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def map_rows(
     store: JobStore,
     rows: Any,
     prompt: str,
+    /,
     *,
     schema: Any = None,
     names: Mapping[str, Any] | None = None,

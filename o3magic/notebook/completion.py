@@ -17,6 +17,7 @@ from IPython.core.completer import (
 
 from o3magic.errors import O3Error
 from o3magic.notebook.cards import card_of
+from o3magic.params import OFFERED
 from o3magic.profile import Option, options
 from o3magic.schemas.lookup import known_types
 from o3magic.talk.session import Session
@@ -28,7 +29,7 @@ BUILT_IN_TOOLS = ("python", "sql", "web_search")
 # What an option takes, in a word; where it says nothing, a value.
 KINDS = {"efforts": "effort", "models": "model", "tools": "tool", "file": "path"}
 KINDS |= {name: name for name in ("effort", "model", "provider", "schema", "conversation")}
-KINDS |= {"profile": "profile", "notebook": "path", "map": "instance"}
+KINDS |= {"profile": "profile", "notebook": "path", "map": "instance", "param": "param"}
 LISTS = ("efforts", "models", "tools")  # several values, with commas between them
 WHO = ("model", "provider", "profile")
 MOST_PATHS = 500
@@ -134,6 +135,8 @@ def values(session: Session, names: Mapping[str, Any], given: Given) -> Iterable
             return session.layers.profiles
         case "map":
             return tables(names)
+        case "param":
+            return [f"{name}=" for name in OFFERED]
         case "file":
             return [*session.prompts, *paths(session, given.begun)]
         case "notebook":

@@ -31,7 +31,7 @@ GROUPS = {
     "effort": "How hard to think, and what comes of it",
     "model": "Who is asked",
     "developer": "What is asked",
-    "budget_call": "What it may cost",
+    "tier": "What it may cost",
     "repairs": "What is asked",
     "background": "Several at once",
     "view": "What is shown",
@@ -227,7 +227,7 @@ def sample(option: Option) -> str:
         return said(option.flag.switch)
     if option.choices:
         return option.choices[len(option.choices) // 2]
-    return said(option.default).replace("–", option.name.upper())
+    return said(option.default).replace("–", option.flag.example or option.name.upper())
 
 
 def uses(example: Example, option: Option) -> bool:

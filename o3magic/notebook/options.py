@@ -45,6 +45,8 @@ def parse(line: str) -> tuple[dict[str, Any], str]:
             if following is None:
                 raise missing(name, option)
             value, at = following.text, following.end
+        if option.flag.repeats and option.name in chosen:
+            value = f"{chosen[option.name]}\n{value}"
         chosen[option.name] = value
     return chosen, line[at:].strip()
 
@@ -118,7 +120,7 @@ def usage_of(option: Option) -> str:
     flags = ", ".join(option.flag.names)
     if option.flag.switch is not None:
         return flags
-    return f"{flags} {'|'.join(option.choices) or option.name.upper()}"
+    return f"{flags} {'|'.join(option.choices) or option.flag.value or option.name.upper()}"
 
 
 def default_of(option: Option) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from o3magic.simulator.answer import Answer, call_id, split
 from o3magic.simulator.asked import Asked, Json, dict_of
+from o3magic.simulator.parameters import tier_of
 
 
 def completion(asked: Asked, answer: Answer) -> Json:
@@ -96,12 +97,11 @@ def _finish(answer: Answer) -> str:
 
 
 def _head(asked: Asked, answer: Answer, kind: str) -> Json:
-    tier = asked.body.get("service_tier")
     return {
         "id": f"chatcmpl-{answer.id[:29]}",
         "object": kind,
         "created": int(time.time()),
         "model": f"{asked.model}-simulated",
-        "service_tier": "default" if tier in (None, "auto") else tier,
+        "service_tier": tier_of(asked.body),
         "system_fingerprint": "fp_simulated",
     }

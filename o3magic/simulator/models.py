@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 LMH = ("low", "medium", "high")
+MEDIUM = ("medium",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Family:
     window_tokens: int = 400_000
     sampling: bool = True  # temperature and its like, and only with effort none
     chat_tools: bool = True  # function tools in Chat with an effort other than none
+    verbosity: tuple[str, ...] = LMH
 
     @property
     def o_series(self) -> bool:
@@ -34,11 +36,11 @@ class Family:
 # The first prefix that fits counts.
 FAMILIES = (
     Family("o3magic/", ("none", "minimal", *LMH, "xhigh", "max"), "medium"),
-    Family("o1", LMH, "medium", 200_000, sampling=False),
-    Family("o3", LMH, "medium", 200_000, sampling=False),
-    Family("o4", LMH, "medium", 200_000, sampling=False),
-    Family("gpt-4o", (), "none", 128_000),
-    Family("gpt-4.1", (), "none", 1_047_576),
+    Family("o1", LMH, "medium", 200_000, sampling=False, verbosity=MEDIUM),
+    Family("o3", LMH, "medium", 200_000, sampling=False, verbosity=MEDIUM),
+    Family("o4", LMH, "medium", 200_000, sampling=False, verbosity=MEDIUM),
+    Family("gpt-4o", (), "none", 128_000, verbosity=MEDIUM),
+    Family("gpt-4.1", (), "none", 1_047_576, verbosity=MEDIUM),
     Family("gpt-oss", LMH, "medium", 131_072),
     Family("openai/gpt-oss", LMH, "medium", 131_072),
     Family("chat-latest", ("medium",), "medium"),

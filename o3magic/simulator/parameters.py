@@ -1,4 +1,4 @@
-"""The names of parameters: which endpoint knows which, and which of them steer sampling."""
+"""Parameters: which endpoint knows which, which steer sampling, and what some of them may be."""
 
 SAMPLING = (
     *("temperature", "top_p", "presence_penalty", "frequency_penalty"),
@@ -38,6 +38,9 @@ MOVED = {
     "max_tokens": "max_output_tokens",
     "max_completion_tokens": "max_output_tokens",
 }
+TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
+SERVED = {"auto": "default", "fast": "priority"}  # the names under which tiers come back
+VERBOSITY = ("low", "medium", "high")
 # Of what kind a parameter's value must be, in Python and in the API's words.
 KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "stream": (bool, "a boolean"),
@@ -61,3 +64,9 @@ KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "temperature": ((int, float), "a number"),
     "top_p": ((int, float), "a number"),
 }
+
+
+def tier_of(body: dict[str, object]) -> object:
+    """The tier that a request is served at, as the answer says it."""
+    asked = str(body.get("service_tier") or "auto")
+    return SERVED.get(asked, asked)

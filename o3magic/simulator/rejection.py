@@ -50,6 +50,16 @@ def unsupported_value(param: str, value: object, supported: tuple[str, ...]) -> 
     )
 
 
+def invalid_value(param: str, value: object, supported: tuple[str, ...]) -> Rejection:
+    """A value that no model takes."""
+    *first, last = (f"'{name}'" for name in supported)
+    return Rejection(
+        f"Invalid value: '{value}'. Supported values are: {', '.join(first)}, and {last}.",
+        param=param,
+        code="invalid_value",
+    )
+
+
 def wrong_type(param: str, wanted: str, value: object) -> Rejection:
     """A value of another type than the parameter's."""
     got = {str: "a string", list: "an array", dict: "an object", bool: "a boolean"}

@@ -10,6 +10,7 @@ from typing import Any
 
 from o3magic.simulator.answer import Answer, call_id, split
 from o3magic.simulator.asked import Asked, Json, dict_of
+from o3magic.simulator.parameters import tier_of
 
 STATUSES = {"length": "incomplete", "content_filter": "incomplete", "failed": "failed"}
 REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -159,7 +160,6 @@ def _message_item(answer: Answer) -> Json:
 def _head(asked: Asked, answer: Answer) -> Json:
     """The Response as it is before anything has come."""
     body = asked.body
-    tier = body.get("service_tier")
     reasoning = dict_of(body.get("reasoning"))
 
     def given(name: str, usual: Any) -> Any:
@@ -180,8 +180,8 @@ def _head(asked: Asked, answer: Answer) -> Json:
         "output": [],
         "parallel_tool_calls": given("parallel_tool_calls", True),
         "previous_response_id": body.get("previous_response_id"),
-        "reasoning": {"effort": asked.effort, "summary": reasoning.get("summary")},
-        "service_tier": "default" if tier in (None, "auto") else tier,
+        "reasoning": {"summary": None, **reasoning, "effort": asked.effort},
+        "service_tier": tier_of(body),
         "store": given("store", True),
         "temperature": given("temperature", 1.0),
         "text": {"format": {"type": "text"}, "verbosity": "medium", **dict_of(body.get("text"))},
@@ -190,6 +190,8 @@ def _head(asked: Asked, answer: Answer) -> Json:
         "top_p": given("top_p", 1.0),
         "truncation": given("truncation", "disabled"),
         "usage": None,
-        "user": None,
+        "user": body.get("user"),
+        "safety_identifier": body.get("safety_identifier"),
+        "prompt_cache_key": body.get("prompt_cache_key"),
         "metadata": given("metadata", {}),
     }

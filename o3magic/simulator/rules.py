@@ -6,9 +6,10 @@ Each rule raises a `Rejection` in the API's words or says nothing. Null is as go
 from o3magic.simulator import strict, turns, wellformed
 from o3magic.simulator.asked import Asked, Json, dict_of, dicts_in
 from o3magic.simulator.models import Family, is_retired
-from o3magic.simulator.parameters import KINDS, KNOWN, MOVED, SAMPLING
+from o3magic.simulator.parameters import KINDS, KNOWN, MOVED, SAMPLING, TIERS, VERBOSITY
 from o3magic.simulator.rejection import (
     Rejection,
+    invalid_value,
     missing,
     unsupported_parameter,
     unsupported_value,
@@ -25,6 +26,9 @@ def check(asked: Asked, retired: frozenset[str], stored: Stored | None) -> None:
     _known_parameters(asked)
     _something_asked(asked, stored)
     _effort(asked, family)
+    _verbosity(asked, family)
+    _tier(asked)
+    _included(asked, family)
     _sampling(asked, family)
     _include(asked, family)
     _limit(asked)
@@ -105,6 +109,35 @@ def _effort(asked: Asked, family: Family) -> None:
         raise unsupported_parameter(param)
     if given is not None and given not in family.efforts:
         raise unsupported_value(param, given, family.efforts)
+
+
+def _verbosity(asked: Asked, family: Family) -> None:
+    responses = asked.api == "responses"
+    given = (dict_of(asked.body.get("text")) if responses else asked.body).get("verbosity")
+    param = "text.verbosity" if responses else "verbosity"
+    if given is None:
+        return
+    if given not in VERBOSITY:
+        raise invalid_value(param, given, VERBOSITY)
+    if given not in family.verbosity:
+        raise Rejection(
+            f"Unsupported value: '{param}' does not support '{given}' with this model. "
+            "Supported values are: 'medium'.",
+            param=param,
+            code="unsupported_value",
+        )
+
+
+def _tier(asked: Asked) -> None:
+    given = asked.body.get("service_tier")
+    if given is not None and given not in TIERS:
+        raise invalid_value("service_tier", given, TIERS)
+
+
+def _included(asked: Asked, family: Family) -> None:
+    included = asked.body.get("include")
+    if "reasoning.encrypted_content" in (included or ()) and not family.efforts:
+        raise Rejection("Encrypted content is not supported with this model.", param="include")
 
 
 def _sampling(asked: Asked, family: Family) -> None:

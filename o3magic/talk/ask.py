@@ -18,7 +18,7 @@ from o3magic.talk.asked import Turns
 from o3magic.talk.attempts import Attempts, Sender
 from o3magic.talk.books import Books
 from o3magic.talk.plan import Plan
-from o3magic.talk.round import Round, odd
+from o3magic.talk.round import Round, odd, other_tier
 from o3magic.talk.taping import Tape
 from o3magic.tapes.key import Question
 from o3magic.tapes.take import Take
@@ -261,6 +261,7 @@ class Asking:
         attempts = (*self._attempts.notes, *last.price_notes)
         told = () if last.take else (*attempts, *self._books.notes)
         notes = (*told, *self._notes, *answer.notes, *odd(last, self.plan))
+        notes += other_tier(last, self.plan)
         if None in costs[:-1]:
             notes += ("an attempt before this one may have been billed: its cost is unknown",)
         return replace(

@@ -13,6 +13,7 @@ from o3magic.client.retry import Policy
 from o3magic.client.watch import Stop
 from o3magic.errors import Interrupted, ModelNotFound, ModelRetired, O3Error, RequestFailed
 from o3magic.events import Accepted, Event, Retrying, TextDelta
+from o3magic.params import laid_into
 from o3magic.talk.books import Books
 from o3magic.talk.default_model import next_default
 from o3magic.talk.explain import current_replacement, explained, surviving_effort
@@ -55,9 +56,9 @@ class Tries:
     def _explained(self, error: RequestFailed, call: Call) -> RequestFailed:
         """The error with what we know besides."""
         catalog = self.plan.catalog
-        card = catalog.card(call.provider.cards.get(call.request.model, call.request.model))
-        effort = call.request.effort
-        return explained(error, card, catalog, call.provider, date.today(), effort)
+        request, provider = call.request, call.provider
+        card = catalog.card(provider.cards.get(request.model, request.model))
+        return explained(error, card, catalog, request, provider, date.today())
 
     def _changed(self, error: RequestFailed, call: Call) -> tuple[Call, Retrying] | None:
         """The call without what the provider turns out not to have; None where that is not it."""
@@ -96,11 +97,14 @@ class Tries:
         """The call to the replacement of a model that is gone, where the user asked for that."""
         catalog = self.plan.catalog
         card = catalog.card(call.request.model)
-        new = current_replacement(card, catalog, date.today())
+        new, mode = current_replacement(card, catalog, date.today())
         if self.plan.profile.on_retired != "replace" or new is None:
             return None
         effort = surviving_effort(call.request.effort, card, new)
         request = replace(call.request, model=new.id, effort=effort)
+        if mode:
+            params = laid_into(request.params, {"reasoning": {"mode": mode}})
+            request = replace(request, params=params)
         note = f"{card.id} is gone: {new.id} was asked instead (on_retired)"
         if note in self.notes:
             return None  # the user's own cards replace each other

@@ -11,7 +11,7 @@ from o3magic.cost.entries import Attempt, Outcome
 from o3magic.cost.keeping import Keeping, Ticket
 from o3magic.errors import LedgerUnavailable, OverBudget
 from o3magic.events import Source, Usage
-from o3magic.talk.forecast import Worst, budgets_of, worst
+from o3magic.talk.forecast import Worst, budgets_of, price_asked, worst
 from o3magic.talk.plan import Plan
 
 LEAST_TOKENS = 500  # fewer are not worth asking for: reasoning alone takes more
@@ -72,6 +72,7 @@ class Books:
             provider=call.provider.name,
             model=call.request.model,
             effort=plan.effort or "",
+            service_tier=call.request.tier or "",
             schema_name=plan.profile.schema,
             notebook=place.notebook,
             cell_key=place.cell_key,
@@ -136,12 +137,15 @@ def counted_budgets(plan: Plan) -> list[Budget]:
 
 def unknown_price(plan: Plan) -> OverBudget:
     """A budget is set, and nobody knows what the question costs."""
-    name, provider = plan.card.id, plan.call.provider.name
+    name, provider, tier = plan.card.id, plan.call.provider.name, plan.call.request.tier
     hint = f"give its price in [models.{name}] of your settings, or lift the budget"
     if not plan.call.provider.list_prices:
         hint = f"`list_prices = true` in [providers.{provider}] if it bills so, or lift the budget"
+    elif tier and plan.card.price(date.today()):
+        hint = f"another --tier, or {hint}"
+    served = f" in the {tier} tier" if tier else ""
     return OverBudget(
-        f"not sent: what {name} costs at {provider} is not known, so no budget can be kept",
+        f"not sent: what {name} costs at {provider}{served} is not known, so no budget can be kept",
         hint=hint,
     )
 
@@ -149,7 +153,7 @@ def unknown_price(plan: Plan) -> OverBudget:
 def way_on(error: OverBudget, plan: Plan, most: Worst) -> str:
     """How to go on: the output limit that would fit, where one does, and the budget's name."""
     raised = f"raise budget_{error.scope} ({OF[error.scope]})"
-    price = plan.card.price(date.today())
+    price = price_asked(plan)
     if price is None or not most.all_nano_usd:
         return raised
     share = error.left_nano_usd * most.attempt_nano_usd // most.all_nano_usd

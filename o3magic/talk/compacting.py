@@ -25,6 +25,8 @@ PLAIN: Mapping[str, Any] = {
     "schema": "",
     "file": "",
     "developer": "",
+    "param": "",
+    "verbosity": None,
     "dry_run": False,
     "out": "",
 }

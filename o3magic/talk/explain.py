@@ -7,8 +7,16 @@ from datetime import date
 from typing import TypeVar
 
 from o3magic.catalog import Card, Catalog
-from o3magic.errors import ModelNotFound, ModelRetired, NoKey, RequestFailed, WrongKey, did_you_mean
-from o3magic.messages import EFFORTS, Effort
+from o3magic.errors import (
+    ModelNotFound,
+    ModelRetired,
+    NoKey,
+    RateLimited,
+    RequestFailed,
+    WrongKey,
+    did_you_mean,
+)
+from o3magic.messages import EFFORTS, Effort, Request
 from o3magic.providers import Provider
 
 E = TypeVar("E", bound=RequestFailed)
@@ -18,17 +26,22 @@ def explained(
     error: RequestFailed,
     card: Card,
     catalog: Catalog,
+    request: Request,
     provider: Provider,
     today: date,
-    effort: Effort | None = None,
 ) -> RequestFailed:
-    """The same error, or a closer one where the catalogue knows why. effort: what was sent."""
+    """The same error, or a closer one where the catalogue knows why."""
+    if isinstance(error, RateLimited) and request.tier == "flex":
+        error.hint = "the flex tier has no room now: run the cell again later, or --tier default"
     if isinstance(error, WrongKey) and provider.key_env:
         error.hint = f"check {provider.key_env}: is it a key of {provider.name}, and still valid?"
+        account = [n for n in (provider.organization_env, provider.project_env) if n]
+        if named := [name for name in account if name in provider.variables]:
+            error.hint += f" Is it one of what {' and '.join(named)} say?"
     if not isinstance(error, ModelNotFound):
         return error
     if isinstance(error, ModelRetired) or card.retired(today):
-        return retired(error, card, catalog, provider, today, effort)
+        return retired(error, card, catalog, provider, today, request.effort)
     names = catalog.names
     if card.id in names:
         hint = (
@@ -50,12 +63,15 @@ def retired(
 ) -> ModelRetired:
     """What to say of a model that is gone: since when, and what to write instead at what price."""
     when = f"; OpenAI announced its shutdown for {card.shutdown:%Y-%m-%d}" if card.shutdown else ""
-    new = current_replacement(card, catalog, today)
+    new, mode = current_replacement(card, catalog, today)
     hint = "%o3_models lists the models"
     if new is not None:
         chosen = surviving_effort(effort, card, new)
         options = f"-m {new.id}" + (f" -e {chosen}" if chosen else "")
         settings = f"model={new.id}" + (f" effort={chosen}" if chosen else "")
+        if mode:
+            options += f" --param 'reasoning.mode=\"{mode}\"'"
+            settings += f" 'param=reasoning.mode=\"{mode}\"'"
         hint = f"%%o3 {options} (OpenAI's replacement{prices(card, new, today)}), "
         hint += f"or %o3_config {settings}"
         for other in (catalog.card(name) for name in card.also_suggested):
@@ -64,15 +80,19 @@ def retired(
     return copied(ModelRetired, f"{provider.name} no longer serves {card.id}{when}", hint, error)
 
 
-def current_replacement(card: Card, catalog: Catalog, today: date) -> Card | None:
-    """OpenAI's replacement of a model; where that is gone too, the replacement of that."""
-    seen = {card.id}
+def current_replacement(card: Card, catalog: Catalog, today: date) -> tuple[Card | None, str]:
+    """OpenAI's replacement of a model, and the `reasoning.mode` it is to be asked with, or "".
+
+    Where the replacement is gone too, it is the replacement of that.
+    """
+    seen, mode = {card.id}, ""
     while card.replacement and card.replacement not in seen:
+        mode = card.replacement_mode or mode
         card = catalog.card(card.replacement)
         if not card.retired(today):
-            return card
+            return card, mode
         seen.add(card.id)
-    return None
+    return None, ""
 
 
 def surviving_effort(effort: Effort | None, old: Card, new: Card) -> Effort | None:
@@ -87,7 +107,8 @@ def surviving_effort(effort: Effort | None, old: Card, new: Card) -> Effort | No
 
 def prices(old: Card | None, new: Card, today: date) -> str:
     """The price of a replacement beside the old one, as far as both are known."""
-    before, now = old and old.price(today), new.price(today)
+    before = None if old is None else old.price(today)
+    now = new.price(today)
     if now is None:
         return ""
     said = f": ${now.rates.input:f} in, ${now.rates.output:f} out per million tokens"

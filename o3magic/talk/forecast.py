@@ -69,26 +69,46 @@ class Worst:
 
 def worst(plan: Plan) -> Worst | None:
     """The worst case of a plan, or None where no price or no limit is known."""
-    card, request = plan.card, plan.call.request
-    price = card.price(date.today()) if plan.call.provider.list_prices else None
+    card, request, price = plan.card, plan.call.request, price_asked(plan)
     out = request.max_output_tokens or card.max_output_tokens or card.window_tokens
     if price is None or out is None:
         return None
     into = most_tokens(request)
     rounds = plan.profile.repairs + 1 if plan.answer_type is not None else 1
     # Each repair quotes the answer before it.
-    turns = [
-        worst_nano_usd(card, price, into + turn * (out + REPAIR_TOKENS), out)
-        for turn in range(rounds)
-    ]
+    inputs = [into + turn * (out + REPAIR_TOKENS) for turn in range(rounds)]
+    if lacks_rates(card, price, inputs[-1]):
+        return None
+    turns = [worst_nano_usd(card, price, each, out) for each in inputs]
     return Worst(into, out, turns[0], sum(turns))
+
+
+def price_asked(plan: Plan) -> Price | None:
+    """The price of what is asked, by its tier, or None where the provider's is not known."""
+    if not plan.call.provider.list_prices:
+        return None
+    return plan.card.dearest(date.today(), plan.call.request.tier)
+
+
+def lacks_rates(card: Card, price: Price, input_tokens: int) -> bool:
+    """Whether a tier's price leaves out what the model charges more for in its standard one."""
+    usual = card.price(date.today())
+    if usual is None or usual == price:
+        return False
+    long = price.long is None and usual.is_long(Usage(taken(card, input_tokens), 0, 0))
+    return long or (usual.rates.cache_write is not None and price.rates.cache_write is None)
+
+
+def taken(card: Card, input_tokens: int) -> int:
+    """How many of these tokens a model takes: a longer prompt is refused."""
+    return min(input_tokens, card.max_input_tokens or card.window_tokens or input_tokens)
 
 
 def forecast(plan: Plan, tokens: Tokens | None = None, history: Sums | None = None) -> Forecast:
     """The forecast of a plan. history: the sums of the calls like it, if there were any."""
     tokens = tokens or count(plan.call.request)
     card, most = plan.card, worst(plan)
-    price = card.price(date.today()) if plan.call.provider.list_prices else None
+    price = price_asked(plan)
     known_calls = history.calls - history.unknown_tokens_calls if history else 0
     likely = output = None
     if history is not None and known_calls > 0:
@@ -104,8 +124,7 @@ def worst_nano_usd(card: Card, price: Price, input_tokens: int, output_tokens: i
 
     A prompt cannot be longer than what the model takes: then it is refused.
     """
-    taken = card.max_input_tokens or card.window_tokens or input_tokens
-    into = min(input_tokens, taken)
+    into = taken(card, input_tokens)
     ways = [Usage(into, 0, output_tokens)]
     if price.rates.cache_write is not None:
         ways.append(Usage(into, 0, output_tokens, cache_write_tokens=into))
@@ -123,7 +142,8 @@ def count(request: Request, counter: Callable[[str], int] | None = None) -> Toke
 
 def most_tokens(request: Request) -> int:
     """An upper bound, cheap to find: a token has at least one byte."""
-    return sum(size(text) for text in texts(request)) + overhead(request)
+    more = size(minified(request.params)) if request.params else 0
+    return sum(size(text) for text in texts(request)) + more + overhead(request)
 
 
 def size(text: str) -> int:
@@ -177,8 +197,9 @@ def facts(asked: Forecast, plan: Plan) -> list[tuple[str, str]]:
     share = f" · {percent} of its window of {window:,}" if window else ""
     effort = f" at effort {plan.effort}" if plan.effort else ""
     why = f"; {plan.choice.reason}" if plan.choice.reason else ""
+    tier = f", tier {plan.call.request.tier}" if plan.call.request.tier else ""
     said = [
-        ("asked", f"{plan.call.request.model}{effort}, by the {plan.call.api} API{why}"),
+        ("asked", f"{plan.call.request.model}{effort}, by the {plan.call.api} API{tier}{why}"),
         ("input", f"{about}{into.likely:,} tokens{how}{share}"),
     ]
     if most is None:

@@ -1,8 +1,9 @@
 """What a provider turns out not to have, and what is asked instead.
 
-A lack is a word: responses, schema, summary, usage, memory, or `model NAME`. It is known from the
+A lack is a word: responses, schema, summary, usage, memory, encrypted. It is known from the
 provider's table, or found out once from a refusal, remembered for the session, and told below the
-answer.
+answer. What one model lacks ends in its name: `encrypted gpt-4.1`; `model o3-mini` is one that is
+not there.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from o3magic.catalog import Card
 from o3magic.client.call import Call
 from o3magic.errors import ModelNotFound, ProviderDown, RequestFailed
 from o3magic.messages import AnswerSchema, Message, Request, Role
+from o3magic.params import RESPONSES_ONLY
 
 MODEL_LACK = "model "
+ENCRYPTED_REASONING = "reasoning.encrypted_content"
 NO_SUCH_PLACE = frozenset({404, 405, 501})
 NOT_UNDERSTOOD = frozenset({400, 404, 422, 501})
 
@@ -49,8 +52,10 @@ def lack_in(error: RequestFailed, call: Call, *, api_free: bool) -> str:
         return ""
     if param.startswith("stream_options") and request.stream_usage:
         return "usage"
+    if param.startswith("include") and ENCRYPTED_REASONING in request.options.get("include", ()):
+        return f"encrypted {request.model}"
     wanted = request.answer_schema
-    about_format = param.startswith(("response_format", "text.format", "text"))
+    about_format = param.startswith(("response_format", "text.format")) or param == "text"
     if wanted and not wanted.by_instruction and about_format and not wrong_schema(error):
         return "schema"
     return ""
@@ -67,15 +72,24 @@ def without(call: Call, lack: str, card: Card) -> tuple[Call, str]:
     match lack:
         case "responses" if call.api == "responses" and "chat" in card.endpoints:
             # What Responses alone has: its options, and answers named by their ids.
-            asked = replace(request.sent_whole, summary=None, options={})
+            params = {n: v for n, v in request.params.items() if n not in RESPONSES_ONLY}
+            asked = replace(request.sent_whole, summary=None, options={}, params=params)
             changed = replace(call, api="chat", request=asked)
-            return changed, f"asked by the Chat API: {name} has no Responses"
+            left = [each for each in request.params if each not in params]
+            more = f"; without {', '.join(left)}, which Chat has not" if left else ""
+            return changed, f"asked by the Chat API: {name} has no Responses{more}"
         case "memory" if request.kept:
             changed = replace(call, request=request.sent_whole)
             return changed, f"{name} has not kept the turns before: all of them were sent again"
         case "summary" if request.summary:
             changed = replace(call, request=replace(request, summary=None))
             return changed, f"no reasoning summary: {name} gives none to this organization"
+        case _ if lack in ("encrypted", f"encrypted {request.model}") and request.options:
+            options = {n: v for n, v in request.options.items() if n != "include"}
+            if options == request.options:
+                return call, ""
+            changed = replace(call, request=replace(request, options=options))
+            return changed, f"no encrypted reasoning: {request.model} has none at {name}"
         case "usage" if request.stream_usage and call.api == "chat" and request.stream:
             changed = replace(call, request=replace(request, stream_usage=False))
             return changed, f"{name} does not count the tokens of a stream"

@@ -17,6 +17,7 @@ from o3magic.client.call import Call
 from o3magic.cost.package_prices import priced_card
 from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
 from o3magic.messages import AnswerSchema, Api, Image, Message, Part, Request, Text
+from o3magic.params import fields_of
 from o3magic.profile import Profile
 from o3magic.prompts.images import check_images
 from o3magic.providers import Provider, Providers, is_loopback, origin
@@ -24,7 +25,7 @@ from o3magic.schemas.lookup import AnswerType
 from o3magic.talk.chain import kept_by
 from o3magic.talk.conversation import Turn, tokens_of
 from o3magic.talk.default_model import ModelChoice
-from o3magic.talk.lacks import without
+from o3magic.talk.lacks import ENCRYPTED_REASONING, without
 from o3magic.talk.window import filled, room_of
 from o3magic.tapes.key import Question
 from o3magic.tools.toolbox import Toolbox, check_tools
@@ -34,7 +35,10 @@ from o3magic.wire.strict import AZURE, OPENAI
 
 FORMATTING = "Formatting re-enabled"
 # The provider keeps nothing; then the reasoning between tool calls travels with us, encrypted.
-UNSTORED: Mapping[str, Any] = {"store": False, "include": ["reasoning.encrypted_content"]}
+UNSTORED: Mapping[str, Any] = {"store": False}
+# The flex tier waits for room. Source: OpenAI's guide to flex processing (2026-07-15), which
+# advises 15 minutes in the place of the SDK's 10.
+FLEX_FIRST_TOKEN_TIMEOUT_S = 900.0
 CUSTOM_KEY = "O3MAGIC_API_KEY"
 
 
@@ -139,7 +143,7 @@ def plan(
         request,
         key,
         profile.connect_timeout_s,
-        profile.first_token_timeout_s,
+        first_token_timeout_s(profile),
         profile.chunk_timeout_s,
         profile.max_answer_bytes,
     )
@@ -204,8 +208,11 @@ def request_of(
         answer_schema=schema_for(answer_type, provider) if answer_type else None,
         tools=asked.toolbox.request_tools(AZURE if provider.small_schemas else OPENAI),
         stream=profile.stream and "stream" in card.abilities,
-        options=UNSTORED if api == "responses" and not profile.store else {},
+        options=unstored(card) if api == "responses" and not profile.store else {},
         max_tokens_word="max_tokens" if provider.max_tokens else "max_completion_tokens",
+        tier=profile.tier,
+        verbosity=profile.verbosity,
+        params=fields_of(profile.param),
     )
 
 
@@ -229,6 +236,18 @@ def with_default(planned: Plan, choice: ModelChoice) -> Plan:
         question=question,
         choice=choice,
     )
+
+
+def unstored(card: Card) -> Mapping[str, Any]:
+    """What is said where the provider is to keep nothing. Who has no reasoning refuses the rest."""
+    return {**UNSTORED, "include": [ENCRYPTED_REASONING]} if card.reasons else UNSTORED
+
+
+def first_token_timeout_s(profile: Profile) -> float:
+    """How long to wait for the first word: longer for flex, unless something else was chosen."""
+    chosen = profile.first_token_timeout_s
+    usual = chosen == Profile.first_token_timeout_s
+    return FLEX_FIRST_TOKEN_TIMEOUT_S if usual and profile.tier == "flex" else chosen
 
 
 def question_of(
@@ -255,8 +274,18 @@ def question_of(
         summary=profile.summary,
         max_output_tokens=profile.max_output_tokens,
         sample=profile.sample,
-        options={} if profile.formatting else {"formatting": False},
+        options=said_besides(profile),
     )
+
+
+def said_besides(profile: Profile) -> dict[str, Any]:
+    """What else makes it this question: only what was said, so that other keys stay as they are."""
+    said: dict[str, Any] = fields_of(profile.param)
+    if not profile.formatting:
+        said["formatting"] = False
+    if profile.verbosity is not None:
+        said["verbosity"] = profile.verbosity
+    return said
 
 
 def provider_for(profile: Profile, providers: Providers) -> Provider | None:

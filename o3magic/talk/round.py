@@ -9,10 +9,11 @@ from o3magic.catalog import Card
 from o3magic.cost.entries import Outcome
 from o3magic.draft import Draft
 from o3magic.errors import O3Error, RequestFailed
-from o3magic.events import FinishReason, Recorded, Source, Usage
+from o3magic.events import Finished, FinishReason, Recorded, Source, Usage
 from o3magic.talk.plan import Plan
 from o3magic.tapes.replay import events
 from o3magic.tapes.take import Take
+from o3magic.wire.failures import redact
 from o3magic.wire.usage import oddities
 
 NOTHING = Usage(0, 0, 0, 0, 0, 0)
@@ -73,7 +74,11 @@ class Round:
         end, provider = self.draft.finished, self._plan.call.provider
         if end is None or end.usage is None or not provider.list_prices:
             return None
-        return self._served().nano_usd(end.usage, date.today(), end.service_tier)
+        return self._served().nano_usd(end.usage, date.today(), self._tier(end))
+
+    def _tier(self, end: Finished) -> str:
+        """The tier it was served at; where nobody says, the one that was asked for."""
+        return end.service_tier or self._plan.call.request.tier or ""
 
     def _served(self) -> Card:
         """The card of the model that answered."""
@@ -87,7 +92,7 @@ class Round:
         self.refused = refused_unbilled(failed) and not self.draft.id
         self.cost_nano_usd = self.cost()
         card = self._served()
-        price = card.price(date.today(), end.service_tier) if end else None
+        price = card.price(date.today(), self._tier(end)) if end else None
         if price and self.cost_nano_usd and self._plan.catalog.find(card.id) is None:
             self.price_notes = (f"{card.id} has no card: priced by {price.source}",)
         return Outcome(
@@ -112,6 +117,15 @@ def refused_unbilled(failed: O3Error | None) -> bool:
     if isinstance(failed, RequestFailed):
         return failed.billed is False
     return failed is not None  # an option or a key that could not be sent: nothing left
+
+
+def other_tier(last: Round, plan: Plan) -> tuple[str, ...]:
+    """What to say of an answer that came by another tier than the one that was asked for."""
+    asked, end = plan.call.request.tier, last.draft.finished
+    served = end.service_tier if end else ""
+    if last.take or asked in (None, "auto") or served in ("", asked):
+        return ()
+    return (f"asked for the {asked} tier, and served at {redact(served)[:20]}",)
 
 
 def odd(last: Round, plan: Plan) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ from o3magic.messages import (
     ToolCall,
     ToolResult,
 )
+from o3magic.params import with_params
 from o3magic.wire.failures import failure
 from o3magic.wire.shape import count, load, objects, section, word
 from o3magic.wire.usage import usage_of
@@ -101,7 +102,11 @@ def encode(request: Request) -> dict[str, Any]:
     # What the provider would run itself is refused before it comes here (talk/toolbox).
     if functions := [tool(each) for each in request.tools if isinstance(each, Tool)]:
         body["tools"] = functions
-    return body | dict(request.options)
+    if request.verbosity is not None:
+        body["verbosity"] = request.verbosity
+    if request.tier is not None:
+        body["service_tier"] = request.tier
+    return with_params(body | dict(request.options), request)
 
 
 def response_format(wanted: AnswerSchema) -> dict[str, Any]:

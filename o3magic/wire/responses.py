@@ -42,6 +42,7 @@ from o3magic.messages import (
     ToolCall,
     ToolResult,
 )
+from o3magic.params import with_params
 from o3magic.wire.failures import error_of, failure, redact
 from o3magic.wire.shape import count, load, objects, section, word
 from o3magic.wire.usage import usage_of
@@ -74,13 +75,15 @@ def encode(request: Request) -> dict[str, Any]:
         body["reasoning"] = said
     if request.max_output_tokens is not None:
         body["max_output_tokens"] = request.max_output_tokens
-    if request.answer_schema is not None:
-        body["text"] = {"format": text_format(request.answer_schema)}
+    if text := text_of(request):
+        body["text"] = text
     if request.tools:
         body["tools"] = [tool(each) for each in request.tools]
     if request.kept is not None:
         body["previous_response_id"] = request.kept.response_id
-    return body | dict(request.options)
+    if request.tier is not None:
+        body["service_tier"] = request.tier
+    return with_params(body | dict(request.options), request)
 
 
 def items(message: Message) -> Iterator[dict[str, Any]]:
@@ -129,6 +132,16 @@ def simplest(content: list[dict[str, Any]]) -> Any:
     if len(content) == 1 and "text" in content[0]:
         return content[0]["text"]
     return content
+
+
+def text_of(request: Request) -> dict[str, Any]:
+    """What is said of the answer's text: its format and how wordy it is."""
+    said: dict[str, Any] = {}
+    if request.answer_schema is not None:
+        said["format"] = text_format(request.answer_schema)
+    if request.verbosity is not None:
+        said["verbosity"] = request.verbosity
+    return said
 
 
 def text_format(wanted: AnswerSchema) -> dict[str, Any]:

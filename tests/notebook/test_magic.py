@@ -386,3 +386,51 @@ def test_a_captured_cell_keeps_no_hold_on_the_next(option, kernel: Kernel, simul
     assert kernel.run(inner).outputs == []
     assert "SIMULATED" in kernel.run("%%o3\nAgain").texts("text/markdown")[0]
     assert kernel.run(f"%%o3 {option}\nAgain").outputs
+
+
+def test_tier_verbosity_and_parameters_are_said_on_the_line_and_in_settings(kernel, simulator):
+    line = '--tier flex --verbosity low --param top_logprobs=2 --param \'metadata={"a": "b c"}\''
+    ran = kernel.run(f"%%o3 -m gpt-5.2 -e none {line}\nfour?")
+    assert ran.status == "ok"
+    body = simulator.requests[-1].body
+    assert (body["service_tier"], body["text"]) == ("flex", {"verbosity": "low"})
+    assert (body["top_logprobs"], body["metadata"]) == (2, {"a": "b c"})
+    shown = kernel.run("%o3_config verbosity=high param='user=\"u\"'").texts()[0]
+    assert '{"user":"u"}' in shown
+    kernel.run("%%o3 -m gpt-5.2\nfour?")
+    body = simulator.requests[-1].body
+    assert (body["user"], body["text"]) == ("u", {"verbosity": "high"})
+    kernel.run("%o3_config verbosity= param=")
+    kernel.run("%%o3\nfour?")
+    assert not {"user", "text", "service_tier"} & set(simulator.requests[-1].body)
+
+
+def test_a_dry_run_shows_what_is_said_and_no_header(kernel: Kernel, simulator: Simulator):
+    ran = kernel.run('%%o3 --dry-run --tier flex --param user="u" -m o3\nfour?')
+    [shown] = ran.texts()
+    assert '"service_tier": "flex"' in shown
+    assert '"user": "u"' in shown
+    assert "tier flex" in shown
+    assert SECRET not in shown
+    assert simulator.requests == []
+
+
+def test_a_parameter_that_cannot_be_is_one_clear_line(kernel: Kernel, simulator: Simulator):
+    ran = kernel.run("%%o3 --param reasoning.mode=pro\nfour?")
+    assert ran.status == "error"
+    told = "\n".join(ran.error["traceback"])
+    assert "--param reasoning.mode=pro: the value is no JSON" in told
+    assert "'reasoning.mode=\"pro\"'" in told
+    ran = kernel.run("%%o3 --param max_tokens=7\nfour?")
+    assert "--max-output-tokens" in "\n".join(ran.error["traceback"])
+    assert simulator.requests == []
+
+
+def test_rows_are_mapped_with_all_of_it(kernel: Kernel, simulator: Simulator):
+    kernel.run("rows = [{'a': 1}, {'a': 2}]")
+    ran = kernel.run('%%o3 --map rows --tier flex --no-store --param user="u"\n{{ a }}')
+    assert ran.status == "ok", ran.error
+    assert len(simulator.requests) == 2
+    for received in simulator.requests:
+        body = received.body
+        assert (body["service_tier"], body["user"], body["store"]) == ("flex", "u", False)

@@ -60,6 +60,12 @@ REFUSED = [
     responses_is(
         400, "reasoning.effort", NO_PARAMETER, reasoning={"effort": "low"}, model="gpt-4o"
     ),
+    chat_is(400, "verbosity", NO_VALUE, verbosity="low"),
+    chat_is(400, "verbosity", INVALID, verbosity="lots", model="gpt-5.5"),
+    responses_is(400, "text.verbosity", NO_VALUE, text={"verbosity": "high"}),
+    responses_is(400, "text.verbosity", INVALID, text={"verbosity": "lots"}, model="gpt-5.5"),
+    chat_is(400, "service_tier", INVALID, service_tier="cheap"),
+    responses_is(400, "service_tier", INVALID, service_tier="cheap"),
     responses_is(400, "include", None, include=["reasoning.encrypted_content"], model="gpt-4.1"),
     responses_is(
         400, "reasoning.effort", NO_VALUE, reasoning={"effort": "none"}, model="gpt-6.2-sol"

@@ -1,6 +1,7 @@
 """What a provider turns out not to have: found out once, asked in another way, and told."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from pydantic import BaseModel
@@ -250,6 +251,18 @@ def test_a_retired_model_the_provider_no_longer_knows_is_said_to_be_gone(sim, se
     sim.script(Reply(status=status, error={"message": "No such", "code": "model_not_found"}))
     with pytest.raises(ModelRetired, match="no longer serves o3-mini"):
         session.ask("four?", api=api)
+
+
+def test_a_pro_model_that_is_gone_is_replaced_in_its_mode(sim, session):
+    sim.script(replace(GONE, error={**GONE.error, "message": "`o1-pro` has been deprecated"}))
+    with pytest.raises(ModelRetired) as caught:
+        session.ask("four?", model="o1-pro")
+    new = session.catalog.card("o1-pro").replacement
+    assert f"-m {new} -e medium --param 'reasoning.mode=\"pro\"'" in caught.value.hint
+    sim.script(replace(GONE, error={**GONE.error, "message": "`o1-pro` has been deprecated"}))
+    session.ask("four?", model="o1-pro", on_retired="replace")
+    body = sim.requests[-1].body
+    assert (body["model"], body["reasoning"]) == (new, {"effort": "medium", "mode": "pro"})
 
 
 def test_nothing_switches_by_itself_unless_it_was_asked_for(sim, session):

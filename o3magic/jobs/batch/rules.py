@@ -12,6 +12,7 @@ from o3magic.errors import BadOption, OverBudget
 from o3magic.jobs.filling import Filled
 from o3magic.jobs.form import Form
 from o3magic.money import show_usd
+from o3magic.profile import Profile
 from o3magic.providers import Provider
 from o3magic.talk.forecast import worst_nano_usd
 from o3magic.talk.plan import Plan
@@ -55,6 +56,15 @@ def check_can_batch(planned: Plan) -> None:
     if known and "batch" not in card.endpoints:
         raise BadOption(
             f"{card.id} is not served by the Batch API", hint="o3.map, or choose another model"
+        )
+
+
+def check_tier(profile: Profile) -> None:
+    """Raise BadOption where a tier is asked for: a batch is one by itself."""
+    if profile.tier is not None:
+        raise BadOption(
+            f"a batch has no tier {profile.tier}: the Batch API is a tier of its own",
+            hint="tier=None here; o3.map(..., tier='flex') asks at once for the price of a batch",
         )
 
 

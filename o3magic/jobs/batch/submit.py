@@ -15,7 +15,13 @@ from o3magic.errors import Interrupted, NoKey, OverBudget
 from o3magic.jobs.batch.job import BatchJob, sent_here
 from o3magic.jobs.batch.room import Room
 from o3magic.jobs.batch.rows import Limits, Written, without, write
-from o3magic.jobs.batch.rules import TIER, check_call_budget, check_can_batch, endpoint
+from o3magic.jobs.batch.rules import (
+    TIER,
+    check_call_budget,
+    check_can_batch,
+    check_tier,
+    endpoint,
+)
 from o3magic.jobs.batch.schema import PLANNED
 from o3magic.jobs.batch.send import Spec
 from o3magic.jobs.batch.store import BatchStore
@@ -36,7 +42,10 @@ from o3magic.talk.taping import Tape
 from o3magic.tapes.scrub import scrubbed
 
 KIND = "batch"
-OPTIONS = ("model", "effort", "provider", "api", "developer", "max_output_tokens", "summary")
+OPTIONS = (
+    *("model", "effort", "provider", "api", "developer", "max_output_tokens", "summary"),
+    *("verbosity", "param"),
+)
 USUAL = Limits()
 
 
@@ -61,6 +70,7 @@ def submit(
     wish = wish.checked()
     session, source = room.session, source_of(rows)
     profile, wanted = profile_of(session, schema, names, options)
+    check_tier(profile)
     folder_of_notebook = folder_of(session, profile)
     text = with_file(prompt, profile.file, folder_of_notebook) if profile.file else prompt
     tape, profile = tape_of(session, profile), replace(profile, file="", stream=False)
