@@ -193,3 +193,21 @@ def test_an_own_provider_that_says_what_none_has_is_refused(table, words, hint):
         Providers({"mine": table}, {})
     assert words in str(caught.value)
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("host", "ours"),
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("127.1", True),
+        ("localhost", True),
+        ("[::1]", True),
+        ("127.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("localhost.evil.example", False),
+        ("10.0.0.1", False),
+    ],
+)
+def test_only_this_machine_is_this_machine(host, ours):
+    assert Provider("p", base_url=f"http://{host}/v1").in_the_clear != ours

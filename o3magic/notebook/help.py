@@ -178,13 +178,20 @@ def magics_section(magics: Mapping[str, Callable[..., Any]]) -> Section:
 def keys_section(providers: Providers) -> Section:
     """Where a provider's key comes from."""
     known = (providers.get(name) for name in providers.names)
-    rows = tuple((each.key_env, f"for {each.name}") for each in known if each.key_env)
+    rows: list[tuple[str, str]] = []
+    for each in known:
+        variables = {
+            each.key_env: "",
+            each.organization_env: "organization ",
+            each.project_env: "project ",
+        }
+        rows += [(name, f"{what}for {each.name}") for name, what in variables.items() if name]
     return Section(
         "Keys",
         "A key is read from the environment at each question. It stays in memory, and goes to its "
         "own provider and nowhere else. Where `--provider` names nobody, OpenAI is asked if its "
         "key is set, else Azure; `-p simulator` and local servers need none.",
-        rows,
+        tuple(rows),
     )
 
 

@@ -49,6 +49,7 @@ class Question:
     sent_schema     the schema as it is sent; it decides nothing but is kept as a hash
     sample          1, or more for another answer to the same question
     tier            "batch" where the Batch API answers, at its own price; else ""
+    options         what else was said: verbosity, parameters; those in NOT_ASKED do not count
     """
 
     model: str
