@@ -182,7 +182,7 @@ def own_card(name: str, row: dict[str, Any], base: Card) -> Card:
     check_fields(row, known, f"[models.{name}]")
     changed: dict[str, Any] = {}
     if "price" in row:
-        changed["prices"] = own_prices(row.pop("price"), name)
+        changed["prices"] = own_prices(row.pop("price"), f"[[models.{name}.price]]")
     try:
         said = TypeAdapter(Card).validate_python({"id": name, **row})
     except ValidationError as error:
@@ -192,16 +192,16 @@ def own_card(name: str, row: dict[str, Any], base: Card) -> Card:
     return replace(base, id=name, **changed)
 
 
-def own_prices(rows: Any, name: str) -> tuple[Price, ...]:
-    """The prices of a card of the user's own. Raises BadOption for one that is none."""
+def own_prices(rows: Any, where: str) -> tuple[Price, ...]:
+    """Prices of the user's own, that stand at `where`. Raises BadOption for one that is none."""
     known = [*PRICE_FIELDS, "input", "output", "cached", "cache_write"]
     try:
         for row in rows:
-            check_fields(row, known, f"[[models.{name}.price]]")
+            check_fields(row, known, where)
         said = [asdict(price_of(row)) for row in rows]
         return TypeAdapter(tuple[Price, ...]).validate_python(said)
     except (ValidationError, KeyError, TypeError, AttributeError, ArithmeticError):
-        raise BadOption(f"[[models.{name}.price]] holds no price", hint=HINT) from None
+        raise BadOption(f"{where} holds no price", hint=HINT) from None
 
 
 def check_fields(row: Iterable[str], known: list[str], where: str) -> None:

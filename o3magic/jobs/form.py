@@ -93,7 +93,7 @@ class Form:
 
     def _worst_nano_usd(self, input_tokens: int) -> int:
         """The most that one call of so many tokens can cost; 0 where that is not known."""
-        card = self.plan.card
+        card = self.plan.priced
         price = card.price(date.today())
         if self._most is None or price is None:
             return 0

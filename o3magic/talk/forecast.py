@@ -69,8 +69,8 @@ class Worst:
 
 def worst(plan: Plan) -> Worst | None:
     """The worst case of a plan, or None where no price or no limit is known."""
-    card, request = plan.card, plan.call.request
-    price = card.price(date.today()) if plan.call.provider.list_prices else None
+    card, request = plan.priced, plan.call.request
+    price = card.price(date.today())
     out = request.max_output_tokens or card.max_output_tokens or card.window_tokens
     if price is None or out is None:
         return None
@@ -87,8 +87,8 @@ def worst(plan: Plan) -> Worst | None:
 def forecast(plan: Plan, tokens: Tokens | None = None, history: Sums | None = None) -> Forecast:
     """The forecast of a plan. history: the sums of the calls like it, if there were any."""
     tokens = tokens or count(plan.call.request)
-    card, most = plan.card, worst(plan)
-    price = card.price(date.today()) if plan.call.provider.list_prices else None
+    card, most = plan.priced, worst(plan)
+    price = card.price(date.today())
     known_calls = history.calls - history.unknown_tokens_calls if history else 0
     likely = output = None
     if history is not None and known_calls > 0:

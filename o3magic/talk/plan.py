@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from pydantic import SecretStr
@@ -15,6 +16,7 @@ from o3magic.catalog import Card, Catalog
 from o3magic.client.call import Call
 from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
 from o3magic.messages import AnswerSchema, Api, Image, Message, Part, Request, Text
+from o3magic.pricing import card_at
 from o3magic.profile import Profile
 from o3magic.prompts.images import check_images
 from o3magic.providers import Provider, Providers, origin
@@ -73,6 +75,12 @@ class Plan:
         """The card of the model that is asked; a deployment may be called otherwise."""
         asked = self.call.request.model
         return self.catalog.card(self.call.provider.cards.get(asked, asked))
+
+    @cached_property
+    def priced(self) -> Card:
+        """The same with the prices that hold at the provider; it has none where none is known."""
+        found = card_at(self.call.provider, self.catalog, self.call.request.model)
+        return found or self.card
 
     @property
     def partial(self) -> Callable[[str], Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import date
 
 from o3magic.catalog import Card
@@ -10,6 +11,7 @@ from o3magic.cost.entries import Outcome
 from o3magic.draft import Draft
 from o3magic.errors import O3Error, RequestFailed
 from o3magic.events import FinishReason, Recorded, Source, Usage
+from o3magic.pricing import Charge, card_at, charge
 from o3magic.talk.plan import Plan
 from o3magic.tapes.replay import events
 from o3magic.tapes.take import Take
@@ -65,21 +67,18 @@ class Round:
             return self.cost_nano_usd
         return self.take.cost_nano_usd if self.take.label == "live" else 0
 
-    def cost(self) -> int | None:
-        """Nano-dollars, or None where unknown: by the served model, tier and day."""
+    def _charge(self) -> Charge:
+        """What it cost: by the served model, tier and day."""
+        end = self.draft.finished
+        charged = Charge() if end is None else charge(self._served(), end, date.today())
         if self.source != "live" or self.refused:
-            return 0
-        end, provider = self.draft.finished, self._plan.call.provider
-        if end is None or end.usage is None or not provider.list_prices:
-            return None
-        # By the model that answered: a card we do not have is a cost we do not know.
-        card = self._served()
-        return card.nano_usd(end.usage, date.today(), end.service_tier) if card else None
+            return replace(charged, nano_usd=0)
+        return charged
 
     def _served(self) -> Card | None:
-        """The card of the model that answered, or None; a deployment may say its own name."""
-        name, cards = self.draft.model, self._plan.call.provider.cards
-        return self._plan.catalog.find(cards.get(name, name)) if name else self._plan.card
+        """The card of the model that answered, None where we do not have it, with its prices."""
+        name, plan = self.draft.model, self._plan
+        return card_at(plan.call.provider, plan.catalog, name) if name else plan.priced
 
     def outcome(self, failed: O3Error | None, *, interrupted: bool) -> Outcome:
         """What the ledger keeps of it."""
@@ -87,9 +86,8 @@ class Round:
         end = self.draft.finished
         self.reason = end.reason if end else "interrupted" if interrupted else "error"
         self.refused = refused_unbilled(failed) and not self.draft.id
-        self.cost_nano_usd = self.cost()
-        card = self._served()
-        price = card.price(date.today(), end.service_tier) if card and end else None
+        charged = self._charge()
+        self.cost_nano_usd = charged.nano_usd
         return Outcome(
             status="ok" if self.reason == "stop" else self.reason,
             usage=self.usage,
@@ -100,8 +98,8 @@ class Round:
             response_id=self.draft.id,
             first_token_s=self.first_token_s,
             elapsed_s=self.elapsed_s,
-            price_since=str(price.since or "") if price else "",
-            price_source=price.source if price else "",
+            price_since=charged.price_since,
+            price_source=charged.price_source,
             source=self.source,
             error=type(failed).__name__ if failed else "",
         )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from o3magic.catalog import Card, Catalog
 from o3magic.draft import Draft
 from o3magic.errors import O3Error, RequestFailed
-from o3magic.events import Source, Usage
+from o3magic.events import Finished, Source, Usage
 from o3magic.jobs.batch.rules import TIER
 from o3magic.jobs.rows import Ending
 from o3magic.jobs.verdict import judged
 from o3magic.messages import Api
+from o3magic.pricing import Charge, card_at, charge
 from o3magic.providers import Provider
 from o3magic.schemas.lookup import AnswerType
 from o3magic.wire.batch import Line
@@ -48,8 +49,7 @@ class Reading:
         return self._answered(line.id, draft, source)
 
     def _answered(self, key: str, draft: Draft, source: Source) -> Ending:
-        answer, end = draft.answer(), draft.finished
-        usage = answer.usage
+        answer, end = draft.answer(), draft.finished or Finished("error")
         verdict = judged(answer, self.wanted)
         said = {
             "text": answer.text,
@@ -57,7 +57,7 @@ class Reading:
             "refusal": answer.refusal,
             "summary": answer.reasoning_summary,
             "finish": answer.finish_reason,
-            "detail": end.detail if end else "",
+            "detail": end.detail,
             "tier": TIER,
             "model": answer.model,
             "id": answer.id,
@@ -70,23 +70,19 @@ class Reading:
             error=verdict.wrong,
             error_kind="InvalidAnswer" if verdict.wrong else "",
             source=source,
-            usage=usage,
-            cost_nano_usd=self.cost(usage, answer.model, source),
+            usage=answer.usage,
+            cost_nano_usd=self.charge(end, answer.model, source).nano_usd,
         )
 
-    def cost(self, usage: Usage, model: str, source: Source) -> int | None:
-        """Nano-dollars at batch prices, or None where nobody knows."""
+    def charge(self, end: Finished, model: str, source: Source) -> Charge:
+        """What a row cost at batch prices."""
         if source != "live":
-            return 0
-        if not self.provider.list_prices:
-            return None
-        card = self.card(model)
-        return card.nano_usd(usage, self.on, TIER) if card else None
+            return Charge(0)
+        return charge(self.card(model), replace(end, service_tier=TIER), self.on)
 
     def card(self, model: str) -> Card | None:
-        """The card of the model that answered, or None; a deployment may say its own name."""
-        name = model or self.model
-        return self.catalog.find(self.provider.cards.get(name, name))
+        """The card of the model that answered, None where we do not have it, with its prices."""
+        return card_at(self.provider, self.catalog, model or self.model)
 
 
 def failed(key: str, error: O3Error, source: Source | None = None) -> Ending:

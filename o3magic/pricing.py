@@ -1,0 +1,92 @@
+"""What a provider charges: which prices hold there, and what one answer came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal, localcontext
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from o3magic.catalog import EXACT, SNAPSHOT, Card, Catalog, Price, Rates
+from o3magic.events import Finished
+from o3magic.providers import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one answer cost.
+
+    nano_usd  nano-dollars, or None where nobody knows
+    price_source, price_since  whose price that is, and since when it holds
+    """
+
+    nano_usd: int | None = None
+    price_source: str = ""
+    price_since: str = ""
+
+
+def card_at(provider: Provider, catalog: Catalog, model: str) -> Card | None:
+    """The card of a model with the prices that hold at a provider, none where none is known.
+
+    None for a model that nobody knows. A deployment may have a name of its own.
+    """
+    name = provider.cards.get(model, model)
+    card = catalog.find(name)
+    own = own_prices_of(provider, model, name, SNAPSHOT.sub("", name), card.id if card else "")
+    if own is not None:
+        return replace(card or Card(name), prices=own)
+    if card is None:
+        return None
+    if not provider.list_prices:
+        return replace(card, prices=())
+    if provider.uplift_percent and not exempt(provider, card):
+        return replace(card, prices=raised(card.prices, provider.uplift_percent))
+    return card
+
+
+def own_prices_of(provider: Provider, *names: str) -> tuple[Price, ...] | None:
+    """The prices that the user says hold at this provider, or None."""
+    if not provider.prices:
+        return None
+    return next((provider.prices[name] for name in names if name in provider.prices), None)
+
+
+def exempt(provider: Provider, card: Card) -> bool:
+    """Whether the provider charges no more than the list price for a model."""
+    return any(fnmatchcase(card.id, pattern) for pattern in provider.uplift_not_for)
+
+
+@lru_cache(maxsize=64)
+def raised(prices: tuple[Price, ...], percent: Decimal) -> tuple[Price, ...]:
+    """Prices with so much on top, exact."""
+
+    with localcontext(EXACT):
+        factor = (100 + percent) / 100
+
+    def rate(usd: Decimal | None) -> Decimal | None:
+        return None if usd is None else EXACT.multiply(usd, factor)
+
+    def rates(of: Rates) -> Rates:
+        into, out = EXACT.multiply(of.input, factor), EXACT.multiply(of.output, factor)
+        return Rates(into, out, rate(of.cached), rate(of.cache_write))
+
+    return tuple(
+        replace(
+            price,
+            rates=rates(price.rates),
+            long=rates(price.long) if price.long else None,
+            source=f"{price.source} {percent:+} %".strip(),
+        )
+        for price in prices
+    )
+
+
+def charge(card: Card | None, end: Finished, on: date) -> Charge:
+    """What an answer cost, at the prices of its card, by the tier that served it."""
+    if card is None:
+        return Charge()
+    price = card.price(on, end.service_tier)
+    source, since = (price.source, str(price.since or "")) if price else ("", "")
+    cost = card.nano_usd(end.usage, on, end.service_tier) if end.usage else None
+    return Charge(cost, source, since)
