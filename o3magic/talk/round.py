@@ -83,6 +83,8 @@ class Round:
     def outcome(self, failed: O3Error | None, *, interrupted: bool) -> Outcome:
         """What the ledger keeps of it."""
         self.elapsed_s = time.perf_counter() - self.began_s
+        if self.source != "replayed":  # what is recorded stays as it was shown
+            self.draft.doubt_zeros()
         end = self.draft.finished
         self.reason = end.reason if end else "interrupted" if interrupted else "error"
         self.refused = refused_unbilled(failed) and not self.draft.id

@@ -46,6 +46,7 @@ class Reading:
                 draft.add(event)
         except RequestFailed as error:
             return failed(line.id, error, source)
+        draft.doubt_zeros()
         return self._answered(line.id, draft, source)
 
     def _answered(self, key: str, draft: Draft, source: Source) -> Ending:
