@@ -154,4 +154,6 @@ class Draft:
             tool_calls=self.tool_calls,
             notes=end.notes,
             items=end.items,
+            citations=end.citations,
+            hosted=end.hosted,
         )

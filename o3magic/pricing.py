@@ -9,8 +9,11 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from o3magic.catalog import EXACT, SNAPSHOT, Card, Catalog, Price, Rates
-from o3magic.events import Finished
+from o3magic.events import Finished, HostedUse
+from o3magic.money import show_usd
 from o3magic.providers import Provider
+
+AS_SAID = "as the provider says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +21,16 @@ class Charge:
     """What one answer cost.
 
     nano_usd  nano-dollars, or None where nobody knows
+    hosted_nano_usd  the part of it for tools that the provider ran itself, None where not known
     price_source, price_since  whose price that is, and since when it holds
+    notes  what a reader should know of it
     """
 
     nano_usd: int | None = None
+    hosted_nano_usd: int | None = None
     price_source: str = ""
     price_since: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def card_at(provider: Provider, catalog: Catalog, model: str) -> Card | None:
@@ -82,11 +89,38 @@ def raised(prices: tuple[Price, ...], percent: Decimal) -> tuple[Price, ...]:
     )
 
 
-def charge(card: Card | None, end: Finished, on: date) -> Charge:
-    """What an answer cost, at the prices of its card, by the tier that served it."""
-    if card is None:
-        return Charge()
-    price = card.price(on, end.service_tier)
+def charge(
+    provider: Provider, card: Card | None, end: Finished, on: date, said_usd: Decimal | None = None
+) -> Charge:
+    """What an answer cost, by the tier that served it.
+
+    card: that of the model that answered, at the prices of the provider. Where these say nothing,
+    or not all, what the provider says itself counts: said_usd in a header, or in the usage.
+    """
+    said_usd = said_usd if end.said_cost_usd is None else end.said_cost_usd
+    price = card.price(on, end.service_tier) if card else None
+    tokens = card.nano_usd(end.usage, on, end.service_tier) if card and end.usage else None
+    unpriced = [use for use in end.hosted if hosted_nano_usd(provider, use) is None]
+    if said_usd is not None and (tokens is None or unpriced):
+        return Charge(nano_of(said_usd), price_source=AS_SAID, notes=(f"cost {AS_SAID}",))
+    hosted = sum(hosted_nano_usd(provider, use) or 0 for use in end.hosted)
     source, since = (price.source, str(price.since or "")) if price else ("", "")
-    cost = card.nano_usd(end.usage, on, end.service_tier) if end.usage else None
-    return Charge(cost, source, since)
+    if tokens is None:
+        return Charge(None, None if unpriced else hosted, source, since)
+    if unpriced:
+        what = " and ".join(map(str, unpriced))
+        least = show_usd(tokens + hosted)
+        note = f"at least {least}: what {provider.name} charges for {what} is not known"
+        return Charge(None, None, source, since, (note,))
+    return Charge(tokens + hosted, hosted, source, since)
+
+
+def hosted_nano_usd(provider: Provider, use: HostedUse) -> int | None:
+    """What the use of a tool costs that the provider runs itself, or None where nobody knows."""
+    usd = provider.hosted_tools.get(use.type)
+    return None if usd is None or use.calls is None else nano_of(EXACT.multiply(usd, use.calls))
+
+
+def nano_of(usd: Decimal) -> int:
+    """US dollars as nano-dollars, rounded half up."""
+    return int(usd.scaleb(9, EXACT).to_integral_value(context=EXACT))

@@ -27,6 +27,7 @@ GROUND = {
     "settings",
     "providers",
     "pricing",
+    "citations",
     "money",
     "frames",
 }

@@ -21,6 +21,7 @@ def facts(answer: Answer) -> str:
         answer.model,
         answer.effort or "",
         tokens(answer),
+        *map(str, answer.hosted),
         cost(answer),
     ]
     return " · ".join(each for each in said if each)

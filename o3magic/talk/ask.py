@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from functools import reduce
 from typing import Any
@@ -10,7 +10,16 @@ from typing import Any
 from o3magic.client.call import Call
 from o3magic.client.watch import Stop
 from o3magic.errors import CassetteMiss, Interrupted, InvalidAnswer, O3Error
-from o3magic.events import Answer, Event, Retrying, ToolUsed, Usage, why_cut
+from o3magic.events import (
+    Answer,
+    Event,
+    Finished,
+    HostedUse,
+    Retrying,
+    ToolUsed,
+    Usage,
+    why_cut,
+)
 from o3magic.messages import Message
 from o3magic.money import usd
 from o3magic.schemas.lookup import SchemaMismatch
@@ -253,6 +262,7 @@ class Asking:
             notes=notes,
             schema_name=self.plan.profile.schema,
             tool_uses=tuple(self._uses),
+            hosted=all_uses(each.draft.finished for each in self._attempts.rounds),
         )
 
     def _first_token_s(self) -> float | None:
@@ -263,6 +273,15 @@ class Asking:
                 return before_s + each.first_token_s
             before_s += each.elapsed_s
         return None
+
+
+def all_uses(ends: Iterable[Finished | None]) -> tuple[HostedUse, ...]:
+    """How often the provider ran tools of its own in several rounds together."""
+    found: dict[str, int | None] = {}
+    for use in (use for end in ends if end for use in end.hosted):
+        before = found.get(use.type, 0)
+        found[use.type] = None if None in (before, use.calls) else (before or 0) + (use.calls or 0)
+    return tuple(HostedUse(*each) for each in found.items())
 
 
 def repair(text: str, problems: list[str]) -> tuple[Message, Message]:

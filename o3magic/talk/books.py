@@ -12,7 +12,7 @@ from o3magic.cost.entries import Attempt, Outcome
 from o3magic.cost.keeping import Keeping, Ticket
 from o3magic.errors import LedgerUnavailable, OverBudget
 from o3magic.events import Source, Usage
-from o3magic.talk.forecast import Worst, budgets_of, worst
+from o3magic.talk.forecast import Worst, budgets_of, cost_of, hosted_once, worst
 from o3magic.talk.plan import CUSTOM_KEY, Plan
 
 LEAST_TOKENS = 500  # fewer are not worth asking for: reasoning alone takes more
@@ -138,6 +138,12 @@ def counted_budgets(plan: Plan) -> list[Budget]:
 def unknown_price(plan: Plan) -> OverBudget:
     """A budget is set, and nobody knows what the question costs."""
     name, provider = plan.card.id, plan.call.provider.name
+    if plan.priced.price(date.today()) and cost_of(hosted_once(plan), plan.call.provider) is None:
+        name = " and ".join(use.type for use in hosted_once(plan))
+        return OverBudget(
+            f"not sent: what {name} costs at {provider} is not known, so no budget can be kept",
+            hint=f"give its price in [providers.{provider}.hosted_tools], or lift the budget",
+        )
     hint = f"give its price in [models.{name}] of your settings, or lift the budget"
     if not plan.call.provider.list_prices:
         hint = f"`list_prices = true` in [providers.{provider}] if it bills so, or lift the budget"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 
 from o3magic.catalog import Card
 from o3magic.cost.entries import Outcome
@@ -28,6 +29,7 @@ class Round:
         self.draft = Draft()
         self.source: Source = "simulated" if plan.call.provider.embedded else "live"
         self.request_id = ""
+        self.said_cost_usd: Decimal | None = None
         self.began_s = time.perf_counter()
         self.first_token_s: float | None = None
         self.elapsed_s = 0.0
@@ -69,11 +71,12 @@ class Round:
 
     def _charge(self) -> Charge:
         """What it cost: by the served model, tier and day."""
-        end = self.draft.finished
-        charged = Charge() if end is None else charge(self._served(), end, date.today())
         if self.source != "live" or self.refused:
-            return replace(charged, nano_usd=0)
-        return charged
+            return Charge(0, 0)
+        end, provider = self.draft.finished, self._plan.call.provider
+        if end is None:
+            return Charge()
+        return charge(provider, self._served(), end, date.today(), self.said_cost_usd)
 
     def _served(self) -> Card | None:
         """The card of the model that answered, None where we do not have it, with its prices."""
@@ -90,6 +93,9 @@ class Round:
         self.refused = refused_unbilled(failed) and not self.draft.id
         charged = self._charge()
         self.cost_nano_usd = charged.nano_usd
+        if end and charged.notes:
+            self.draft.finished = replace(end, notes=(*end.notes, *charged.notes))
+        hosted = end.hosted if end else ()
         return Outcome(
             status="ok" if self.reason == "stop" else self.reason,
             usage=self.usage,
@@ -102,6 +108,8 @@ class Round:
             elapsed_s=self.elapsed_s,
             price_since=charged.price_since,
             price_source=charged.price_source,
+            hosted_calls=sum(use.calls or 0 for use in hosted),
+            hosted_nano_usd=charged.hosted_nano_usd if hosted else 0,
             source=self.source,
             error=type(failed).__name__ if failed else "",
         )

@@ -52,6 +52,7 @@ class Reading:
     def _answered(self, key: str, draft: Draft, source: Source) -> Ending:
         answer, end = draft.answer(), draft.finished or Finished("error")
         verdict = judged(answer, self.wanted)
+        charged = self.charge(end, answer.model, source)
         said = {
             "text": answer.text,
             "data": verdict.data,
@@ -62,7 +63,7 @@ class Reading:
             "tier": TIER,
             "model": answer.model,
             "id": answer.id,
-            "notes": [*answer.notes],
+            "notes": [*answer.notes, *charged.notes],
         }
         return Ending(
             key=key,
@@ -72,14 +73,15 @@ class Reading:
             error_kind="InvalidAnswer" if verdict.wrong else "",
             source=source,
             usage=answer.usage,
-            cost_nano_usd=self.charge(end, answer.model, source).nano_usd,
+            cost_nano_usd=charged.nano_usd,
         )
 
     def charge(self, end: Finished, model: str, source: Source) -> Charge:
         """What a row cost at batch prices."""
         if source != "live":
             return Charge(0)
-        return charge(self.card(model), replace(end, service_tier=TIER), self.on)
+        at_batch = replace(end, service_tier=TIER)
+        return charge(self.provider, self.card(model), at_batch, self.on)
 
     def card(self, model: str) -> Card | None:
         """The card of the model that answered, None where we do not have it, with its prices."""
