@@ -249,7 +249,8 @@ def own_card(name: str, row: dict[str, Any], base: Card) -> Card:
     check_fields(row, known + priced, f"[models.{name}]")
     changed: dict[str, Any] = {}
     if prices := {key: row.pop(key) for key in priced if key in row}:
-        changed["prices"] = own_prices(prices, name)
+        where = f"[[models.{name}.price]]" if "price" in prices else f"[models.{name}]"
+        changed["prices"] = own_prices(prices, where)
     try:
         said = TypeAdapter(Card).validate_python({"id": name, **row})
     except ValidationError as error:
@@ -264,15 +265,15 @@ def own_card(name: str, row: dict[str, Any], base: Card) -> Card:
     return replace(base, id=name, **changed)
 
 
-def own_prices(row: Mapping[str, Any], name: str) -> tuple[Price, ...]:
-    """The prices of a card of the user's own. Raises BadOption for one that is none."""
+def own_prices(row: Mapping[str, Any], where: str) -> tuple[Price, ...]:
+    """Prices of the user's own, that stand at `where`. Raises BadOption for one that is none."""
     try:
         for each in row.get("price", ()):
-            check_fields(each, [*PRICE_FIELDS, *RATE_COLUMNS], f"[[models.{name}.price]]")
+            check_fields(each, [*PRICE_FIELDS, *RATE_COLUMNS], where)
         said = [asdict(price) for price in prices_of(row)]
         return TypeAdapter(tuple[Price, ...]).validate_python(said)
     except (ValidationError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
-        raise BadOption(f"[models.{name}] holds no price", hint=HINT) from None
+        raise BadOption(f"{where} holds no price", hint=HINT) from None
 
 
 def check_fields(row: Iterable[str], known: list[str], where: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from o3magic.events import (
     Answer,
     Event,
@@ -115,6 +117,28 @@ class Draft:
         """The calls so far, in the order of their place."""
         return tuple(self._calls[place].call for place in sorted(self._calls))
 
+    def doubt_zeros(self) -> None:
+        """Take out of its usage the zeros that cannot be, as of servers that count nothing.
+
+        No question has 0 tokens, and no answer with words in it.
+        """
+        end = self.finished
+        if end is None or end.usage is None:
+            return
+        words = self.text or str(self._reasoning) or str(self._refusal) or self._calls
+        usage, wrong = end.usage, []
+        if usage.input_tokens == 0:
+            usage = replace(usage, input_tokens=None, cached_tokens=None, cache_write_tokens=None)
+            wrong.append("0 input tokens")
+        if usage.output_tokens == 0 and words:
+            usage = replace(usage, output_tokens=None, reasoning_tokens=None)
+            wrong.append("0 output tokens")
+        if wrong:
+            usage = replace(usage, total_tokens=None)
+            note = f"odd usage from the provider: {' and '.join(wrong)}, though there were words"
+            known = None if usage == Usage() else usage
+            self.finished = replace(end, usage=known, notes=(*end.notes, note))
+
     def answer(self, reason: FinishReason = "error") -> Answer:
         """The answer as far as it came; `reason` counts only where none was given on the wire."""
         end = self.finished or Finished(reason)
@@ -130,4 +154,6 @@ class Draft:
             tool_calls=self.tool_calls,
             notes=end.notes,
             items=end.items,
+            citations=end.citations,
+            hosted=end.hosted,
         )

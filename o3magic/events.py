@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
+from o3magic.citations import Citation
 from o3magic.frames import frame
-from o3magic.messages import ToolCall, cited_in
+from o3magic.messages import ToolCall
 from o3magic.money import show_usd
 
 FinishReason = Literal[
@@ -56,10 +57,14 @@ class Alive(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """The provider took the request; `simulated` is what the built-in simulator says of itself."""
+    """The provider took the request; `simulated` is what the built-in simulator says of itself.
+
+    said_cost_usd: what a header says that it cost.
+    """
 
     request_id: str
     simulated: bool
+    said_cost_usd: Decimal | None = None
 
 
 class Started(NamedTuple):
@@ -115,9 +120,30 @@ class Usage:
         return Usage(*(add(getattr(self, n), getattr(other, n)) for n in self.__slots__))
 
 
+class HostedUse(NamedTuple):
+    """How often the provider ran a tool of its own, by its type: `web_search`; None: not known."""
+
+    type: str
+    calls: int | None
+
+    def __str__(self) -> str:
+        """In words: `2 web searches`."""
+        word = self.type.replace("_", " ")
+        if word.endswith("search"):
+            many = f"{word}es"
+        else:
+            word, many = f"{word} call", f"{word} calls"
+        if self.calls is None:
+            return f"{many} (number unknown)"
+        return f"{self.calls:,} {word if self.calls == 1 else many}"
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The answer ended in the protocol's own way: `notes` on it, and Responses' output `items`."""
+    """The answer ended in the protocol's own way: `notes` on it, and Responses' output `items`.
+
+    hosted: the tools that the provider ran itself. said_cost_usd: what it says that it cost.
+    """
 
     reason: FinishReason
     usage: Usage | None = None
@@ -127,6 +153,9 @@ class Finished:
     detail: str = ""
     notes: tuple[str, ...] = ()
     items: tuple[Mapping[str, Any], ...] = field(default=(), compare=False, repr=False)
+    citations: tuple[Citation, ...] = ()
+    hosted: tuple[HostedUse, ...] = ()
+    said_cost_usd: Decimal | None = None
 
 
 Event = (
@@ -176,7 +205,9 @@ class Answer:
                     of the recording, so that a replay gives the same
     notes           what a reader should know: odd usage, repairs, a parameter left out
     tool_uses       `ToolUsed` for each call that was made, in order
-    items, citations   output items of Responses, opaque; what a web search cited, as dicts
+    citations       `Citation` for each place where the answer cites a page, in order
+    hosted          `HostedUse` for each tool that the provider ran itself: web searches
+    items           output items of Responses, opaque
     """
 
     text: str = ""
@@ -202,11 +233,8 @@ class Answer:
     recorded: Recorded | None = None
     items: tuple[Mapping[str, Any], ...] = field(default=(), compare=False, repr=False)
     tool_uses: tuple[ToolUsed, ...] = ()
-
-    @property
-    def citations(self) -> tuple[Mapping[str, Any], ...]:
-        """What the answer cites, as plain data. The addresses are the model's: never trust them."""
-        return tuple(cited_in(self.items))
+    citations: tuple[Citation, ...] = ()
+    hosted: tuple[HostedUse, ...] = ()
 
     @property
     def replayed(self) -> bool:

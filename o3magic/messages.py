@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -176,24 +176,3 @@ class Request:
     def sent_whole(self) -> Request:
         """The same question with nothing left to the provider's memory."""
         return replace(self, messages=self.whole, kept=None)
-
-
-def cited_in(items: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The citations in output items; `start` and `end` are places in the whole text, or None."""
-    before = 0
-    for item in items:
-        content = item.get("content") if item.get("type") == "message" else None
-        for part in content if isinstance(content, list) else ():
-            if not isinstance(part, Mapping) or part.get("type") != "output_text":
-                continue
-            notes, text = part.get("annotations"), part.get("text")
-            for each in notes if isinstance(notes, list) else ():
-                if isinstance(each, Mapping) and each.get("type") == "url_citation":
-                    start, end = each.get("start_index"), each.get("end_index")
-                    yield {
-                        "url": str(each.get("url", "")),
-                        "title": str(each.get("title") or ""),
-                        "start": before + start if isinstance(start, int) else None,
-                        "end": before + end if isinstance(end, int) else None,
-                    }
-            before += len(text) if isinstance(text, str) else 0

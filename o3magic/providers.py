@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from functools import cached_property
 from importlib.resources import files
 from string import Template
@@ -14,10 +15,11 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from o3magic.catalog import Price, own_prices
 from o3magic.errors import BadOption, did_you_mean
 
 ADDRESS_HINT = "an address looks like https://api.openai.com/v1"
-LISTS = ("endpoints", "lacks", "default_models")
+LISTS = ("endpoints", "lacks", "default_models", "uplift_not_for")
 ENDPOINT_PATHS = ("/responses", "/chat/completions", "/models")
 HEADER_NAME = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]+")
 # What a header's value may not hold: control characters, and what is not in Latin-1.
@@ -32,6 +34,9 @@ OUR_HEADERS = frozenset(
     )
 )
 LOOPBACK = re.compile(r"localhost|::1|127(\.\d{1,3}){1,3}", re.ASCII)
+# What a table says of its own host's bills, and of nobody else's.
+BILLED = ("list_prices", "hosted_tools", "uplift_percent", "uplift_not_for")
+LEAST_PERCENT, MOST_PERCENT = Decimal(-100), Decimal(1000)
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,10 @@ class Provider:
     stands for a variable of the environment, so that a file needs no secret; `$$` is a dollar.
     variables: what these stand for now. It is no field of a table, and is neither shown nor
     pickled.
+    prices: {model: its prices here}, which hold instead of those of its card.
+    hosted_tools: US dollars for each call of a tool that it runs itself, by the tool's type.
+    uplift_percent: what it charges on top of list prices, for its region; uplift_not_for: names of
+    models (`o3*`) that it charges no more for.
     """
 
     name: str
@@ -85,6 +94,10 @@ class Provider:
     project_env: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     variables: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
+    prices: Mapping[str, tuple[Price, ...]] = field(default_factory=dict)
+    hosted_tools: Mapping[str, Decimal] = field(default_factory=dict)
+    uplift_percent: Decimal = Decimal(0)
+    uplift_not_for: tuple[str, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle holds: everything but what came out of the environment."""
@@ -120,10 +133,7 @@ class Provider:
     @cached_property
     def host(self) -> str:
         """The host a key may be sent to."""
-        try:
-            return urlsplit(self.base_url).hostname or ""
-        except ValueError:
-            return ""
+        return host_of(self.base_url)
 
     @property
     def origin(self) -> tuple[str, str, int | None]:
@@ -138,27 +148,45 @@ class Providers:
         self, own: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str]
     ) -> None:
         text = files("o3magic").joinpath("providers.toml").read_text(encoding="utf-8")
-        self._tables = tomllib.loads(text)
+        built_in = tomllib.loads(text)
+        self._regions = {name: table.pop("regions", None) for name, table in built_in.items()}
+        self._tables: dict[str, dict[str, Any]] = {
+            name: typed(name, table) for name, table in built_in.items()
+        }
+        self._homes = {name: host_of(t.get("base_url", "")) for name, t in self._tables.items()}
+        self._own = own
         for name, table in own.items():
             check_fields(name, table)
-            self._tables[name] = {**self._tables.get(name, {}), **table}
+            known, said = self._tables.get(name, {}), typed(name, table)
+            if "hosted_tools" in said:
+                said["hosted_tools"] = {**known.get("hosted_tools", {}), **said["hosted_tools"]}
+            self._tables[name] = {**known, **said}
         # Read anew at each question: a key may be set in the notebook, after the session began.
         self._environment = environment
 
     def _read(self, name: str) -> Provider:
-        said = dict(self._tables[name])
+        said, own = dict(self._tables[name]), self._own.get(name, {})
         if address := self._environment.get(said.get("base_url_env", "")):
             said["base_url"] = join_url(address, "")
+        home = self._homes.get(name, "")
+        host = host_of(said.get("base_url", ""))
+        if home and not is_at_home(host, home):
+            # Somebody else sends the bill: what is known of prices there is what the user says.
+            said = {key: value for key, value in said.items() if key not in BILLED or key in own}
+        elif (region := self._regions.get(name)) and host in region["hosts"]:
+            usual = {
+                "uplift_percent": Decimal(region["uplift_percent"]),
+                "uplift_not_for": tuple(region["not_for"]),
+            }
+            said = said if "uplift_percent" in said else said | usual
         if "default_models" not in said and not said.get("local"):
             said["default_models"] = self._tables["openai"].get("default_models", ())
-        lists = {key: tuple(said[key]) for key in LISTS if key in said}
-        return self.with_variables(Provider(name, **{**said, **lists}))
+        return self.with_variables(Provider(name, **said))
 
     def with_variables(self, provider: Provider) -> Provider:
         """The provider with what its headers need out of the environment of this process."""
         names = {n for each in provider.headers.values() for n in Template(each).get_identifiers()}
-        home = Provider("", base_url=self._tables.get(provider.name, {}).get("base_url", "")).host
-        if is_loopback(provider.host) or (home and f".{provider.host}".endswith(f".{home}")):
+        if is_at_home(provider.host, self._homes.get(provider.name, "")):
             names |= {provider.organization_env, provider.project_env} - {""}
         said = {name: self._environment.get(name, "").strip() for name in sorted(names)}
         return replace(
@@ -205,11 +233,21 @@ def check_fields(name: str, table: Mapping[str, Any]) -> None:
                 f"[providers.{name}] has no field {key!r}",
                 hint=did_you_mean(key, known, f"the fields are {', '.join(known)}"),
             )
+    plain = {key: value for key, value in table.items() if key != "prices"}
     try:
-        TypeAdapter(Provider).validate_python({"name": name, **table})
+        found = TypeAdapter(Provider).validate_python({"name": name, **plain})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise BadOption(f"[providers.{name}] {first['loc'][0]}: {first['msg']}") from None
+    if any(usd < 0 for usd in found.hosted_tools.values()):
+        raise BadOption(f"[providers.{name}] hosted_tools: a call cannot cost less than nothing")
+    if not LEAST_PERCENT <= found.uplift_percent <= MOST_PERCENT:
+        raise BadOption(
+            f"[providers.{name}] uplift_percent = {found.uplift_percent}: from {LEAST_PERCENT} to "
+            f"{MOST_PERCENT:,}"
+        )
+    if not isinstance(table.get("prices", {}), Mapping):
+        raise BadOption(f"[providers.{name}] prices: a table for each model")
     for header, value in table.get("headers", {}).items():
         check_header(f"[providers.{name}.headers]", header, value)
 
@@ -234,6 +272,31 @@ def check_header(where: str, name: str, value: str) -> None:
             f"{where} {name}: a $ in the value names no variable",
             hint="$NAME or ${NAME} is a variable of the environment, $$ a dollar",
         )
+
+
+def typed(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table as the fields of a Provider. Raises BadOption for a price that is none."""
+    said = dict(table)
+    for key in LISTS:
+        if key in said:
+            said[key] = tuple(said[key])
+    if "uplift_percent" in said:
+        said["uplift_percent"] = Decimal(str(said["uplift_percent"]))
+    if "hosted_tools" in said:
+        said["hosted_tools"] = {
+            tool: Decimal(str(usd)) for tool, usd in said["hosted_tools"].items()
+        }
+    if "prices" in said:
+        said["prices"] = {
+            model: own_prices({"price": rows_of(rows)}, f"[providers.{name}.prices.{model}]")
+            for model, rows in said["prices"].items()
+        }
+    return said
+
+
+def rows_of(rows: Any) -> Iterable[Any]:
+    """The prices of a model: one table, or one for each tier."""
+    return [rows] if isinstance(rows, Mapping) else rows
 
 
 def join_url(base: str, path: str) -> str:
@@ -273,6 +336,22 @@ def without_overlap(prefix: list[str], tail: list[str]) -> str:
         if prefix[-size:] == tail[:size]:
             return "/".join(tail[size:])
     return "/".join(tail)
+
+
+def is_at_home(host: str, home: str) -> bool:
+    """Whether a host is the one of a provider's own table, a part of it, or this machine.
+
+    What listens on this machine under a provider's variable forwards to that provider.
+    """
+    return is_loopback(host) or bool(home and f".{host}".endswith(f".{home}"))
+
+
+def host_of(address: str) -> str:
+    """The host in an address, or "" where there is none."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 def is_loopback(host: str) -> bool:

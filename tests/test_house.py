@@ -26,6 +26,7 @@ GROUND = {
     "profile",
     "settings",
     "providers",
+    "citations",
     "money",
     "frames",
     "params",

@@ -30,6 +30,7 @@ from o3magic.providers import ADDRESS_HINT, Provider
 from o3magic.version import __version__
 from o3magic.wire.dialects import DIALECTS, Dialect
 from o3magic.wire.failures import failure, redact, summary_of_page
+from o3magic.wire.hosted import COST_HEADER, cost_in_header
 from o3magic.wire.shape import load, objects, word
 
 MOST_ERROR_BYTES = 65_536
@@ -93,7 +94,9 @@ class Client:
             if stop is not None:
                 stop.watch(response.extensions["network_stream"])
             request_id = response.headers.get("x-request-id", "")
-            yield Accepted(redact(request_id), "x-o3magic-simulated" in response.headers)
+            simulated = "x-o3magic-simulated" in response.headers
+            cost_usd = cost_in_header(response.headers.get(COST_HEADER))
+            yield Accepted(redact(request_id), simulated, cost_usd)
             chunks = iter_chunks(response, call.max_answer_bytes)
             try:
                 if is_stream(response, chunks):

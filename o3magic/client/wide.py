@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import NamedTuple
 from urllib.request import getproxies, proxy_bypass
 
@@ -37,6 +38,7 @@ from o3magic.version import __version__
 from o3magic.wire import sse
 from o3magic.wire.dialects import DIALECTS, Dialect
 from o3magic.wire.failures import redact
+from o3magic.wire.hosted import COST_HEADER, cost_in_header
 
 POOL_SIZE = 2
 # What a call is like, and the way there for all that are like it.
@@ -59,6 +61,11 @@ class Heard(NamedTuple):
     def request_id(self) -> str:
         """The provider's own name of the request."""
         return redact(self.headers.get("x-request-id", ""))
+
+    @property
+    def said_cost_usd(self) -> Decimal | None:
+        """What a gateway says in a header that it cost."""
+        return cost_in_header(self.headers.get(COST_HEADER))
 
 
 class Wide:

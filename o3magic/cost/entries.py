@@ -43,6 +43,8 @@ class Outcome:
     `status` is "ok", "length", "refusal", "interrupted", "error", ... `cost_nano_usd` is None
     where nobody knows. `error` is the name of a class, never a message: those quote prompts.
     `source` is that of the attempt unless the answer told otherwise, as a simulator does.
+    `hosted_calls` of tools that the provider ran itself, as of web searches, are `hosted_nano_usd`
+    of the cost, which is None where nobody knows.
     """
 
     status: str
@@ -58,6 +60,8 @@ class Outcome:
     elapsed_s: float | None = None
     error: str = ""
     source: Source | None = None
+    hosted_calls: int = 0
+    hosted_nano_usd: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ class Entry:
     started: str
     worst_nano_usd: int = 0
     conversation: str = ""
+    hosted_calls: int = 0
+    hosted_nano_usd: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class Keeping:
         self.trouble = ""
         self._told = False
         self._looked = False
+        self._said: set[str] = set()
 
     def hold(
         self, nano_usd: int, budgets: Sequence[Budget], session: str, notebook: str = ""
@@ -122,6 +123,12 @@ class Keeping:
             return ""  # it fails when the next call is entered, and then that is news
         calls = "1 call" if lost == 1 else f"{lost} calls"
         return f"{calls} of kernels that died are in the ledger with a cost unknown" if lost else ""
+
+    def is_new(self, said: str) -> bool:
+        """Whether this was not said yet in this session; from now on it was."""
+        new = said not in self._said
+        self._said.add(said)
+        return new
 
     def close(self) -> None:
         """Let go of the file."""

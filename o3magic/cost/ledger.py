@@ -44,7 +44,8 @@ SET status = ?, source = ifnull(?, source), input_tokens = ?, cached_tokens = ?,
     cache_write_tokens = ?, output_tokens = ?, reasoning_tokens = ?, total_tokens = ?,
     cost_nano_usd = CASE ifnull(?, source) WHEN 'live' THEN ? ELSE 0 END,
     model_served = ?, tier_served = ?, price_since = ?, price_source = ?, request_id = ?,
-    response_id = ?, error = ?, first_token_s = ?, elapsed_s = ?
+    response_id = ?, error = ?, first_token_s = ?, elapsed_s = ?, hosted_calls = ?,
+    hosted_nano_usd = ?
 WHERE id = ? AND status IN ('pending', 'lost')
 """
 GIVE_BACK = """
@@ -259,6 +260,20 @@ class Ledger:
             changed: dict[str, Any] = {source: sums}
             groups[names] = replace(known, **changed)
         return list(groups.values())
+
+    def answered(self, model: str, effort: str, most: int = 1000) -> tuple[int, int]:
+        """The last live calls like these that were answered: how many, and their output tokens.
+
+        Those whose tokens are not known are left out, and batches, which are a row for many.
+        """
+        # The first two conditions word for word as in the index, which is used for nothing else.
+        query = """SELECT count(*), ifnull(sum(output_tokens), 0) FROM (
+                       SELECT output_tokens FROM entries
+                       WHERE status = 'ok' AND source = 'live' AND model = ? AND effort = ?
+                           AND kind <> 'batch' AND output_tokens IS NOT NULL
+                       ORDER BY id DESC LIMIT ?)"""
+        [(calls, tokens)] = self._store.read(query, (clean(model), clean(effort), most))
+        return calls, tokens
 
     def entries(
         self,

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
 from o3magic.catalog import Card, Price, Rates
 from o3magic.cost.price_check import CONTEXTS, RATES, date_of, has_tier, snapshot
 
+PACKAGE = "genai-prices"
 # Our providers by its names, where those differ.
 PROVIDERS = {"azure-entra": "azure", "azure-legacy": "azure"}
 # What a call without hosted tools is not charged for. A model priced by anything else, such as
@@ -20,6 +22,7 @@ PROVIDERS = {"azure-entra": "azure", "azure-legacy": "azure"}
 BESIDES = {"web_searches_kcount", "storage_searches_kcount", "cache_write_1h_mtok"}
 
 
+@lru_cache(maxsize=256)
 def priced_card(provider: str, model: str, on: date) -> Card | None:
     """A card with the package's prices of a provider's model, or None where it has none.
 
@@ -31,7 +34,7 @@ def priced_card(provider: str, model: str, on: date) -> Card | None:
         asked = PROVIDERS.get(provider, provider)
         _, found = snapshot().find_provider_model(model, None, asked, None)
         day = date_of(found, when)
-        source = f"genai-prices {version('genai-prices')}{f' ({day})' if day else ''}"
+        source = f"{PACKAGE} {version(PACKAGE)}{f' ({day})' if day else ''}"
         prices = tuple(
             price_of(tier, found.get_prices(when, context), source)
             for tier, context in CONTEXTS.items()

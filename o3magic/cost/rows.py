@@ -54,6 +54,8 @@ def completed(outcome: Outcome) -> tuple[Any, ...]:
         *map(clean, names),
         outcome.first_token_s,
         outcome.elapsed_s,
+        credible(outcome.hosted_calls, MOST_TOKENS) or 0,
+        credible(outcome.hosted_nano_usd, MOST_NANO_USD),
     )
 
 

@@ -188,6 +188,13 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         f"CREATE TRIGGER spent AFTER INSERT ON entries BEGIN {JOIN_DAY} END",
         f"CREATE TRIGGER respent AFTER UPDATE ON entries BEGIN {LEAVE_DAY} {JOIN_DAY} END",
     ),
+    (
+        # Of tools that the provider ran itself; their money is a part of the cost.
+        "ALTER TABLE entries ADD COLUMN hosted_calls INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE entries ADD COLUMN hosted_nano_usd INTEGER DEFAULT 0",
+        """CREATE INDEX entries_answered ON entries (model, effort)
+           WHERE status = 'ok' AND source = 'live'""",
+    ),
 )
 
 

@@ -145,6 +145,7 @@ class Answering:
             for event in heard.events:
                 current.draft.add(event)
             current.request_id = heard.request_id
+            current.said_cost_usd = heard.said_cost_usd
             self._settle(ticket, current.outcome(heard.error, interrupted=interrupted))
         desk.gate.heard(heard.headers, mark)
         return heard

@@ -109,7 +109,7 @@ class Form:
 
     def _worst_nano_usd(self, input_tokens: int) -> int:
         """The most that one call of so many tokens can cost; 0 where that is not known."""
-        card, price = self.plan.card, price_asked(self.plan)
+        card, price = self.plan.priced, price_asked(self.plan)
         if self._most is None or price is None:
             return 0
         return worst_nano_usd(card, price, input_tokens, self._most.output_tokens)

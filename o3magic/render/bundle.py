@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from o3magic.events import Answer
-from o3magic.render import uses
+from o3magic.render import citations, uses
 from o3magic.render.footer import entities, facts, markdown_footer, plain_footer
 from o3magic.render.safe_markdown import plain_text, safe_markdown
 from o3magic.render.table import as_markdown
@@ -39,7 +39,8 @@ def bundles(answer: Answer, *, view: View = "auto", raw: bool = False) -> list[B
 def unlinked(answer: Answer, view: View, raw: bool) -> list[Bundle]:
     """The same without the word where the answer was recorded."""
     if raw:
-        return [Bundle({"text/plain": f"{plain_text(answer.text)}\n\n{plain_footer(answer)}"}, {})]
+        parts = [plain_text(answer.text), citations.plain(answer.citations), plain_footer(answer)]
+        return [Bundle({"text/plain": "\n\n".join([parts[0], *filter(None, parts[1:])])}, {})]
     if answer.data is None:
         return [text_bundle(answer)]
     if view == "table" or (view == "auto" and is_rows(answer.data)):
@@ -53,6 +54,7 @@ def text_bundle(answer: Answer) -> Bundle:
         reasoning(answer.reasoning_summary),
         uses.markdown(answer.tool_uses),
         body(answer),
+        citations.markdown(answer.citations),
         markdown_footer(answer),
     ]
     markdown = "\n\n".join(each for each in shown if each)
@@ -100,8 +102,13 @@ def footer_bundle(answer: Answer) -> Bundle:
 
 
 def footer_markdown(answer: Answer) -> str:
-    """The footer, what the tools said above it."""
-    return "\n\n".join(filter(None, [uses.markdown(answer.tool_uses), markdown_footer(answer)]))
+    """The footer, what the tools said and what is cited above it."""
+    parts = [
+        uses.markdown(answer.tool_uses),
+        citations.markdown(answer.citations),
+        markdown_footer(answer),
+    ]
+    return "\n\n".join(filter(None, parts))
 
 
 def request_bundle(request: dict[str, Any], facts: Sequence[tuple[str, str]] = ()) -> Bundle:

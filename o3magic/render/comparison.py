@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 
 from o3magic.events import Answer, Event, TextDelta
 from o3magic.money import show_usd
+from o3magic.render import citations
 from o3magic.render.bundle import LINK, Bundle, as_json, body
 from o3magic.render.footer import entities, remarks
 from o3magic.render.live import INTERVAL_S, Screen
@@ -113,6 +114,8 @@ def final(labels: Sequence[str], answers: Sequence[Answer], errors: Sequence[str
             f"\n\n⚠ {entities(each)}" for each in [*remarks(answer), *([error] if error else [])]
         )
         shown = spaced(body(answer)) if answer.data is None else ""
+        if cited := citations.markdown(answer.citations):
+            shown += f"\n\n{cited}"
         if shown or told:
             head = f"<details open><summary>{entities(label)}</summary>"
             parts.append(f"{head}\n\n{shown}{told}\n\n</details>")

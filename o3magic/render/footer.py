@@ -21,6 +21,7 @@ def facts(answer: Answer) -> str:
         f"{answer.model} ({answer.model_reason})" if answer.model_reason else answer.model,
         answer.effort or "",
         tokens(answer),
+        *map(str, answer.hosted),
         cost(answer),
     ]
     return " · ".join(each for each in said if each)

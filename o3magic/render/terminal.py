@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta, ToolUsed
+from o3magic.render import citations
 from o3magic.render.bundle import Bundle, as_json
 from o3magic.render.footer import plain_footer
 from o3magic.render.safe_markdown import plain_text, safe_markdown
@@ -87,6 +88,8 @@ class TerminalLive:
                 self._console.print(self._words(text))
             if answer.refusal and not answer.text:
                 self._console.print(plain_text(answer.refusal), markup=False, highlight=False)
+        if cited := citations.plain(answer.citations):
+            self._console.print(f"{cited}\n", markup=False, highlight=False, soft_wrap=True)
         self._console.print(plain_footer(answer), style="dim", markup=False, highlight=False)
 
     def dismiss(self) -> None:
@@ -152,7 +155,9 @@ class PlainLive:
             self._stream.write(as_json(answer.data))
         elif self._schema or not answer.text:
             self._stream.write(plain_text(answer.text or answer.refusal))
-        self._stream.write(f"\n{plain_footer(answer)}\n")
+        cited = citations.plain(answer.citations)
+        self._stream.write(f"\n{cited}\n\n" if cited else "\n")
+        self._stream.write(f"{plain_footer(answer)}\n")
 
     def dismiss(self) -> None:
         """Nothing came: nothing was written."""

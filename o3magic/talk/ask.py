@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from functools import reduce
 from typing import Any
@@ -10,7 +10,16 @@ from typing import Any
 from o3magic.client.call import Call
 from o3magic.client.watch import Stop
 from o3magic.errors import CassetteMiss, Interrupted, InvalidAnswer, O3Error
-from o3magic.events import Answer, Event, Retrying, ToolUsed, Usage, why_cut
+from o3magic.events import (
+    Answer,
+    Event,
+    Finished,
+    HostedUse,
+    Retrying,
+    ToolUsed,
+    Usage,
+    why_cut,
+)
 from o3magic.messages import Message
 from o3magic.money import usd
 from o3magic.schemas.lookup import SchemaMismatch
@@ -182,8 +191,7 @@ class Asking:
         question = self._as_asked(question)
         last, finished = self._attempts.rounds[-1], self._attempts.rounds[-1].draft.finished
         if tape.records and finished is not None:
-            notes = (*self._attempts.notes, *last.price_notes)
-            kept = tape.keep(question, n, self._of(last), finished, notes)
+            kept = tape.keep(question, n, self._of(last), finished, tuple(self._attempts.notes))
             if isinstance(kept, str):
                 self._notes.append(kept)
             else:
@@ -258,8 +266,7 @@ class Asking:
         known = None if None in costs else sum(cost or 0 for cost in costs)
         counted = [each.usage for each in self._attempts.rounds if each.usage != Usage()]
         usage = reduce(Usage.plus, counted) if counted else Usage()
-        attempts = (*self._attempts.notes, *last.price_notes)
-        told = () if last.take else (*attempts, *self._books.notes)
+        told = () if last.take else (*self._attempts.notes, *self._books.notes)
         notes = (*told, *self._notes, *answer.notes, *odd(last, self.plan))
         notes += other_tier(last, self.plan)
         if None in costs[:-1]:
@@ -282,6 +289,7 @@ class Asking:
             notes=notes,
             schema_name=self.plan.profile.schema,
             tool_uses=tuple(self._uses),
+            hosted=all_uses(each.draft.finished for each in self._attempts.rounds),
         )
 
     def _first_token_s(self) -> float | None:
@@ -292,6 +300,15 @@ class Asking:
                 return before_s + each.first_token_s
             before_s += each.elapsed_s
         return None
+
+
+def all_uses(ends: Iterable[Finished | None]) -> tuple[HostedUse, ...]:
+    """How often the provider ran tools of its own in several rounds together."""
+    found: dict[str, int | None] = {}
+    for use in (use for end in ends if end for use in end.hosted):
+        before = found.get(use.type, 0)
+        found[use.type] = None if None in (before, use.calls) else (before or 0) + (use.calls or 0)
+    return tuple(HostedUse(*each) for each in found.items())
 
 
 def repair(text: str, problems: list[str]) -> tuple[Message, Message]:

@@ -200,6 +200,7 @@ class Attempts(Tries):
                     add_text(event[0])
                 elif type(event) is Accepted:
                     current.request_id = event.request_id
+                    current.said_cost_usd = event.said_cost_usd
                     if event.simulated:
                         current.source = "simulated"
                 else:

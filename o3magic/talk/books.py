@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -11,8 +12,8 @@ from o3magic.cost.entries import Attempt, Outcome
 from o3magic.cost.keeping import Keeping, Ticket
 from o3magic.errors import LedgerUnavailable, OverBudget
 from o3magic.events import Source, Usage
-from o3magic.talk.forecast import Worst, budgets_of, price_asked, worst
-from o3magic.talk.plan import Plan
+from o3magic.talk.forecast import Worst, budgets_of, cost_of, hosted_once, price_asked, worst
+from o3magic.talk.plan import CUSTOM_KEY, Plan
 
 LEAST_TOKENS = 500  # fewer are not worth asking for: reasoning alone takes more
 
@@ -36,6 +37,7 @@ class Books:
         self._hold: int | None = None
         self._spent_nano_usd = 0
         self._in_tools = False
+        self._unpriced = False
         self.notes: list[str] = []
 
     def open(self, plan: Plan) -> None:
@@ -100,7 +102,9 @@ class Books:
     def settle(self, ticket: Ticket, outcome: Outcome) -> None:
         """What became of it."""
         if ticket.attempt.source == "live":
-            cost = outcome.cost_nano_usd
+            cost, usage = outcome.cost_nano_usd, outcome.usage
+            if cost is None and None not in (usage.input_tokens, usage.output_tokens):
+                self._unpriced = True
             self._spent_nano_usd += ticket.attempt.worst_nano_usd if cost is None else cost
         self._keeping.settle(ticket, outcome)
 
@@ -110,6 +114,9 @@ class Books:
             self._keeping.release(self._hold)
             self._hold = None
             self.notes += self._warnings(plan)
+        if self._unpriced and plan.priced.price(date.today()) is None and not free(plan):
+            told = how_priced(plan)
+            self.notes += [told] if self._keeping.is_new(told) else []
         if trouble := self._keeping.news():
             self.notes.append(trouble)
 
@@ -127,7 +134,8 @@ class Books:
 def free(plan: Plan) -> bool:
     """Whether it costs nothing: the simulator, and a server of the user's own."""
     provider = plan.call.provider
-    return provider.embedded or (provider.local and not provider.list_prices)
+    bills = provider.list_prices or plan.priced.prices
+    return provider.embedded or (provider.local and not bills)
 
 
 def counted_budgets(plan: Plan) -> list[Budget]:
@@ -138,6 +146,12 @@ def counted_budgets(plan: Plan) -> list[Budget]:
 def unknown_price(plan: Plan) -> OverBudget:
     """A budget is set, and nobody knows what the question costs."""
     name, provider, tier = plan.card.id, plan.call.provider.name, plan.call.request.tier
+    if price_asked(plan) and cost_of(hosted_once(plan), plan.call.provider) is None:
+        name = " and ".join(use.type for use in hosted_once(plan))
+        return OverBudget(
+            f"not sent: what {name} costs at {provider} is not known, so no budget can be kept",
+            hint=f"give its price in [providers.{provider}.hosted_tools], or lift the budget",
+        )
     hint = f"give its price in [models.{name}] of your settings, or lift the budget"
     if not plan.call.provider.list_prices:
         hint = f"`list_prices = true` in [providers.{provider}] if it bills so, or lift the budget"
@@ -148,6 +162,28 @@ def unknown_price(plan: Plan) -> OverBudget:
         f"not sent: what {name} costs at {provider}{served} is not known, so no budget can be kept",
         hint=hint,
     )
+
+
+def how_priced(plan: Plan) -> str:
+    """How to make a cost known that is not, told once a session."""
+    name, provider = plan.call.request.model, plan.call.provider
+    if provider.list_prices:
+        return f"cost unknown: give the price of {name} in [models.{name}] of your settings"
+    if provider.key_env == CUSTOM_KEY:
+        return (
+            "cost unknown: an address has no prices; a [providers.NAME] of your settings with it "
+            "as `base_url` can have them, or `list_prices = true`"
+        )
+    return (
+        f"cost unknown: `list_prices = true` in [providers.{provider.name}] of your settings if it "
+        f"bills OpenAI's prices, or its own in [providers.{provider.name}.prices.{key(name)}]"
+    )
+
+
+def key(name: str) -> str:
+    """A name as a key of TOML."""
+    bare = name.replace("-", "").replace("_", "")
+    return name if bare.isascii() and bare.isalnum() else json.dumps(name)
 
 
 def way_on(error: OverBudget, plan: Plan, most: Worst) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
 
 from o3magic.catalog import Card, Price
 from o3magic.cost.budgets import Budget, Scope
-from o3magic.cost.entries import Sums
+from o3magic.cost.pricing import hosted_nano_usd
 from o3magic.cost.tokens import estimate_tokens
-from o3magic.events import Usage
-from o3magic.messages import Image, Request
+from o3magic.events import HostedUse, Usage
+from o3magic.messages import HostedTool, Image, Request
 from o3magic.money import show_usd
 from o3magic.profile import Profile
+from o3magic.providers import Provider
 from o3magic.talk.conversation import words_of
 from o3magic.talk.plan import Plan
 
@@ -46,7 +47,7 @@ class Forecast:
     """A question before it is asked. Money is nano-dollars, None where no price is known.
 
     window_tokens  what the model takes, or None where that is not known
-    likely_nano_usd, likely_output_tokens   by the mean of `calls` calls before it; None without any
+    likely_nano_usd, likely_output_tokens   by the mean of `calls` answered before it; None for 0
     """
 
     tokens: Tokens
@@ -69,9 +70,10 @@ class Worst:
 
 def worst(plan: Plan) -> Worst | None:
     """The worst case of a plan, or None where no price or no limit is known."""
-    card, request, price = plan.card, plan.call.request, price_asked(plan)
+    card, request, price = plan.priced, plan.call.request, price_asked(plan)
     out = request.max_output_tokens or card.max_output_tokens or card.window_tokens
-    if price is None or out is None:
+    hosted = cost_of(hosted_once(plan), plan.call.provider)
+    if price is None or out is None or hosted is None:
         return None
     into = most_tokens(request)
     rounds = plan.profile.repairs + 1 if plan.answer_type is not None else 1
@@ -79,15 +81,13 @@ def worst(plan: Plan) -> Worst | None:
     inputs = [into + turn * (out + REPAIR_TOKENS) for turn in range(rounds)]
     if lacks_rates(card, price, inputs[-1]):
         return None
-    turns = [worst_nano_usd(card, price, each, out) for each in inputs]
+    turns = [worst_nano_usd(card, price, each, out) + hosted for each in inputs]
     return Worst(into, out, turns[0], sum(turns))
 
 
 def price_asked(plan: Plan) -> Price | None:
     """The price of what is asked, by its tier, or None where the provider's is not known."""
-    if not plan.call.provider.list_prices:
-        return None
-    return plan.card.dearest(date.today(), plan.call.request.tier)
+    return plan.priced.dearest(date.today(), plan.call.request.tier)
 
 
 def lacks_rates(card: Card, price: Price, input_tokens: int) -> bool:
@@ -104,19 +104,33 @@ def taken(card: Card, input_tokens: int) -> int:
     return min(input_tokens, card.max_input_tokens or card.window_tokens or input_tokens)
 
 
-def forecast(plan: Plan, tokens: Tokens | None = None, history: Sums | None = None) -> Forecast:
-    """The forecast of a plan. history: the sums of the calls like it, if there were any."""
+def hosted_once(plan: Plan) -> tuple[HostedUse, ...]:
+    """One call of each tool that the provider may run itself; how many come the model decides."""
+    tools = plan.call.request.tools
+    return tuple(HostedUse(each.type, 1) for each in tools if isinstance(each, HostedTool))
+
+
+def cost_of(uses: Iterable[HostedUse], provider: Provider) -> int | None:
+    """What calls of tools cost that the provider runs itself, None where nobody knows."""
+    costs = [hosted_nano_usd(provider, use) for use in uses]
+    return None if None in costs else sum(cost or 0 for cost in costs)
+
+
+def forecast(
+    plan: Plan, tokens: Tokens | None = None, history: tuple[int, int] = (0, 0)
+) -> Forecast:
+    """The forecast of a plan. history: how many calls like it were answered, and their tokens."""
     tokens = tokens or count(plan.call.request)
-    card, most = plan.card, worst(plan)
+    card, most = plan.priced, worst(plan)
     price = price_asked(plan)
-    known_calls = history.calls - history.unknown_tokens_calls if history else 0
+    calls, output_tokens = history
     likely = output = None
-    if history is not None and known_calls > 0:
-        output = round(history.output_tokens / known_calls)
+    if calls:
+        output = round(output_tokens / calls)
         if price is not None:
             likely = price.nano_usd(Usage(tokens.likely, 0, output), writes_cost=card.writes_cost)
     window = card.max_input_tokens or card.window_tokens
-    return Forecast(tokens, window, most, likely, output, max(0, known_calls))
+    return Forecast(tokens, window, most, likely, output, calls)
 
 
 def worst_nano_usd(card: Card, price: Price, input_tokens: int, output_tokens: int) -> int:
@@ -209,6 +223,9 @@ def facts(asked: Forecast, plan: Plan) -> list[tuple[str, str]]:
         whole = f", {show_usd(most.all_nano_usd)} with every repair" if repairs else ""
         one = show_usd(most.attempt_nano_usd)
         more = "; each turn of tools costs more than the one before" if plan.asked.toolbox else ""
+        for use in hosted_once(plan):
+            each = show_usd(cost_of([use], plan.call.provider))
+            more += f"; with {use}, and {each} and what it reads for each more"
         said.append(("worst case", f"{one} for {most.output_tokens:,} output tokens{whole}{more}"))
     if asked.likely_output_tokens is None:
         likely = "unknown: no call like it in the ledger yet"

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from o3magic.catalog import Catalog
 from o3magic.cost.budgets import Standing
-from o3magic.cost.entries import Sums
 from o3magic.cost.keeping import Keeping
 from o3magic.cost.ledger import Ledger
 from o3magic.cost.tokenizer import counter as counter_of
@@ -308,11 +307,9 @@ class Hub:
         budgets = budgets_of(profile)
         return self.keeping.standing(budgets, self.id, self.notebook) if budgets else []
 
-    def _history(self, planned: Plan) -> Sums | None:
-        """The sums of all live calls to the model at the effort of a plan."""
-        same = (planned.call.request.model, planned.effort or "")
-        found = (t.live for t in self.ledger.totals() if (t.model, t.effort) == same)
-        return next(found, None)
+    def _history(self, planned: Plan) -> tuple[int, int]:
+        """How many calls like a plan were answered, and with how many tokens."""
+        return self.ledger.answered(planned.call.request.model, planned.effort or "")
 
     def token_from(self, provider: str, source: Callable[[], str]) -> None:
         """Call `source` for a provider's token before each question, instead of reading a key.

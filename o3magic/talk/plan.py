@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import cached_property
 from typing import Any
 
 from pydantic import SecretStr
 
 from o3magic.catalog import Card, Catalog
 from o3magic.client.call import Call
-from o3magic.cost.package_prices import priced_card
+from o3magic.cost.pricing import card_at
 from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
 from o3magic.messages import AnswerSchema, Api, Image, Message, Part, Request, Text
 from o3magic.params import fields_of
@@ -78,20 +79,15 @@ class Plan:
 
     @property
     def card(self) -> Card:
-        """The card of the model that is asked."""
-        return self.card_of(self.call.request.model)
+        """The card of the model that is asked; a deployment may be called otherwise."""
+        asked = self.call.request.model
+        return self.catalog.card(self.call.provider.cards.get(asked, asked))
 
-    def card_of(self, model: str) -> Card:
-        """The card of a model as this provider calls it; a deployment may say its own name.
-
-        One that has none here has the prices of the package genai-prices, where that knows it.
-        """
-        provider = self.call.provider
-        name = provider.cards.get(model, model)
-        card = self.catalog.find(name)
-        if card is None and provider.list_prices:
-            card = priced_card(provider.name, name, date.today())
-        return card or Card(name)
+    @cached_property
+    def priced(self) -> Card:
+        """The same with the prices that hold at the provider; it has none where none is known."""
+        provider, model = self.call.provider, self.call.request.model
+        return card_at(provider, self.catalog, model, date.today()) or self.card
 
     @property
     def partial(self) -> Callable[[str], Any] | None:

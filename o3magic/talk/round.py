@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 
 from o3magic.catalog import Card
 from o3magic.cost.entries import Outcome
+from o3magic.cost.pricing import Charge, card_at, charge
 from o3magic.draft import Draft
 from o3magic.errors import O3Error, RequestFailed
 from o3magic.events import Finished, FinishReason, Recorded, Source, Usage
@@ -27,6 +30,7 @@ class Round:
         self.draft = Draft()
         self.source: Source = "simulated" if plan.call.provider.embedded else "live"
         self.request_id = ""
+        self.said_cost_usd: Decimal | None = None
         self.began_s = time.perf_counter()
         self.first_token_s: float | None = None
         self.elapsed_s = 0.0
@@ -34,7 +38,6 @@ class Round:
         self.cost_nano_usd: int | None = None
         self.refused = False
         self.take: Take | None = None
-        self.price_notes: tuple[str, ...] = ()
 
     @property
     def usage(self) -> Usage:
@@ -67,34 +70,40 @@ class Round:
             return self.cost_nano_usd
         return self.take.cost_nano_usd if self.take.label == "live" else 0
 
-    def cost(self) -> int | None:
-        """Nano-dollars, or None where unknown: by the served model, tier and day."""
+    def _charge(self) -> Charge:
+        """What it cost: by the served model, tier and day."""
         if self.source != "live" or self.refused:
-            return 0
+            return Charge(0, 0)
         end, provider = self.draft.finished, self._plan.call.provider
-        if end is None or end.usage is None or not provider.list_prices:
-            return None
-        return self._served().nano_usd(end.usage, date.today(), self._tier(end))
+        if end is None:
+            return Charge()
+        today, tier = date.today(), self._tier(end)
+        return charge(provider, self._served(), end, today, tier, self.said_cost_usd)
 
     def _tier(self, end: Finished) -> str:
         """The tier it was served at; where nobody says, the one that was asked for."""
         return end.service_tier or self._plan.call.request.tier or ""
 
-    def _served(self) -> Card:
-        """The card of the model that answered."""
-        return self._plan.card_of(self.draft.model or self._plan.call.request.model)
+    def _served(self) -> Card | None:
+        """The card of the model that answered, None where we do not have it, with its prices."""
+        name, plan = self.draft.model, self._plan
+        return (
+            card_at(plan.call.provider, plan.catalog, name, date.today()) if name else plan.priced
+        )
 
     def outcome(self, failed: O3Error | None, *, interrupted: bool) -> Outcome:
         """What the ledger keeps of it."""
         self.elapsed_s = time.perf_counter() - self.began_s
+        if self.source != "replayed":  # what is recorded stays as it was shown
+            self.draft.doubt_zeros()
         end = self.draft.finished
         self.reason = end.reason if end else "interrupted" if interrupted else "error"
         self.refused = refused_unbilled(failed) and not self.draft.id
-        self.cost_nano_usd = self.cost()
-        card = self._served()
-        price = card.price(date.today(), self._tier(end)) if end else None
-        if price and self.cost_nano_usd and self._plan.catalog.find(card.id) is None:
-            self.price_notes = (f"{card.id} has no card: priced by {price.source}",)
+        charged = self._charge()
+        self.cost_nano_usd = charged.nano_usd
+        if end and charged.notes:
+            self.draft.finished = replace(end, notes=(*end.notes, *charged.notes))
+        hosted = end.hosted if end else ()
         return Outcome(
             status="ok" if self.reason == "stop" else self.reason,
             usage=self.usage,
@@ -105,8 +114,10 @@ class Round:
             response_id=self.draft.id,
             first_token_s=self.first_token_s,
             elapsed_s=self.elapsed_s,
-            price_since=str(price.since or "") if price else "",
-            price_source=price.source if price else "",
+            price_since=charged.price_since,
+            price_source=charged.price_source,
+            hosted_calls=sum(use.calls or 0 for use in hosted),
+            hosted_nano_usd=charged.hosted_nano_usd if hosted else 0,
             source=self.source,
             error=type(failed).__name__ if failed else "",
         )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 
+from o3magic.citations import cited_in
 from o3magic.events import (
     Accepted,
     Event,
@@ -54,6 +55,8 @@ def events(
         detail=take.detail,
         notes=take.notes,
         items=take.items,
+        citations=take.citations or tuple(cited_in(take.items)),
+        hosted=take.hosted,
     )
 
 

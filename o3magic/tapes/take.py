@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
+from o3magic.citations import Citation
 from o3magic.errors import CassetteError
-from o3magic.events import Answer, Finished, FinishReason, Usage
+from o3magic.events import Answer, Finished, FinishReason, HostedUse, Usage
 from o3magic.messages import ToolCall
 from o3magic.tapes.amounts import cost_of, nano, shown
 from o3magic.tapes.canonical import digest, key_of, lines, normal_request, texts_in
@@ -33,6 +34,8 @@ class Take:
     default_effort  the effort that was sent to it, where none was chosen
     default_reason  why it was that model; model_reason: the same, where the answer said it
     items           the parts of a web search's answer with what they cite
+    citations       what an answer cites that has no such parts, as those of the Chat API
+    hosted          the tools that the provider ran itself
     cost_nano_usd   what it cost when it was recorded; None where nobody knows
     first_ms, total_ms, chunks   how it came
     pieces          lengths of the pieces of text, where they were kept
@@ -59,6 +62,8 @@ class Take:
     service_tier: str = ""
     notes: tuple[str, ...] = ()
     items: tuple[Mapping[str, Any], ...] = ()
+    citations: tuple[Citation, ...] = ()
+    hosted: tuple[HostedUse, ...] = ()
     provider: str = ""
     cost_nano_usd: int | None = None
     first_ms: int | None = None
@@ -94,6 +99,7 @@ class Take:
         if answer.source == "replayed":
             raise ValueError("an answer from a cassette is not recorded again")
         first_s = answer.first_token_s
+        items = tuple(map(scrubbed_value, cited_items(finished.items)))
         take = cls(
             key=question.key,
             n=n,
@@ -115,7 +121,9 @@ class Take:
             usage=finished.usage,
             service_tier=finished.service_tier,
             notes=tuple(map(scrubbed, finished.notes)),
-            items=tuple(map(scrubbed_value, cited_items(finished.items))),
+            items=items,
+            citations=() if items else tuple(map(without_secrets, finished.citations)),
+            hosted=finished.hosted,
             provider=answer.provider,
             cost_nano_usd=None if answer.cost_usd is None else nano(answer.cost_usd),
             first_ms=None if first_s is None else round(first_s * 1000),
@@ -226,6 +234,8 @@ class Take:
             "service_tier": self.service_tier,
             "notes": [*self.notes],
             "items": [*self.items],
+            "citations": [known(each._asdict()) for each in self.citations],
+            "hosted": [list(each) for each in self.hosted],
             "provider": self.provider,
             "cost_usd": shown(self.cost_nano_usd),
             "timing": known(timing) or None,
@@ -275,6 +285,8 @@ def read_entry(entry: Fields) -> Take:
         service_tier=response.word("service_tier"),
         notes=tuple(response.words("notes")),
         items=tuple(Fields(item, "items").raw for item in response.listed("items")),
+        citations=tuple(map(citation_of, response.listed("citations"))),
+        hosted=tuple(map(use_of, response.listed("hosted"))),
         provider=response.word("provider"),
         cost_nano_usd=cost_of(response.raw.get("cost_usd")),
         first_ms=timing.count("first_ms"),
@@ -288,6 +300,29 @@ def read_entry(entry: Fields) -> Take:
         default_reason=default.word("reason"),
         model_reason=response.word("model_reason"),
     )
+
+
+def without_secrets(cited: Citation) -> Citation:
+    """A citation with the secrets in it removed."""
+    return cited._replace(url=scrubbed(cited.url), title=scrubbed(cited.title))
+
+
+def citation_of(said: Any) -> Citation:
+    """A citation out of an entry."""
+    cited = Fields(said, "citations")
+    return Citation(
+        cited.word("url"), cited.word("title"), cited.count("start"), cited.count("end")
+    )
+
+
+def use_of(said: Any) -> HostedUse:
+    """How often the provider ran a tool of its own: its type and the number."""
+    match said:
+        case [str(kind), int(calls)] if not isinstance(calls, bool) and calls >= 0:
+            return HostedUse(kind, calls)
+        case [str(kind), None]:
+            return HostedUse(kind, None)
+    raise CassetteError("hosted is no list of tools with the number of their calls")
 
 
 def words_of(message: Mapping[str, Any]) -> str:

@@ -6,7 +6,8 @@ OpenAI, Azure, OpenRouter, llama.cpp and vLLM.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from pydantic_core import SchemaValidator, ValidationError
@@ -18,12 +19,14 @@ from pydantic_core.core_schema import (
     typed_dict_schema,
 )
 
+from o3magic.citations import Citation, cited_by
 from o3magic.errors import BrokenAnswer
 from o3magic.events import (
     Alive,
     Event,
     Finished,
     FinishReason,
+    HostedUse,
     ReasoningDelta,
     RefusalDelta,
     Started,
@@ -44,6 +47,7 @@ from o3magic.messages import (
 )
 from o3magic.params import with_params
 from o3magic.wire.failures import failure
+from o3magic.wire.hosted import said_cost_usd
 from o3magic.wire.shape import count, load, objects, section, word
 from o3magic.wire.usage import usage_of
 
@@ -167,8 +171,14 @@ def decode(data: bytes | Mapping[str, Any]) -> Iterator[Event]:
     yield Started(word(answer, "id"), word(answer, "model"))
     # A filtered choice may come without any message.
     yield from said_in(section(choice, "message"))
-    usage = usage_of(answer.get("usage"), "chat")
-    yield finished(answer, word(choice, "finish_reason"), usage)
+    counts = answer.get("usage")
+    yield finished(
+        answer,
+        word(choice, "finish_reason"),
+        usage_of(counts, "chat"),
+        cited_by(section(choice, "message")),
+        said_cost_usd(counts),
+    )
 
 
 def no_choice(answer: Mapping[str, Any]) -> Exception:
@@ -206,8 +216,15 @@ def reasoning_in(message: Mapping[str, Any]) -> str:
     return "".join(word(each, "summary") or word(each, "text") for each in details)
 
 
-def finished(answer: Mapping[str, Any], reason: str, usage: Usage | None) -> Finished:
-    """The end of an answer."""
+def finished(
+    answer: Mapping[str, Any],
+    reason: str,
+    usage: Usage | None,
+    citations: Iterable[Citation],
+    cost_usd: Decimal | None,
+) -> Finished:
+    """The end of an answer. What cites pages has searched for them, and does not say how often."""
+    cited = tuple(dict.fromkeys(citations))  # some chunks say again what those before them said
     notes = () if reason else ("the provider did not say why the answer ended",)
     return Finished(
         FINISH.get(reason, "stop"),
@@ -217,6 +234,9 @@ def finished(answer: Mapping[str, Any], reason: str, usage: Usage | None) -> Fin
         service_tier=word(answer, "service_tier"),
         detail=reason,
         notes=notes,
+        citations=cited,
+        hosted=(HostedUse("web_search", None),) if cited else (),
+        said_cost_usd=cost_usd,
     )
 
 
@@ -231,6 +251,8 @@ class Reader:
         self.done = False
         self._reason = ""
         self._usage: Usage | None = None
+        self._cost_usd: Decimal | None = None
+        self._citations: list[Citation] = []
         self._last: dict[str, str] = {}
 
     def read(self, data: bytes) -> Sequence[Event]:
@@ -255,15 +277,21 @@ class Reader:
         for name in ("id", "model", "service_tier"):
             if value := word(chunk, name):
                 self._last[name] = value
-        self._usage = usage_of(chunk.get("usage"), "chat") or self._usage
+        if counts := chunk.get("usage"):
+            self._usage = usage_of(counts, "chat") or self._usage
+            self._cost_usd = said_cost_usd(counts)
         for choice in objects(chunk, "choices"):
-            found.extend(said_in(section(choice, "delta")))
+            delta = section(choice, "delta")
+            found.extend(said_in(delta))
+            if "annotations" in delta:
+                self._citations.extend(cited_by(delta))
             self._reason = word(choice, "finish_reason") or self._reason
         return found or (Alive(),)
 
     def _end(self) -> Sequence[Event]:
         self.done = True
-        return (finished(self._last, self._reason, self._usage),)
+        said = (self._usage, self._citations, self._cost_usd)
+        return (finished(self._last, self._reason, *said),)
 
     def close(self) -> Sequence[Event]:
         """The connection ended. Raises BrokenAnswer where the answer had not."""

@@ -6,7 +6,6 @@ Source: OpenAI's API specification of 2026-08-21 and recorded streams.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from pydantic_core import SchemaValidator, ValidationError
@@ -17,6 +16,7 @@ from pydantic_core.core_schema import (
     typed_dict_schema,
 )
 
+from o3magic.citations import cited_in
 from o3magic.errors import BrokenAnswer
 from o3magic.events import (
     Alive,
@@ -44,6 +44,7 @@ from o3magic.messages import (
 )
 from o3magic.params import with_params
 from o3magic.wire.failures import error_of, failure, redact
+from o3magic.wire.hosted import hosted_in, said_cost_usd
 from o3magic.wire.shape import count, load, objects, section, word
 from o3magic.wire.usage import usage_of
 
@@ -235,6 +236,9 @@ def finished(answer: Mapping[str, Any]) -> Finished:
         detail=why,
         notes=tuple(notes),
         items=tuple(objects(answer, "output")),
+        citations=tuple(cited_in(objects(answer, "output"))),
+        hosted=hosted_in(answer),
+        said_cost_usd=said_cost_usd(answer.get("usage")),
     )
 
 
@@ -311,10 +315,10 @@ class Reader:
     def _end(self, answer: Mapping[str, Any]) -> Sequence[Event]:
         """The last events, and before them what a server sent no deltas of."""
         self.done = True
-        end = finished(answer)
-        if not end.items and self._whole:  # some last snapshots leave the output out
-            end = replace(end, items=tuple(self._whole[place] for place in sorted(self._whole)))
-        return (*self._late(answer), end)
+        late = (*self._late(answer),)
+        if self._whole and not any(objects(answer, "output")):  # some leave the output out
+            answer = {**answer, "output": [self._whole[place] for place in sorted(self._whole)]}
+        return (*late, finished(answer))
 
     def _late(self, answer: Mapping[str, Any]) -> Iterator[Event]:
         """What the last snapshot says and nothing before it said."""

@@ -89,6 +89,8 @@ def test_an_entry_keeps_all_that_was_said_of_the_call(ledger: Ledger) -> None:
         first_token_s=0.25,
         elapsed_s=1.5,
         error="BrokenAnswer",
+        hosted_calls=2,
+        hosted_nano_usd=5,
     )
     ledger.settle(ledger.enter(attempt), outcome)
     [entry] = ledger.entries()
@@ -322,3 +324,41 @@ def test_a_closed_ledger_opens_again(ledger: Ledger) -> None:
     ledger.close()
     ledger.settle(row, OK)
     assert ledger.totals()[0].live.cost_nano_usd == 3_190_000
+
+
+def test_what_is_likely_goes_by_the_last_calls_that_were_answered(ledger: Ledger) -> None:
+    def settled(status: str, output: int | None, **changed: str) -> None:
+        row = ledger.enter(replace(ASK, **changed))  # type: ignore[arg-type]
+        ledger.settle(row, Outcome(status, Usage(10, 0, output), 7))
+
+    assert ledger.answered(ASK.model, ASK.effort) == (0, 0)
+    for output in (100, 200, 300):
+        settled("ok", output)
+    for status in ("length", "error", "interrupted", "refusal", "content_filter"):
+        settled(status, 9_000)
+    settled("ok", None)
+    settled("ok", 9_000, kind="batch")  # one row for many answers
+    settled("ok", 9_000, source="simulated")
+    settled("ok", 9_000, source="replayed")
+    settled("ok", 9_000, model="o3")
+    settled("ok", 9_000, effort="low")
+    ledger.enter(ASK)  # on its way
+    assert ledger.answered(ASK.model, ASK.effort) == (3, 600)
+    assert ledger.answered(ASK.model, ASK.effort, most=2) == (2, 500)
+
+
+def test_it_is_found_by_an_index_however_many_calls_there_are(ledger: Ledger, path: Path) -> None:
+    ledger.settle(ledger.enter(ASK), OK)
+    with closing(sqlite3.connect(path)) as other:
+        plan = " ".join(
+            row[3]
+            for row in other.execute(
+                """EXPLAIN QUERY PLAN SELECT output_tokens FROM entries
+                   WHERE status = 'ok' AND source = 'live' AND model = ? AND effort = ?
+                       AND kind <> 'batch' AND output_tokens IS NOT NULL
+                   ORDER BY id DESC LIMIT 1000""",
+                ("o3-mini", "high"),
+            )
+        )
+    assert "entries_answered" in plan
+    assert "TEMP B-TREE" not in plan

@@ -14,7 +14,7 @@ from o3magic.catalog import Catalog
 from o3magic.cost import package_prices
 from o3magic.cost.package_prices import priced_card
 from o3magic.errors import OverBudget
-from o3magic.events import Usage
+from o3magic.events import Finished, Usage
 from o3magic.jobs.batch.read import Reading
 from o3magic.providers import Providers
 from o3magic.render.footer import plain_footer
@@ -31,6 +31,14 @@ def session(sim):
     pytest.importorskip("genai_prices")
     with session_at(sim.base_url) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def _asked_anew():
+    """The package is read anew in each test."""
+    priced_card.cache_clear()
+    yield
+    priced_card.cache_clear()
 
 
 def money(**usd):
@@ -120,10 +128,11 @@ def test_a_batch_of_such_a_model_costs_its_batch_price():
     providers = Providers({}, {})
     catalog, wanted = Catalog.built_in(), None
     reading = Reading("chat", OLD, providers.get("openai"), catalog, wanted, ON)
-    assert reading.cost(Usage(7, 0, 87), OLD, "live") == COST_NANO_USD // 2
-    assert reading.cost(Usage(7, 0, 87), "my-own-model", "live") is None
+    end = Finished("stop", Usage(7, 0, 87))
+    assert reading.charge(end, OLD, "live").nano_usd == COST_NANO_USD // 2
+    assert reading.charge(end, "my-own-model", "live").nano_usd is None
     elsewhere = Reading("chat", OLD, providers.get("aimlapi"), catalog, wanted, ON)
-    assert elsewhere.cost(Usage(7, 0, 87), OLD, "live") is None
+    assert elsewhere.charge(end, OLD, "live").nano_usd is None
 
 
 # On the way of a question
@@ -160,7 +169,10 @@ def test_without_the_package_the_cost_is_unknown_and_nothing_else_changes(sim, m
     with session_at(sim.base_url) as session:
         sim.script(Reply(body=response(model=OLD)))
         answer = session.ask("four?", model=OLD)
-        assert (answer.text, answer.cost_usd, answer.notes) == ("four", None, ())
+        assert (answer.text, answer.cost_usd) == ("four", None)
+        assert answer.notes == (
+            f"cost unknown: give the price of {OLD} in [models.{OLD}] of your settings",
+        )
         assert entries(session)[0].cost_nano_usd is None
 
 

@@ -192,6 +192,31 @@ def test_a_ledger_of_the_first_version_keeps_its_rows_and_sums(path: Path) -> No
     assert path.with_name("ledger.db.bak-1").exists()
 
 
+def test_a_ledger_of_the_second_version_gains_what_tools_of_the_provider_cost(path: Path) -> None:
+    with closing(Store(path, MIGRATIONS[:2], 1.0)) as second, second.write() as connection:
+        for status, cost, tokens in (("ok", 7, 40), ("pending", None, None), ("error", None, 3)):
+            connection.execute(
+                """INSERT INTO entries (at_ms, session, provider, model, effort, service_tier,
+                   schema_name, notebook, cell_key, source, kind, cost_nano_usd, status,
+                   input_tokens, output_tokens, worst_nano_usd, host, pid, started)
+                   VALUES (0, 's', 'openai', 'o3-mini', '', '', '', '', '', 'live', 'ask', ?, ?,
+                           1, ?, 50, '', 1, '')""",
+                (cost, status, tokens),
+            )
+    with closing(Ledger(path)) as ledger:
+        before = [(e.status, e.cost_nano_usd, e.hosted_calls) for e in ledger.entries()]
+        assert before == [("ok", 7, 0), ("pending", None, 0), ("error", None, 0)]
+        assert ledger.answered("o3-mini", "") == (1, 40)
+        outcome = Outcome("ok", Usage(1, 0, 60), 12, hosted_calls=1, hosted_nano_usd=10)
+        ledger.settle(2, outcome)
+        [_, settled, _] = ledger.entries()
+        assert (settled.hosted_calls, settled.hosted_nano_usd) == (1, 10)
+        [total] = ledger.totals(by=())
+        assert (total.live.cost_nano_usd, total.live.held_nano_usd) == (19, 50)
+        assert ledger.answered("o3-mini", "") == (2, 100)
+    assert path.with_name("ledger.db.bak-2").exists()
+
+
 def test_an_empty_file_is_a_ledger_of_version_0_and_needs_no_copy(path: Path) -> None:
     path.touch()
     with closing(Ledger(path)) as ledger:

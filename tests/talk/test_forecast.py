@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from o3magic.cost import tokenizer
-from o3magic.errors import NoConnection
+from o3magic.errors import NoConnection, RequestFailed
 from o3magic.simulator import Reply
 from o3magic.talk.forecast import count, forecast, worst
-from tests.sessions import COST_NANO_USD, response, session_at
+from tests.sessions import COST_NANO_USD, USAGE, response, response_stream, session_at
 
 
 @pytest.fixture
@@ -45,6 +45,22 @@ def test_what_is_likely_comes_from_calls_like_it(sim, session):
     assert said.endswith("for 87 output tokens, the call like it so far")
     likely = forecast(planned(session), history=session._history(planned(session)))
     assert abs(likely.likely_nano_usd - COST_NANO_USD) < 50 * 1100
+
+
+def test_calls_that_failed_or_were_stopped_say_nothing_of_what_is_likely(sim, session):
+    cut = response("four", status="incomplete", usage=USAGE | {"output_tokens": 9_000})
+    cut |= {"incomplete_details": {"reason": "max_output_tokens"}}
+    broken = Reply(body=response_stream("four"), cut_after_bytes=200)
+    sim.script(Reply(body=response()), Reply(body=cut), broken, Reply(status=400, error={}))
+    session.ask("four?")
+    session.ask("four?")
+    for _ in range(2):
+        with pytest.raises(RequestFailed):
+            session.ask("four?", retries=0)
+    events = iter(session.stream("four?"))
+    next(events)
+    events.close()
+    assert foreseen(session)["likely"].endswith("for 87 output tokens, the call like it so far")
 
 
 def test_repairs_grow_the_worst_case_by_the_answers_they_quote(session):

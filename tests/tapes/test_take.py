@@ -8,10 +8,12 @@ from decimal import Decimal
 
 import pytest
 
+from o3magic.citations import Citation
 from o3magic.errors import CassetteError
 from o3magic.events import Answer, Finished, Usage
 from o3magic.messages import Message, ToolCall
 from o3magic.tapes.cassette import Cassette
+from o3magic.tapes.replay import events
 from o3magic.tapes.take import Take
 from tests.tapes.conftest import WHEN, question, take
 
@@ -209,6 +211,7 @@ def test_what_an_answer_cites_is_kept_and_the_rest_of_its_items_is_not(tmp_path)
     assert "https://example.org" in text
     assert not [word for word in ("gAAA", "rs_1", "msg_1", "ws_1") if word in text]
     [found] = Cassette(tmp_path / "a.o3.json").entries
-    assert [each["url"] for each in Answer(items=found.items).citations] == ["https://example.org"]
+    [*_, end] = events(found)
+    assert end.citations == (Citation("https://example.org", "", 0, 2),)
     uncited = Take.of(question(), 1, Answer(), Finished("stop", items=items[:2]))
     assert uncited.items == ()

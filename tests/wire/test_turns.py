@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from o3magic.citations import Citation
 from o3magic.draft import Draft
 from o3magic.events import Answer
 from o3magic.messages import (
@@ -151,10 +152,10 @@ def test_a_tool_of_the_provider_is_declared_by_its_type(faults):
     assert "tools" not in chat.encode(replace(request, tools=tools[1:]))
 
 
-def test_citations_are_plain_data_at_their_place_in_the_whole_text():
+def test_citations_are_at_their_place_in_the_whole_text():
     answer = folded(responses.decode({**ANSWER, "output": [SAID]}))
     (cited,) = answer.citations
-    assert cited == {"url": "https://example.com/a", "title": "A", "start": 8, "end": 11}
+    assert cited == Citation("https://example.com/a", "A", 8, 11)
     assert answer.text[8:11] == " is"
 
 
@@ -171,7 +172,7 @@ def test_citations_are_plain_data_at_their_place_in_the_whole_text():
 )
 def test_citations_of_any_shape_break_nothing(item):
     answer = folded(responses.decode({**ANSWER, "output": [item]}))
-    assert all(isinstance(each["url"], str) for each in answer.citations)
+    assert all(isinstance(each.url, str) for each in answer.citations)
 
 
 def test_a_request_with_a_picture_is_a_valid_one(faults):

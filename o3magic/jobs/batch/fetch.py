@@ -118,7 +118,7 @@ class Fetching:
         ]
         if not any(more) and not used.unknown_cost_rows:
             return state.usage, used.cost_nano_usd
-        if not self.reading.provider.list_prices or min(more[0], more[2]) < 0:
+        if min(more[0], more[2]) < 0:
             return state.usage, None
         card = self.reading.card("")
         price = card.price(self.reading.on, TIER) if card else None

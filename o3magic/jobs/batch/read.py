@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from o3magic.catalog import Card, Catalog
-from o3magic.cost.package_prices import priced_card
+from o3magic.cost.pricing import Charge, card_at, charge
 from o3magic.draft import Draft
 from o3magic.errors import O3Error, RequestFailed
-from o3magic.events import Source, Usage
+from o3magic.events import Finished, Source, Usage
 from o3magic.jobs.batch.rules import TIER
 from o3magic.jobs.rows import Ending
 from o3magic.jobs.verdict import judged
@@ -46,23 +46,24 @@ class Reading:
                 draft.add(event)
         except RequestFailed as error:
             return failed(line.id, error, source)
+        draft.doubt_zeros()
         return self._answered(line.id, draft, source)
 
     def _answered(self, key: str, draft: Draft, source: Source) -> Ending:
-        answer, end = draft.answer(), draft.finished
-        usage = answer.usage
+        answer, end = draft.answer(), draft.finished or Finished("error")
         verdict = judged(answer, self.wanted)
+        charged = self.charge(end, answer.model, source)
         said = {
             "text": answer.text,
             "data": verdict.data,
             "refusal": answer.refusal,
             "summary": answer.reasoning_summary,
             "finish": answer.finish_reason,
-            "detail": end.detail if end else "",
+            "detail": end.detail,
             "tier": TIER,
             "model": answer.model,
             "id": answer.id,
-            "notes": [*answer.notes],
+            "notes": [*answer.notes, *charged.notes],
         }
         return Ending(
             key=key,
@@ -71,27 +72,20 @@ class Reading:
             error=verdict.wrong,
             error_kind="InvalidAnswer" if verdict.wrong else "",
             source=source,
-            usage=usage,
-            cost_nano_usd=self.cost(usage, answer.model, source),
+            usage=answer.usage,
+            cost_nano_usd=charged.nano_usd,
         )
 
-    def cost(self, usage: Usage, model: str, source: Source) -> int | None:
-        """Nano-dollars at batch prices, or None where nobody knows."""
+    def charge(self, end: Finished, model: str, source: Source) -> Charge:
+        """What a row cost at batch prices."""
         if source != "live":
-            return 0
-        if not self.provider.list_prices:
-            return None
-        card = self.card(model)
-        return card.nano_usd(usage, self.on, TIER) if card else None
+            return Charge(0)
+        at_batch = replace(end, service_tier=TIER)
+        return charge(self.provider, self.card(model), at_batch, self.on, TIER)
 
     def card(self, model: str) -> Card | None:
-        """The card of the model that answered, or None; a deployment may say its own name."""
-        asked = model or self.model
-        name = self.provider.cards.get(asked, asked)
-        card = self.catalog.find(name)
-        if card is None and self.provider.list_prices:
-            card = priced_card(self.provider.name, name, self.on)
-        return card
+        """The card of the model that answered, None where we do not have it, with its prices."""
+        return card_at(self.provider, self.catalog, model or self.model, self.on)
 
 
 def failed(key: str, error: O3Error, source: Source | None = None) -> Ending:

@@ -63,7 +63,9 @@ class Room:
             retries=profile.retries,
             sleep=self.sleep,
         )
-        free = provider.embedded or (provider.local and not provider.list_prices)
+        free = provider.embedded or (
+            provider.local and not (provider.list_prices or provider.prices)
+        )
         budgets = [] if free else [each for each in budgets_of(profile) if each.scope != "call"]
         store = BatchStore(self.store)
         return Sending(store, files, session.keeping, self.place, spec, budgets, self.sleep)

@@ -24,8 +24,8 @@ TIER: Final = "batch"
 def worst_row_nano_usd(form: Form, prompt: Filled) -> int | None:
     """The most one row can cost at batch prices, or None where nobody knows."""
     planned = form.plan
-    card, request = planned.card, planned.call.request
-    price = card.price(date.today(), TIER) if planned.call.provider.list_prices else None
+    card, request = planned.priced, planned.call.request
+    price = card.price(date.today(), TIER)
     out = request.max_output_tokens or card.max_output_tokens or card.window_tokens
     if price is None or out is None:
         return None

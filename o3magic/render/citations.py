@@ -1,0 +1,72 @@
+"""The pages an answer cites, as a numbered list below it. Titles and addresses are anybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from o3magic.citations import Citation
+from o3magic.render.footer import entities
+from o3magic.render.links import address
+from o3magic.render.safe_markdown import plain_text
+
+MOST_SHOWN = 50
+TITLE_CHARS = 120
+WEB = ("http://", "https://")
+
+
+def markdown(citations: Iterable[Citation]) -> str:
+    """A list of links; what leads to no page of the web is words."""
+    pages = pages_of(citations)
+    if not pages:
+        return ""
+    rows = [f"{number}. {link(page)}" for number, page in enumerate(pages[:MOST_SHOWN], 1)]
+    more = [f"\n{left_out(pages)}"] if len(pages) > MOST_SHOWN else []
+    return "\n".join(["Sources:\n", *rows, *more])
+
+
+def plain(citations: Iterable[Citation]) -> str:
+    """The same as lines of text, each with its address."""
+    pages = pages_of(citations)
+    rows = []
+    for number, page in enumerate(pages[:MOST_SHOWN], 1):
+        url = web_address(page.url).replace("&amp;", "&")
+        rows.append(f"{number}. " + " — ".join(filter(None, [title(page), url])))
+    more = [left_out(pages)] if len(pages) > MOST_SHOWN else []
+    return "\n".join(["Sources:", *rows, *more]) if pages else ""
+
+
+def pages_of(citations: Iterable[Citation]) -> Sequence[Citation]:
+    """Each page once, in the order in which they are cited first."""
+    pages: dict[str, Citation] = {}
+    for each in citations:
+        pages.setdefault(each.url, each)
+    return [*pages.values()]
+
+
+def link(page: Citation) -> str:
+    """A page as a link, or as words."""
+    url = web_address(page.url)
+    words = entities(title(page) or shortened(url.replace("&amp;", "&")) or "(no address)")
+    # In an element, for a dash at the beginning of a line is a list.
+    return f"[{words}]({url})" if url else f"<span>{words}</span>"
+
+
+def title(page: Citation) -> str:
+    """What a page is called, on one line; "" where it has no name."""
+    return shortened(" ".join(plain_text(page.title[: 4 * TITLE_CHARS]).split()))
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text."""
+    return text if len(text) <= TITLE_CHARS else f"{text[: TITLE_CHARS - 1]}…"
+
+
+def web_address(url: str) -> str:
+    """An address as a link's destination in Markdown, "" unless it is one of the web."""
+    found = address(url.strip())
+    return found if found.startswith(WEB) else ""
+
+
+def left_out(pages: Sequence[Citation]) -> str:
+    """What is said of those that are not shown."""
+    return f"and {len(pages) - MOST_SHOWN:,} more, in answer.citations"
