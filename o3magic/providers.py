@@ -55,6 +55,8 @@ class Provider:
     stores: keeps its answers, so that the next question can name the last one by its id.
     default_models: what is asked where no model is named, in order of preference. None: those of
     OpenAI, or for a local server what it lists; (): a model must be named, as with Azure.
+    efforts_in: where an effort is said, if not as at OpenAI. `responses`: in the Responses API
+    alone; `template`: in Chat it is also an argument of the chat template.
     card_shutdowns: the cards' shutdown dates hold here. They are OpenAI's; others serve on.
     organization_env, project_env: variables with the account that is billed (OpenAI-Organization,
     OpenAI-Project); sent where the key was made for, to the table's own host, not to every address
@@ -88,6 +90,7 @@ class Provider:
     small_schemas: bool = False
     stores: bool = False
     default_models: tuple[str, ...] | None = None
+    efforts_in: Literal["", "responses", "template"] = ""
     card_shutdowns: bool = False
     cards: Mapping[str, str] = field(default_factory=dict)
     organization_env: str = ""

@@ -17,7 +17,7 @@ from o3magic.catalog import Card, Catalog
 from o3magic.client.call import Call
 from o3magic.cost.pricing import card_at
 from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
-from o3magic.messages import AnswerSchema, Api, Image, Message, Part, Request, Text
+from o3magic.messages import AnswerSchema, Api, Effort, Image, Message, Part, Request, Text
 from o3magic.params import fields_of
 from o3magic.profile import Profile
 from o3magic.prompts.images import check_images
@@ -121,14 +121,13 @@ def plan(
     choice = choice or ModelChoice(profile.model)
     profile = replace(profile, model=choice.model)
     card = catalog.card(provider.cards.get(choice.model, choice.model))
-    api = api_for(profile, card, provider)
+    api = api_for(profile, card, provider, structured=answer_type is not None)
     check_effort(profile, card)
     check_limit(profile, card, api)
     seen = [part for message in asked.before for part in message.parts]
     check_images((*seen, *asked.parts), card, catalog)
     request = request_of(asked, profile, card, provider, api, answer_type)
-    if request.effort is None and choice.effort is not None:
-        request = replace(request, effort=choice.effort)
+    request = with_effort(request, profile.effort or choice.effort, provider, api)
     request, notes = worded(request, asked, profile, card, provider, api, lacks)
     check_window(request, card, profile.conversation)
     if profile.conversation:
@@ -199,7 +198,6 @@ def request_of(
     return Request(
         model=profile.model,
         messages=(),
-        effort=profile.effort,
         max_output_tokens=profile.max_output_tokens,
         answer_schema=schema_for(answer_type, provider) if answer_type else None,
         tools=asked.toolbox.request_tools(AZURE if provider.small_schemas else OPENAI),
@@ -296,8 +294,10 @@ def provider_for(profile: Profile, providers: Providers) -> Provider | None:
     host = origin(profile.base_url)[1]
     if named and host and named.origin == origin(profile.base_url):
         return replace(named, base_url=profile.base_url)
-    told = named if profile.provider and named else providers.get("openai")
-    default_models = None if is_loopback(host) else told.default_models
+    if profile.provider and named:
+        default_models = named.default_models
+    else:
+        default_models = None if is_loopback(host) else providers.get("openai").default_models
     endpoints = named.endpoints if profile.provider and named else ("responses", "chat", "models")
     return Provider(
         profile.provider or host or profile.base_url,
@@ -321,9 +321,21 @@ def key_for(provider: Provider, providers: Providers) -> SecretStr | None:
     return key
 
 
-def api_for(profile: Profile, card: Card, provider: Provider) -> Api:
+def with_effort(request: Request, effort: Effort | None, provider: Provider, api: Api) -> Request:
+    """The request at an effort, in the form that the provider takes."""
+    if effort is None:
+        return request
+    options = request.options
+    if provider.efforts_in == "template" and api == "chat":
+        options = {**options, "chat_template_kwargs": {"reasoning_effort": effort}}
+    return replace(request, effort=effort, options=options)
+
+
+def api_for(profile: Profile, card: Card, provider: Provider, *, structured: bool = False) -> Api:
     """Which API is spoken. Raises BadOption for one that this model or provider has not."""
     both: list[Api] = ["responses", "chat"]
+    if provider.efforts_in == "responses" and (structured or profile.effort is None):
+        both.reverse()
     spoken = [api for api in both if api in provider.endpoints and api in card.endpoints]
     if profile.api != "auto":
         if profile.api not in card.endpoints:

@@ -9,10 +9,11 @@ from http.server import ThreadingHTTPServer
 import pytest
 
 from o3magic.catalog import Catalog
-from o3magic.errors import BadOption, ModelNotFound, ModelRetired, NoConnection
+from o3magic.errors import BadOption, InvalidAnswer, ModelNotFound, ModelRetired, NoConnection
 from o3magic.events import Retrying
 from o3magic.providers import Provider, Providers
 from o3magic.settings import Layers
+from o3magic.simulator import Simulator
 from o3magic.talk.default_model import choose_default
 from o3magic.talk.session import Session
 from tests.servers import JsonHandler, running
@@ -32,7 +33,7 @@ class Api(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.models, self.shutdowns = models, shutdowns or {}
         self.status, self.wait_s = status, wait_s
-        self.bodies, self.listings = [], 0
+        self.bodies, self.paths, self.listings = [], [], 0
 
     @property
     def url(self):
@@ -57,6 +58,7 @@ class Handler(JsonHandler):
     def do_POST(self):
         body = self.asked()
         self.server.bodies.append(body)
+        self.server.paths.append(self.path)
         name = body["model"]
         if name not in self.server.models:
             error = {
@@ -355,6 +357,15 @@ def test_a_base_url_on_this_machine_is_a_local_server(api):
         assert session.ask("2+2?", base_url=api.url).model == "qwen3:8b"
 
 
+def test_an_address_for_a_provider_that_is_named_has_the_defaults_of_that_provider(api):
+    own = {"hub": {"base_url": "https://hub.example/v1", "default_models": ["gpt-6-luna"]}}
+    with session_for(api, providers=own) as session:
+        assert session.ask("2+2?", provider="hub", base_url=api.url).model == "gpt-6-luna"
+    with Simulator() as simulator, session_for(api, OPENAI_BASE_URL="") as session:
+        answer = session.ask("2+2?", provider="simulator", base_url=simulator.base_url)
+        assert answer.model == "o3-mini-simulated"
+
+
 def test_a_local_server_that_takes_its_time_over_a_list_is_not_waited_for():
     import threading
     import time
@@ -414,3 +425,56 @@ def test_a_default_stands_in_a_cassette_as_such(api, tmp_path):
     assert replayed.model_reason == first.model_reason
     assert replayed.cost_usd == first.cost_usd
     assert (row.model, row.effort, row.source) == ("gpt-6.1-terra", "medium", "replayed")
+
+
+# Open weights: the efforts of gpt-oss in the form that each server takes
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "said"),
+    [
+        ("ollama", "/chat/completions", {"reasoning_effort": "high"}),
+        ("vllm", "/responses", {"reasoning": {"effort": "high"}}),
+        ("lmstudio", "/responses", {"reasoning": {"effort": "high"}}),
+        (
+            "llamacpp",
+            "/chat/completions",
+            {
+                "reasoning_effort": "high",
+                "chat_template_kwargs": {"reasoning_effort": "high"},
+            },
+        ),
+    ],
+)
+def test_an_effort_of_gpt_oss_reaches_each_local_server(api, name, path, said):
+    model = {"ollama": "gpt-oss:20b", "llamacpp": "gpt-oss-20b-mxfp4.gguf"}
+    api.models = (model.get(name, "openai/gpt-oss-20b"), "qwen3")
+    own = {name: {"base_url": api.url}}
+    with session_for(api, providers=own, said={"provider": name}) as session:
+        answer = session.ask("2+2?", effort="high")
+        card = session.catalog.card(api.models[0])
+    assert (answer.text, answer.model, answer.effort) == ("four", api.models[0], "high")
+    assert card.efforts == ("low", "medium", "high")
+    assert api.paths == [f"/v1{path}"]
+    assert said.items() <= api.bodies[0].items()
+    assert answer.cost_usd is None
+
+
+def test_lm_studio_is_asked_by_chat_where_no_effort_is_said_or_an_answer_is_typed(api):
+    api.models = ("openai/gpt-oss-20b",)
+    own = {"lmstudio": {"base_url": api.url}}
+    with session_for(api, providers=own, said={"provider": "lmstudio"}) as session:
+        session.ask("2+2?")
+        with pytest.raises(InvalidAnswer):
+            session.ask("2+2?", schema=int, effort="low", repairs=0)
+    assert api.paths == ["/v1/chat/completions"] * 2
+    assert "reasoning_effort" not in api.bodies[0]
+
+
+def test_an_effort_that_gpt_oss_has_not_is_refused(api):
+    api.models = ("gpt-oss:20b",)
+    with (
+        session_for(api, providers=local(api), said={"provider": "ollama"}) as session,
+        pytest.raises(BadOption, match="has no effort 'xhigh'"),
+    ):
+        session.ask("2+2?", effort="xhigh")
