@@ -134,7 +134,11 @@ def show_entry(chosen: argparse.Namespace) -> int:
             raise CassetteMiss(what, hint=hint)
     for take in takes:
         edited = ", edited after it was recorded" if take.edited else ""
-        print(plain(f"{one_line(take)}{edited}\n"))
+        print(plain(f"{one_line(take)}{edited}"))
+        if take.default_model:
+            why = f", {take.default_reason}" if take.default_reason else ""
+            print(plain(f"no model was named: {take.default_model} was asked{why}"))
+        print()
         print(plain(layout.to_text(dict(take.request))))
         print(plain(f"\n{answer_of(take)}\n"))
     return SAME

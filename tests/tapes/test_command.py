@@ -52,6 +52,13 @@ def test_show_prints_question_and_answer_of_a_key_s_first_digits(run, filled, pa
     assert '"content": "Explain rain"' in out
 
 
+def test_show_says_which_model_was_asked_where_none_was_named(run, cassette, path):
+    asked = take("Explain rain")
+    cassette.keep(replace(asked, default_model="gpt-6.1-terra", default_reason="today's").sealed())
+    _, out, _ = run("show", path, asked.key)
+    assert "no model was named: gpt-6.1-terra was asked, today's" in out
+
+
 @pytest.mark.parametrize("key", ["ffffffffffffffff", "12", "zzzz"])
 def test_a_key_that_is_not_there_is_said(run, filled, path, key):
     code, _, told = run("show", path, key)
