@@ -78,7 +78,10 @@ class Price:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of one model; empty or None where nothing is."""
+    """What is known of one model; empty or None where nothing is.
+
+    default_output_tokens: the limit that is sent where none is chosen.
+    """
 
     id: str
     snapshot: str = ""
@@ -88,6 +91,7 @@ class Card:
     max_output_tokens: int | None = None
     efforts: tuple[str, ...] | None = None
     default_effort: str | None = None
+    default_output_tokens: int | None = None
     abilities: frozenset[str] = frozenset({"stream", "developer", "schema", "tools", "summary"})
     endpoints: tuple[str, ...] = ("responses", "chat")
     plain_by_default: bool = False

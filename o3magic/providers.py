@@ -26,6 +26,9 @@ class Provider:
     `scope`, in the Authorization header) or `none`.
     endpoints: which APIs it has. list_prices: bills by the model cards' prices.
     local: runs on the user's machine. embedded: the built-in simulator, started when asked for.
+    managed: llama.cpp's server on this machine, started when it is asked first, with a key of its
+    own; file: the model file it is started with, once that is known.
+    default_models: what is asked where no model is chosen, in order of preference.
     path, query: behind the base URL; `{model}` in a path is the model's name (Azure's deployments).
     lacks: what it is known not to have: responses, schema, summary, usage (in streams).
     system_role: takes a system message, not a developer's. max_tokens: calls the limit so.
@@ -46,6 +49,9 @@ class Provider:
     list_prices: bool = False
     local: bool = False
     embedded: bool = False
+    managed: bool = False
+    file: str = ""
+    default_models: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
     system_role: bool = False
     max_tokens: bool = False
@@ -95,7 +101,10 @@ class Providers:
         self._tables = tomllib.loads(text)
         for name, table in own.items():
             check_fields(name, table)
-            self._tables[name] = {**self._tables.get(name, {}), **table}
+            built_in = self._tables.get(name, {})
+            if built_in.get("managed") and table.get("base_url"):
+                built_in = {}  # a server of the user's own that is called so
+            self._tables[name] = {**built_in, **table}
         # Read anew at each question: a key may be set in the notebook, after the session began.
         self._environment = environment
 
@@ -103,7 +112,8 @@ class Providers:
         said = dict(self._tables[name])
         if address := self._environment.get(said.get("base_url_env", "")):
             said["base_url"] = join_url(address, "")
-        lists = {key: tuple(said[key]) for key in ("endpoints", "lacks") if key in said}
+        names = ("endpoints", "lacks", "default_models")
+        lists = {key: tuple(said[key]) for key in names if key in said}
         return Provider(name, **{**said, **lists})
 
     @property
@@ -113,8 +123,9 @@ class Providers:
 
     @property
     def local(self) -> list[Provider]:
-        """Those that run on the user's own machine."""
-        return [each for name in self._tables if (each := self._read(name)).local]
+        """Servers that may already run on the user's own machine."""
+        each = (self._read(name) for name in self._tables)
+        return [provider for provider in each if provider.local and not provider.managed]
 
     def get(self, name: str) -> Provider:
         """The provider of that name. Raises BadOption with near names."""
@@ -139,7 +150,7 @@ class Providers:
 
 def check_fields(name: str, table: Mapping[str, Any]) -> None:
     """Raise BadOption for a field that no provider has, and for a value it cannot have."""
-    known = [item.name for item in fields(Provider) if item.name != "name"]
+    known = [item.name for item in fields(Provider) if item.name not in ("name", "file")]
     for key in table:
         if key not in known:
             raise BadOption(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from o3magic.catalog import Card
 from o3magic.cost.ledger import Ledger
 from o3magic.errors import O3Error
 from o3magic.profile import Profile
@@ -53,7 +52,7 @@ def findings(environment: Mapping[str, str], folder: Path) -> Iterator[Finding]:
     try:
         yield from of_settings(environment, folder)
         yield from of_provider(session, profile)
-        yield from of_model(session.catalog.card(profile.model), profile)
+        yield from of_model(session, session.reach.named(profile))
         yield of_ledger(environment)
         yield of_cassettes(folder)
     finally:
@@ -73,8 +72,11 @@ def of_provider(session: Session, profile: Profile) -> Iterator[Finding]:
     for local in filter(session.client.is_there, session.providers.local):
         yield Finding("local server", f"{local.name} answers at {local.base_url}")
     if provider is None:
-        hint = "set OPENAI_API_KEY, or -p with a local server, or run `o3magic demo`"
+        hint = "set OPENAI_API_KEY, or -p local, or run `o3magic demo`"
         yield Finding("provider", "nobody to ask: no key is set", True, hint)
+        return
+    if provider.managed:
+        yield from of_local_model(session, provider, profile)
         return
     yield Finding("provider", f"{provider.name}, {provider.base_url or 'no address'}")
     yield of_key(session, provider)
@@ -89,6 +91,15 @@ def of_provider(session: Session, profile: Profile) -> Iterator[Finding]:
         yield Finding("model", f"{provider.name} does not list {profile.model}", True, "%o3_models")
 
 
+def of_local_model(session: Session, provider: Provider, profile: Profile) -> Iterator[Finding]:
+    """A model on this machine; it is not started."""
+    yield Finding("provider", f"{provider.name}, llama.cpp on this machine, started when asked")
+    try:
+        yield Finding("model file", session.reach.provider(profile).file)
+    except O3Error as error:
+        yield failed("model file", error)
+
+
 def of_key(session: Session, provider: Provider) -> Finding:
     """Whether a key is set; its length is all that is shown of it."""
     key = session.providers.key(provider)
@@ -100,10 +111,14 @@ def of_key(session: Session, provider: Provider) -> Finding:
     return Finding("key", f"{provider.key_env} is not set", True, f"set {provider.key_env}")
 
 
-def of_model(card: Card, profile: Profile) -> Iterator[Finding]:
+def of_model(session: Session, profile: Profile) -> Iterator[Finding]:
     """The model's price, window and days."""
-    today = date.today()
+    today, card = date.today(), session.catalog.card(profile.model)
     price = card.price(today)
+    provider = provider_for(profile, session.providers)
+    if provider is not None and provider.managed:
+        yield Finding("model", f"{profile.model}: $0")
+        return
     told = "no card: its cost will be unknown"
     if price is not None:
         told = f"{price.rates.input:f} in, {price.rates.output:f} out, USD per million tokens"

@@ -148,6 +148,11 @@ def prepared(
         if tape.mode == "replay":
             store = JobStore(":memory:")  # what is on a tape was asked by no job of this machine
             runs = None
+    if runs is not None and form.plan.call.provider.managed:
+        raise BadOption(
+            "a model that is started on this machine cannot be asked by a cluster",
+            hint="leave client= out, or name a provider that every worker can reach",
+        )
     who = Run if runs is None else runs()
     digest = digest_of(form, text, wish, profile)
     if expected not in ("", digest):
@@ -162,10 +167,11 @@ def prepared(
         spec=spec_of(profile, text, wish, wanted),
         notebook=session.notebook,
         provider=form.plan.call.provider.name,
-        model=profile.model,
+        model=form.plan.profile.model,
     )
     chosen = chosen_of(wish, source, form, profile)
-    return Ready(store, Work(job, form, source, filling, chosen, replaying), who, text)
+    work = Work(job, form, source, filling, chosen, replaying, session.reach)
+    return Ready(store, work, who, text)
 
 
 def chosen_of(wish: Wish, source: Source, form: Form, profile: Profile) -> Chosen:

@@ -16,12 +16,18 @@ from o3magic.cost.entries import Sums
 from o3magic.cost.keeping import Keeping
 from o3magic.cost.ledger import Ledger
 from o3magic.cost.tokenizer import counter as counter_of
-from o3magic.errors import BadOption, NoKey
+from o3magic.errors import BadOption, LocalModelError, NoKey
 from o3magic.events import Answer
 from o3magic.profile import Profile, listed
 from o3magic.providers import Provider, Providers
 from o3magic.schemas.lookup import AnswerType, resolve
-from o3magic.settings import Layers, conversations_file, ledger_file, load_layers
+from o3magic.settings import (
+    Layers,
+    conversations_file,
+    ledger_file,
+    load_layers,
+    models_folder,
+)
 from o3magic.talk.ask import Asking
 from o3magic.talk.asked import Place as CellPlace
 from o3magic.talk.asked import asked_of, with_developer
@@ -80,8 +86,10 @@ class Hub:
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The model cards, with the user's own."""
-        return Catalog.built_in(self.layers.models)
+        """The model cards, with the user's own and those of the models on this machine."""
+        from o3magic.local.weights import CARDS
+
+        return Catalog.built_in({**CARDS, **self.layers.models})
 
     @cached_property
     def providers(self) -> Providers:
@@ -91,7 +99,8 @@ class Hub:
     @cached_property
     def reach(self) -> Reach:
         """Who can be asked, and with which key."""
-        return Reach(self.providers, lambda provider: self.client.is_there(provider))
+        models = models_folder(self.environment)
+        return Reach(self.providers, lambda provider: self.client.is_there(provider), models)
 
     @cached_property
     def client(self) -> Client:
@@ -134,21 +143,22 @@ class Hub:
         Raises every error that needs no provider to be found. Asks one only where `compact` has
         a conversation summed up before.
         """
+        chosen, profile = profile, self.reach.named(profile)
         card = self.catalog.card(profile.model)
-        notes = self.talks.compacted(profile, card, self._answer)
+        notes = self.talks.compacted(chosen, card, self._answer)
         profile = with_developer(profile, self.folder(profile))
         if wanted is None and profile.schema:
             wanted = resolve(profile.schema, names or {}, self.schemas)
         asked = self._asked(prompt, profile, names, tools)
         asked = replace(asked, notes=(*notes, *asked.notes))
-        if (profile.dry_run and not profile.exact) or self._mode(profile) == "replay":
+        if (profile.dry_run and not profile.exact) or self._mode(chosen) == "replay":
             return self._unsent(asked, profile, wanted)
         try:
-            provider = self.reach.provider(profile)
+            provider = self.reach.provider(chosen)
             key = self.reach.key(provider)
-        except NoKey:
+        except (NoKey, LocalModelError):
             # What is on the cassette needs nobody to be there.
-            if self._mode(profile) != "auto":
+            if self._mode(chosen) != "auto":
                 raise
             unsent = self._unsent(asked, profile, wanted)
             if not self.decks.holds(unsent.question, profile, self.notebook):
@@ -191,9 +201,13 @@ class Hub:
         provider = self.reach.stand_in(profile)
         return plan(asked, profile, self.catalog, provider, None, wanted, provider.lacks)
 
-    def _mode(self, profile: Profile) -> Mode | None:
-        """Whether a question is asked or replayed. None where there is nobody to ask."""
-        return self.decks.mode(profile, self.notebook, can_ask=self.reach.can_ask(profile))
+    def _mode(self, profile: Profile, can_ask: bool | None = None) -> Mode | None:
+        """Whether a question is asked or replayed. None where there is nobody to ask.
+
+        can_ask: whether there is somebody, where that is known already.
+        """
+        known = self.reach.can_ask(profile) if can_ask is None else can_ask
+        return self.decks.mode(profile, self.notebook, can_ask=known)
 
     def begin_cell(self, cell_key: str, *, turn_key: str | None = None) -> None:
         """Another cell is run: what it asks is entered under its key.
@@ -212,7 +226,8 @@ class Hub:
         counter = counter_of(self.environment)
         tokens = count(planned.call.request, counter)
         if planned.profile.exact:
-            counted = self.client.count_tokens(planned.call)
+            with self.reach.serving(planned.call) as call:
+                counted = self.client.count_tokens(call)
             tokens = Tokens(counted, counted, f"by {planned.call.provider.name}")
         said = facts(forecast(planned, tokens, self._history(planned)), planned)
         return said + [("budget", str(each)) for each in self.standing(planned.profile)]
@@ -237,6 +252,9 @@ class Hub:
 
     def served_models(self, profile: Profile) -> list[str]:
         """The ids a provider lists now; sends no prompt. Raises NoKey and RequestFailed."""
+        on_disk = self.reach.local_models(profile)
+        if on_disk is not None:
+            return on_disk
         provider = self.reach.provider(profile)
         return self.client.served_models(provider, self.reach.key(provider))
 
@@ -269,7 +287,10 @@ class Hub:
         name = planned.profile.conversation
         books = Books(self.keeping, Place(self.id, self.notebook, self.cell_key, name))
         turns = self.talks.turns(planned.profile) if name and keeps_turn else None
-        mode = self._mode(planned.profile)
+        provider = planned.call.provider
+        # A model on this machine is there if its file was found when it was planned.
+        can_ask = bool(provider.file) if provider.managed else None
+        mode = self._mode(planned.profile, can_ask)
         tape = self.decks.tape(planned.profile, self.notebook, mode)
         return Asking(
             planned,
@@ -280,6 +301,7 @@ class Hub:
             turns=turns,
             confirm=(confirm or self.confirm) if attended else None,
             sleep=sleep,
+            server=self.reach.model_server if provider.managed else None,
         )
 
     def comparing(self, ways: Mapping[str, Plan]) -> Comparing:
@@ -303,6 +325,7 @@ class Hub:
 
         Raises every error of `plan`, and BadOption where there is nothing to compare.
         """
+        profile = self.reach.with_model(profile)
         chosen = variants(profile, self.catalog, listed(profile.efforts), listed(profile.models))
         return {way: self.plan(prompt, each, names, wanted, tools) for way, each in chosen.items()}
 

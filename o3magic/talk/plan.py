@@ -178,7 +178,7 @@ def request_of(
         model=profile.model,
         messages=(),
         effort=profile.effort,
-        max_output_tokens=profile.max_output_tokens,
+        max_output_tokens=profile.max_output_tokens or card.default_output_tokens,
         answer_schema=schema_for(answer_type, provider) if answer_type else None,
         tools=asked.toolbox.request_tools(AZURE if provider.small_schemas else OPENAI),
         stream=profile.stream and "stream" in card.abilities,

@@ -70,6 +70,8 @@ class Round:
         if self.source != "live" or self.refused:
             return 0
         end, provider = self.draft.finished, self._plan.call.provider
+        if provider.managed:
+            return 0  # it runs here, whatever came of it
         if end is None or end.usage is None or not provider.list_prices:
             return None
         # By the model that answered: a card we do not have is a cost we do not know.
