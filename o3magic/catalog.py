@@ -96,6 +96,7 @@ class Card:
     """What is known of one model; empty or None where nothing is.
 
     efforts: () where none can be said, None where it is not known which.
+    default_output_tokens: the limit that is sent where none is chosen.
     abilities: stream, developer (messages), schema, tools, summary (of the reasoning), images,
     and pro (`reasoning.mode: pro`). chat_tools_effort: the one effort at which the Chat API takes
     function tools, "" where it never does. replacement_mode: the reasoning.mode to ask the
@@ -110,6 +111,7 @@ class Card:
     max_output_tokens: int | None = None
     efforts: tuple[str, ...] | None = None
     default_effort: str | None = None
+    default_output_tokens: int | None = None
     abilities: frozenset[str] = frozenset({"stream", "developer", "schema", "tools", "summary"})
     endpoints: tuple[str, ...] = ("responses", "chat")
     plain_by_default: bool = False

@@ -9,6 +9,7 @@ O3Error
 ├── EmptyPrompt           nothing to ask
 ├── PromptTooLong         more than the model's window
 ├── NoKey                 no key, no cassette, no provider
+├── LocalModelError       no model file, no room for it, or its server did not start
 ├── OverBudget            it may cost more than a budget has left, so it was not sent
 ├── RequestFailed         the provider was asked and did not answer as it should
 │   ├── WrongKey          401
@@ -99,6 +100,10 @@ class PromptTooLong(O3Error):
 
 
 class NoKey(O3Error):
+    pass
+
+
+class LocalModelError(O3Error):
     pass
 
 

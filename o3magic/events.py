@@ -16,6 +16,8 @@ FinishReason = Literal[
     "stop", "length", "tool_calls", "content_filter", "refusal", "interrupted", "error"
 ]
 Source = Literal["live", "simulated", "replayed"]
+# The provider whose model runs on this machine and is started here.
+LOCAL = "local"
 # What is said wherever an answer is shown that no model gave.
 LABELS = {
     "simulated": "SIMULATED, no model was asked",
@@ -65,6 +67,12 @@ class Accepted(NamedTuple):
     request_id: str
     simulated: bool
     said_cost_usd: Decimal | None = None
+
+
+class Status(NamedTuple):
+    """What a model that is started here is at before its answer, for people: `is loading`."""
+
+    text: str
 
 
 class Started(NamedTuple):
@@ -168,6 +176,7 @@ Event = (
     | Started
     | ToolUsed
     | Retrying
+    | Status
     | Finished
 )
 
@@ -247,6 +256,14 @@ class Answer:
         return Decimal(0) if self.replayed else self.cost_usd
 
     @property
+    def is_local(self) -> bool:
+        """Whether a model answered that was started on this machine; such an answer costs nothing.
+
+        What a server of the user's own costs that happens to be called `local` is not known.
+        """
+        return self.provider == LOCAL and self.made_by == "live" and self.cost_usd == 0
+
+    @property
     def made_by(self) -> str:
         """Who answered, now or when it was recorded: live, simulated or hand."""
         return self.recorded.source if self.recorded else self.source
@@ -260,6 +277,7 @@ class Answer:
         cost = "cost unknown" if self.cost_usd is None else show_usd(self.cost_usd)
         words = self.text if len(self.text) <= 40 else self.text[:39] + "…"
         label = {"simulated": " SIMULATED", "hand": " BY HAND"}.get(self.made_by, "")
+        label = " LOCAL" if self.is_local else label
         return f"Answer({words!r}, {self.model}{label}, {self.finish_reason}, {cost})"
 
     def to_frame(self) -> Any:

@@ -47,6 +47,8 @@ class Provider:
     `scope`, in the Authorization header) or `none`.
     endpoints: which APIs it has. list_prices: bills by the model cards' prices.
     local: runs on the user's machine. embedded: the built-in simulator, started when asked for.
+    managed: llama.cpp's server on this machine, started when it is asked first, with a key of its
+    own; file: the model file it is started with, once that is known.
     path, query: behind the base URL; `{model}` in a path is the model's name (Azure's deployments).
     lacks: what it is known not to have: responses, schema, summary, usage (in streams).
     system_role: takes a system message, not a developer's. max_tokens: calls the limit so.
@@ -83,6 +85,8 @@ class Provider:
     list_prices: bool = False
     local: bool = False
     embedded: bool = False
+    managed: bool = False
+    file: str = ""
     lacks: tuple[str, ...] = ()
     system_role: bool = False
     max_tokens: bool = False
@@ -161,6 +165,8 @@ class Providers:
         for name, table in own.items():
             check_fields(name, table)
             known, said = self._tables.get(name, {}), typed(name, table)
+            if known.get("managed") and said.get("base_url"):
+                known = {}  # a server of the user's own that is called so
             if "hosted_tools" in said:
                 said["hosted_tools"] = {**known.get("hosted_tools", {}), **said["hosted_tools"]}
             self._tables[name] = {**known, **said}
@@ -203,8 +209,9 @@ class Providers:
 
     @property
     def local(self) -> list[Provider]:
-        """Those that run on the user's own machine."""
-        return [each for name in self._tables if (each := self._read(name)).local]
+        """Servers that may already run on the user's own machine."""
+        each = (self._read(name) for name in self._tables)
+        return [provider for provider in each if provider.local and not provider.managed]
 
     def get(self, name: str) -> Provider:
         """The provider of that name. Raises BadOption with near names."""
@@ -229,7 +236,8 @@ class Providers:
 
 def check_fields(name: str, table: Mapping[str, Any]) -> None:
     """Raise BadOption for a field that no provider has, and for a value it cannot have."""
-    known = [item.name for item in fields(Provider) if item.name not in ("name", "variables")]
+    hidden = ("name", "variables", "file")
+    known = [item.name for item in fields(Provider) if item.name not in hidden]
     for key in table:
         if key not in known:
             raise BadOption(

@@ -246,6 +246,15 @@ def conversations_file(environment: Mapping[str, str]) -> Path:
     return user_data_path("o3magic") / "conversations.json"
 
 
+def models_folder(environment: Mapping[str, str]) -> Path:
+    """Where model files are kept: O3MAGIC_MODELS, or a folder of the user's cache."""
+    if own := environment.get("O3MAGIC_MODELS"):
+        return Path(own).expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("o3magic") / "models"
+
+
 def ledger_file(environment: Mapping[str, str]) -> Path | str:
     """Where the ledger is kept: O3MAGIC_LEDGER, `:memory:`, or the user's data folder."""
     if own := environment.get("O3MAGIC_LEDGER"):

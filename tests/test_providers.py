@@ -155,7 +155,8 @@ def test_every_built_in_provider_speaks_at_least_one_api_and_encrypts_unless_it_
         assert {"responses", "chat"} & set(provider.endpoints), name
         assert set(provider.endpoints) <= {"responses", "chat", "batch", "models"}, name
         assert provider.base_url.startswith("https://") or provider.host in ("127.0.0.1", ""), name
-        assert (provider.auth == "none") == (not provider.key_env), name
+        keyless = not provider.key_env and not provider.managed  # which makes its own key
+        assert (provider.auth == "none") == keyless, name
 
 
 def test_the_simulator_is_nobody_s_default():

@@ -10,10 +10,12 @@ from datetime import date
 from pathlib import Path
 
 from o3magic.cost.ledger import Ledger
+from o3magic.cost.pricing import card_at
 from o3magic.errors import O3Error
 from o3magic.profile import Profile
 from o3magic.providers import Provider
 from o3magic.settings import ledger_file, project_file, user_file
+from o3magic.talk.explain import current_replacement
 from o3magic.talk.plan import check_effort, provider_for
 from o3magic.talk.session import Session
 from o3magic.version import __version__
@@ -72,8 +74,11 @@ def of_provider(session: Session, profile: Profile) -> Iterator[Finding]:
     for local in filter(session.client.is_there, session.providers.local):
         yield Finding("local server", f"{local.name} answers at {local.base_url}")
     if provider is None:
-        hint = "set OPENAI_API_KEY, or -p with a local server, or run `o3magic demo`"
+        hint = "set OPENAI_API_KEY, or -p local, or run `o3magic demo`"
         yield Finding("provider", "nobody to ask: no key is set", True, hint)
+        return
+    if provider.managed:
+        yield from of_local_model(session, provider, profile)
         return
     yield Finding("provider", f"{provider.name}, {provider.base_url or 'no address'}")
     yield of_key(session, provider)
@@ -90,6 +95,15 @@ def of_provider(session: Session, profile: Profile) -> Iterator[Finding]:
     known = profile.model and names and "{" not in provider.path
     if known and not any(name.startswith(profile.model) for name in names):
         yield Finding("model", f"{provider.name} does not list {profile.model}", True, "%o3_models")
+
+
+def of_local_model(session: Session, provider: Provider, profile: Profile) -> Iterator[Finding]:
+    """A model on this machine; it is not started."""
+    yield Finding("provider", f"{provider.name}, llama.cpp on this machine, started when asked")
+    try:
+        yield Finding("model file", session.reach.provider(profile).file)
+    except O3Error as error:
+        yield failed("model file", error)
 
 
 def of_key(session: Session, provider: Provider) -> Finding:
@@ -113,17 +127,21 @@ def of_model(session: Session, profile: Profile) -> Iterator[Finding]:
         yield failed("model", error)
         return
     card = session.catalog.card(provider.cards.get(choice.model, choice.model))
-    price = card.price(today)
-    told = "no card: its cost will be unknown"
+    priced = card_at(provider, session.catalog, choice.model, today)
+    price = priced.price(today) if priced else None
+    why = f" ({choice.reason})" if choice.reason else ""
+    if provider.managed or provider.embedded:
+        yield Finding("model", f"{choice.model}{why}: $0")
+        return
+    told = f"no price is known at {provider.name}: its cost will be unknown"
     if price is not None:
         told = f"{price.rates.input:f} in, {price.rates.output:f} out, USD per million tokens"
-    why = f" ({choice.reason})" if choice.reason else ""
-    free = provider.local or provider.embedded
-    yield Finding("model", f"{choice.model}{why}: {told}", price is None and not free)
+    yield Finding("model", f"{choice.model}{why}: {told}", price is None and not provider.local)
     if card.shutdown is not None:
         gone = card.retired(today)
         told = f"OpenAI announced its shutdown for {card.shutdown}"
-        hint = f"O3MAGIC_MODEL={card.replacement}" if card.replacement else ""
+        new, _ = current_replacement(card, session.catalog, today)
+        hint = f"O3MAGIC_MODEL={new.id}" if new else ""
         yield Finding("model's end", told, gone, hint)
     try:
         check_effort(profile, card)

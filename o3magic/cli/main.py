@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from o3magic.cli import cassettes, cost, lite_words, notebook_words
+from o3magic.cli import cassettes, cost, lite_words, local, notebook_words
 from o3magic.errors import O3Error
 from o3magic.version import __version__
 
@@ -32,9 +32,15 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"o3magic {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="the demo notebooks, without key or network")
+    demo = commands.add_parser(
+        "demo",
+        help="the demo notebooks, without a key",
+        description="Write the demo notebooks, and run the first: with a model on this machine "
+        "where the extra `local` is installed, else from recorded answers.",
+    )
     demo.add_argument("folder", nargs="?", default="o3magic-demo", help="where they are written")
     demo.add_argument("--lab", action="store_true", help="then open them in JupyterLab")
+    demo.add_argument("--recorded", action="store_true", help="the recorded tour in any case")
     demo.set_defaults(run=run_demo)
 
     serve = commands.add_parser("serve", help="an OpenAI-compatible simulator on this machine")
@@ -42,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--delay-s", type=float, default=0.02, help="seconds before each piece")
     serve.add_argument("--key", help="refuse every other key")
     serve.set_defaults(run=run_serve)
+
+    models_here = commands.add_parser("local", help="models on this machine: fetch, list, remove")
+    local.add_arguments(models_here)
 
     costs = commands.add_parser("cost", help="what was used and spent; how it agrees with a bill")
     cost.add_arguments(costs)
@@ -62,7 +71,7 @@ def run_demo(chosen: argparse.Namespace) -> int:
     """`o3magic demo`."""
     from o3magic.cli import demo
 
-    return demo.run(chosen.folder, lab=chosen.lab)
+    return demo.run(chosen.folder, lab=chosen.lab, recorded=chosen.recorded)
 
 
 def run_serve(chosen: argparse.Namespace) -> int:

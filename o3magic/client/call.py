@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import Template
 from typing import Any
 
@@ -36,6 +36,11 @@ class Call:
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle holds: everything but the key."""
         return vars(self) | {"key": None}
+
+
+def located(call: Call, address: str) -> Call:
+    """The same call to a server whose address is known by now."""
+    return replace(call, provider=replace(call.provider, base_url=address))
 
 
 def body(said: dict[str, Any]) -> bytes:

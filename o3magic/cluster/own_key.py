@@ -9,6 +9,7 @@ from dataclasses import replace
 from o3magic.cluster.letters import Spec
 from o3magic.errors import NoKey
 from o3magic.providers import Providers
+from o3magic.settings import models_folder
 from o3magic.talk.plan import Plan
 from o3magic.talk.reach import Reach
 
@@ -21,7 +22,7 @@ def with_own_key(spec: Spec) -> tuple[Plan, Reach]:
     """
     plan, provider = spec.plan, spec.plan.call.provider
     providers = Providers(spec.providers, os.environ)
-    reach = Reach(providers, lambda _: True)
+    reach = Reach(providers, lambda _: True, models_folder(os.environ))
     provider = providers.with_variables(provider)
     if provider.embedded:
         named = replace(plan.profile, provider=provider.name, base_url="")

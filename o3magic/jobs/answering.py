@@ -119,6 +119,7 @@ class Answering:
     async def _attempt(self, call: Call, kind: str) -> Heard:
         """One call, in the books before it leaves and settled however it ends."""
         desk = self._desk
+        located = await desk.leased.located(call)
         tokens = desk.form.tokens(self._ask.prompt) // 4
         await desk.gate.turn(tokens)
         try:
@@ -135,7 +136,7 @@ class Answering:
         heard = Heard((), None, {})
         interrupted = True
         try:
-            heard = await desk.wide.answer(call, self._slot)
+            heard = await desk.wide.answer(located, self._slot)
             interrupted = False
         finally:
             desk.flying -= 1

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from o3magic.client.call import Call
+from o3magic.client.call import Call, located
 from o3magic.client.wide import Wide
 from o3magic.cost.entries import Attempt
 from o3magic.errors import (
@@ -65,6 +66,53 @@ class Fatal(Exception):
         self.error = error
 
 
+class Leased:
+    """The address of the rows' calls. A model on this machine is started for the first of them, and
+    is used until the run is over.
+
+    serving: gives a call with an address for as long as it is used; stopped: the run was stopped.
+    """
+
+    def __init__(
+        self,
+        serving: Callable[[Call, Callable[[], bool]], AbstractContextManager[Call]] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._serving, self._stopped = serving, stopped
+        self._one = asyncio.Lock()
+        self._held = ExitStack()
+        self._address = ""
+        self._failed: O3Error | None = None
+        self._closed = False
+
+    async def located(self, call: Call) -> Call:
+        """The call with its address. Raises LocalModelError and Interrupted."""
+        if self._serving is None or not call.provider.managed:
+            return call
+        async with self._one:
+            if self._failed is not None:
+                raise self._failed
+            if not self._address:
+                try:
+                    await asyncio.to_thread(self._lease, call)
+                except O3Error as error:
+                    self._failed = error
+                    raise
+        return located(call, self._address)
+
+    def _lease(self, call: Call) -> None:
+        assert self._serving is not None
+        leased = self._held.enter_context(self._serving(call, self._stopped))
+        self._address = leased.provider.base_url
+        if self._closed:  # the run did not wait for it
+            self._held.close()
+
+    def close(self) -> None:
+        """The run is over."""
+        self._closed = True
+        self._held.close()
+
+
 @dataclass
 class Desk:
     """What the rows of one run share."""
@@ -76,6 +124,7 @@ class Desk:
     place: Place
     clock: Callable[[], float] = time.monotonic
     lacks: set[str] = field(default_factory=set)
+    leased: Leased = field(default_factory=Leased)
     others: Callable[[], int] = lambda: 0  # rows that other processes are at now
     landed: asyncio.Event = field(default_factory=asyncio.Event)
     purse: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -152,6 +152,11 @@ def prepared(
         if tape.mode == "replay":
             store = JobStore(":memory:")  # what is on a tape was asked by no job of this machine
             runs = None
+    if runs is not None and form.plan.call.provider.managed:
+        raise BadOption(
+            "a model that is started on this machine cannot be asked by a cluster",
+            hint="leave client= out, or name a provider that every worker can reach",
+        )
     who = Run if runs is None else runs()
     digest = digest_of(form, text, wish, profile)
     if expected not in ("", digest):
@@ -169,7 +174,8 @@ def prepared(
         model=form.plan.call.request.model,
     )
     chosen = chosen_of(wish, source, form, profile)
-    return Ready(store, Work(job, form, source, filling, chosen, replaying), who, text)
+    work = Work(job, form, source, filling, chosen, replaying, session.reach)
+    return Ready(store, work, who, text)
 
 
 def chosen_of(wish: Wish, source: Source, form: Form, profile: Profile) -> Chosen:

@@ -23,7 +23,7 @@ from o3magic.errors import BadOption, CassetteError, LedgerUnavailable, O3Error
 from o3magic.events import LABELS
 from o3magic.jobs.answering import Answering
 from o3magic.jobs.clerk import Clerk
-from o3magic.jobs.desk import Ask, Desk, Fatal, NoMoney, NotMine
+from o3magic.jobs.desk import Ask, Desk, Fatal, Leased, NoMoney, NotMine
 from o3magic.jobs.filling import Filling
 from o3magic.jobs.form import Form
 from o3magic.jobs.progress import Progress
@@ -32,6 +32,7 @@ from o3magic.jobs.replaying import Replaying
 from o3magic.jobs.rows import Ending, Job
 from o3magic.jobs.source import Row, Source
 from o3magic.jobs.tally import Chosen, Halt, Ledgers, Tally
+from o3magic.talk.reach import Reach
 
 CHUNK = 64
 CHUNK_S = 0.02
@@ -49,6 +50,7 @@ class Work(NamedTuple):
     filling: Filling
     chosen: Chosen
     replaying: Replaying | None = None
+    reach: Reach | None = None
 
 
 class Run:
@@ -57,7 +59,8 @@ class Run:
     mortal = "kernel"  # whose death loses calls
 
     def __init__(self, work: Work, ledgers: Ledgers) -> None:
-        self.job, self.form, self.source, self._filling, self._chosen, self._replaying = work
+        self.job, self.form, self.source, self._filling, self._chosen, self._replaying, _ = work
+        self._reach = work.reach
         self._ledgers = ledgers
         self.id = secrets.token_hex(8)
         self.tally = Tally()
@@ -143,6 +146,8 @@ class Run:
         )
         wide = Wide(system_certificates=chosen.system_certificates)
         desk = self.desk = Desk(self.form, wide, gate, clerk, ledgers.place)
+        if self._reach is not None:
+            desk.leased = Leased(self._reach.serving, lambda: self.halt is not None)
         if chosen.budget_nano_usd is not None:
             desk.others = lambda: ledgers.store.running(self.job.id, self.id)
         if self.halt:
@@ -156,6 +161,7 @@ class Run:
                 await clerk.close()
             finally:
                 await wide.close()
+                desk.leased.close()
             self.tally.endings |= clerk.unsaved
             if clerk.failed is not None:
                 self.halt = Halt("failed", clerk.failed)

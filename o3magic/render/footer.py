@@ -17,7 +17,7 @@ ADDRESS = re.compile(r"://|www\.", re.IGNORECASE)
 def facts(answer: Answer) -> str:
     """One line: `o3-mini · medium · 13 in (0 cached) · 87 out (64 reasoning) · $0.000391`."""
     said = [
-        LABELS.get(answer.made_by, ""),
+        "LOCAL" if answer.is_local else LABELS.get(answer.made_by, ""),
         f"{answer.model} ({answer.model_reason})" if answer.model_reason else answer.model,
         answer.effort or "",
         tokens(answer),
@@ -49,13 +49,13 @@ def cost(answer: Answer) -> str:
 
     The same whether it was just recorded or is replayed a year later.
     """
-    made_up = answer.made_by in LABELS
+    free = answer.made_by in LABELS or answer.is_local
     then = "cost unknown" if answer.cost_usd is None else show_usd(answer.cost_usd)
     if answer.recorded is None:
-        return "$0" if made_up else then
+        return "$0" if free else then
     day = f" on {answer.recorded.at[:10]}" if answer.recorded.at else ""
     word = "written" if answer.made_by == "hand" else "recorded"
-    return f"$0 · {word}{day}" if made_up else f"{then} when {word}{day}, $0 on replay"
+    return f"$0 · {word}{day}" if free else f"{then} when {word}{day}, $0 on replay"
 
 
 def remarks(answer: Answer) -> list[str]:
@@ -85,7 +85,10 @@ def so_far(answer: Answer) -> str:
 
 def remedy(answer: Answer) -> str:
     """What to try where the limit was too low. 25,000 is OpenAI's own advice (2026-07-15)."""
-    more = max(25_000, 4 * (answer.usage.output_tokens or 0))
+    used = answer.usage.output_tokens or 0
+    if answer.is_local:
+        return f"--max-output-tokens {4 * used}" if used else "a higher --max-output-tokens"
+    more = max(25_000, 4 * used)
     return f"--max-output-tokens {more} or a lower --effort"
 
 

@@ -24,7 +24,7 @@ from o3magic.messages import Message
 from o3magic.money import usd
 from o3magic.schemas.lookup import SchemaMismatch
 from o3magic.talk.asked import Turns
-from o3magic.talk.attempts import Attempts, Sender
+from o3magic.talk.attempts import Attempts, Sender, Server
 from o3magic.talk.books import Books
 from o3magic.talk.plan import Plan
 from o3magic.talk.round import Round, odd, other_tier
@@ -52,6 +52,7 @@ class Asking:
         turns: Turns | None = None,
         confirm: Confirm | None = None,
         sleep: Callable[[float], None] | None = None,
+        server: Server | None = None,
     ) -> None:
         self._books = books
         self._tape = tape
@@ -63,6 +64,7 @@ class Asking:
             self._stop,
             set() if lacks is None else lacks,
             sleep or self._stop.wait,
+            server,
         )
         # The defaults of which an answer of this session has said why they are asked.
         self._introduced = set() if introduced is None else introduced

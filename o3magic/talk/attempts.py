@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import date
 from typing import Protocol
 
-from o3magic.client.call import Call
+from o3magic.client.call import Call, located
 from o3magic.client.retry import Policy
 from o3magic.client.watch import Stop
 from o3magic.errors import Interrupted, ModelNotFound, ModelRetired, O3Error, RequestFailed
-from o3magic.events import Accepted, Event, Retrying, TextDelta
+from o3magic.events import Accepted, Event, Retrying, Status, TextDelta
 from o3magic.params import laid_into
 from o3magic.talk.books import Books
 from o3magic.talk.default_model import next_default
@@ -30,6 +31,16 @@ class Sender(Protocol):
 
     def events(self, call: Call, stop: Stop | None = None) -> Iterator[Event]:
         """The events of one call, until `stop` is said."""
+
+
+class Server(Protocol):
+    """What runs a model on this machine, for as long as it is used."""
+
+    def has(self, file: str) -> bool:
+        """Whether it runs already."""
+
+    def lease(self, file: str, stopped: Callable[[], bool]) -> AbstractContextManager[str]:
+        """Its address; waits until it has loaded."""
 
 
 Waits = Generator[float, RequestFailed, None]
@@ -135,8 +146,10 @@ class Attempts(Tries):
         stop: Stop,
         lacks: set[str],
         sleep: Callable[[float], None],
+        server: Server | None = None,
     ) -> None:
         super().__init__(plan, lacks)
+        self._server = server
         self._client = client
         self._books = books
         self._stop = stop
@@ -151,7 +164,7 @@ class Attempts(Tries):
         next(waits)
         while True:
             try:
-                yield from self._attempt(call, kind)
+                yield from self._served(call, kind)
             except RequestFailed as error:
                 if self._stop.said:
                     raise Interrupted("stopped by you") from None
@@ -183,6 +196,19 @@ class Attempts(Tries):
             self._books.settle(ticket, current.outcome(None, interrupted=stopped))
             if not stopped:
                 current.put_on(take)
+
+    def _served(self, call: Call, kind: str) -> Iterator[Event]:
+        """One call, to the server of its model where that is started here. Loading is not timed."""
+        if self._server is None:
+            yield from self._attempt(call, kind)
+            return
+        file = call.provider.file
+        if loads := not self._server.has(file):
+            yield Status("is loading")
+        with self._server.lease(file, lambda: self._stop.said) as address:
+            if loads:
+                yield Status("is thinking")
+            yield from self._attempt(located(call, address), kind)
 
     def _attempt(self, call: Call, kind: str) -> Iterator[Event]:
         """One call, in the ledger before it leaves and settled however it ends."""

@@ -74,7 +74,7 @@ def choose_default(
             return ModelChoice(
                 name,
                 named=False,
-                reason="" if provider.embedded else reason,
+                reason="" if provider.embedded or provider.managed else reason,
                 original=original,
                 effort=inherited_effort(name, original, provider, catalog),
                 others=tuple(names[at + 1 :]),

@@ -131,8 +131,8 @@ def copied(kind: type[E], message: str, hint: str, error: RequestFailed) -> E:
 
 
 def nobody_to_ask(there: Iterable[Provider]) -> NoKey:
-    """The three ways on where no provider is named and no key is set; `there` answers locally."""
-    ways = ["set OPENAI_API_KEY", "run `o3magic demo`"]
+    """The ways on where no provider is named and no key is set; `there` answers locally."""
+    ways = ["set OPENAI_API_KEY", "`%%o3 -p local` (pip install 'o3magic[local]')"]
     local = [f"`%%o3 -p {each.name} -m MODEL` ({each.host} answers)" for each in there]
     ways.append(" or ".join(local) or "start a local server (Ollama, llama.cpp, LM Studio, vLLM)")
     return NoKey("there is no key and no provider to ask", hint=", or ".join(ways))

@@ -16,12 +16,18 @@ from o3magic.cost.budgets import Standing
 from o3magic.cost.keeping import Keeping
 from o3magic.cost.ledger import Ledger
 from o3magic.cost.tokenizer import counter as counter_of
-from o3magic.errors import BadOption, NoKey, RequestFailed
+from o3magic.errors import BadOption, LocalModelError, NoKey, RequestFailed
 from o3magic.events import Answer
 from o3magic.profile import Profile, listed
 from o3magic.providers import Provider, Providers
 from o3magic.schemas.lookup import AnswerType, resolve
-from o3magic.settings import Layers, conversations_file, ledger_file, load_layers
+from o3magic.settings import (
+    Layers,
+    conversations_file,
+    ledger_file,
+    load_layers,
+    models_folder,
+)
 from o3magic.talk.ask import Asking
 from o3magic.talk.asked import Place as CellPlace
 from o3magic.talk.asked import asked_of, with_developer
@@ -109,8 +115,10 @@ class Hub:
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The model cards, with the user's own."""
-        return Catalog.built_in(self.layers.models)
+        """The model cards, with the user's own and those of the models on this machine."""
+        from o3magic.local.weights import CARDS
+
+        return Catalog.built_in({**CARDS, **self.layers.models})
 
     @cached_property
     def providers(self) -> Providers:
@@ -120,7 +128,8 @@ class Hub:
     @cached_property
     def reach(self) -> Reach:
         """Who can be asked, and with which key."""
-        return Reach(self.providers, lambda provider: self.client.is_there(provider))
+        models = models_folder(self.environment)
+        return Reach(self.providers, lambda provider: self.client.is_there(provider), models)
 
     @cached_property
     def client(self) -> Client:
@@ -158,7 +167,7 @@ class Hub:
         asked what it has. Raises BadOption where none can be chosen, and RequestFailed.
         """
         if profile.model:
-            return ModelChoice(profile.model)
+            return ModelChoice(self.reach.model_name(profile))
         provider = provider or self.reach.stand_in(profile)
         if self._mode(profile) == "replay":
             return recorded_default(self.decks.newest_default(profile, self.notebook))
@@ -208,7 +217,7 @@ class Hub:
         try:
             provider = self.reach.provider(profile)
             key = self.reach.key(provider)
-        except NoKey:
+        except (NoKey, LocalModelError):
             # What is on the cassette needs nobody to be there.
             if self._mode(profile) != "auto":
                 raise
@@ -276,9 +285,13 @@ class Hub:
         choice = self.choose_model(profile, provider)
         return self._planned(asked, profile, provider, None, wanted, choice)
 
-    def _mode(self, profile: Profile) -> Mode | None:
-        """Whether a question is asked or replayed. None where there is nobody to ask."""
-        return self.decks.mode(profile, self.notebook, can_ask=self.reach.can_ask(profile))
+    def _mode(self, profile: Profile, can_ask: bool | None = None) -> Mode | None:
+        """Whether a question is asked or replayed. None where there is nobody to ask.
+
+        can_ask: whether there is somebody, where that is known already.
+        """
+        known = self.reach.can_ask(profile) if can_ask is None else can_ask
+        return self.decks.mode(profile, self.notebook, can_ask=known)
 
     def begin_cell(self, cell_key: str, *, turn_key: str | None = None) -> None:
         """Another cell is run: what it asks is entered under its key.
@@ -297,7 +310,8 @@ class Hub:
         counter = counter_of(self.environment)
         tokens = count(planned.call.request, counter)
         if planned.profile.exact:
-            counted = self.client.count_tokens(planned.call)
+            with self.reach.serving(planned.call) as call:
+                counted = self.client.count_tokens(call)
             tokens = Tokens(counted, counted, f"by {planned.call.provider.name}")
         said = facts(forecast(planned, tokens, self._history(planned)), planned)
         return said + [("budget", str(each)) for each in self.standing(planned.profile)]
@@ -323,6 +337,11 @@ class Hub:
 
         For the rest of the session the days on which it shuts models down beat those of the cards.
         """
+        on_disk = self.reach.local_models(profile)
+        if on_disk is not None:
+            from o3magic.client.http import ServedModel
+
+            return [ServedModel(name) for name in on_disk]
         return self._list_models(self.reach.provider(profile))
 
     def _list_models(
@@ -366,7 +385,10 @@ class Hub:
         name = planned.profile.conversation
         books = Books(self.keeping, Place(self.id, self.notebook, self.cell_key, name))
         turns = self.talks.turns(planned.profile) if name and keeps_turn else None
-        mode = self._mode(planned.profile)
+        provider = planned.call.provider
+        # A model on this machine is there if its file was found when it was planned.
+        can_ask = bool(provider.file) if provider.managed else None
+        mode = self._mode(planned.profile, can_ask)
         tape = self.decks.tape(planned.profile, self.notebook, mode)
         return Asking(
             planned,
@@ -378,6 +400,7 @@ class Hub:
             turns=turns,
             confirm=(confirm or self.confirm) if attended else None,
             sleep=sleep,
+            server=self.reach.model_server if provider.managed else None,
         )
 
     def comparing(self, ways: Mapping[str, Plan]) -> Comparing:

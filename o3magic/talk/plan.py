@@ -198,7 +198,7 @@ def request_of(
     return Request(
         model=profile.model,
         messages=(),
-        max_output_tokens=profile.max_output_tokens,
+        max_output_tokens=profile.max_output_tokens or card.default_output_tokens,
         answer_schema=schema_for(answer_type, provider) if answer_type else None,
         tools=asked.toolbox.request_tools(AZURE if provider.small_schemas else OPENAI),
         stream=profile.stream and "stream" in card.abilities,
