@@ -42,7 +42,7 @@ def card_at(provider: Provider, catalog: Catalog, model: str, on: date) -> Card 
     """
     name = provider.cards.get(model, model)
     card = catalog.find(name)
-    own = own_prices_of(provider, model, name, SNAPSHOT.sub("", name), card.id if card else "")
+    own = own_prices_of(provider, model, name, card) if provider.prices else None
     if own is not None:
         return replace(card or Card(name), prices=own)
     if card is None:
@@ -54,11 +54,12 @@ def card_at(provider: Provider, catalog: Catalog, model: str, on: date) -> Card 
     return card
 
 
-def own_prices_of(provider: Provider, *names: str) -> tuple[Price, ...] | None:
-    """The prices that the user says hold at this provider, or None."""
-    if not provider.prices:
-        return None
-    return next((provider.prices[name] for name in names if name in provider.prices), None)
+def own_prices_of(
+    provider: Provider, model: str, name: str, card: Card | None
+) -> tuple[Price, ...] | None:
+    """The prices that the user says hold at this provider, by any name of the model, or None."""
+    names = (model, name, SNAPSHOT.sub("", name), card.id if card else "")
+    return next((provider.prices[each] for each in names if each in provider.prices), None)
 
 
 def exempt(provider: Provider, card: Card) -> bool:

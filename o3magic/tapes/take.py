@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -234,7 +234,7 @@ class Take:
             "service_tier": self.service_tier,
             "notes": [*self.notes],
             "items": [*self.items],
-            "citations": [known(each._asdict()) for each in self.citations],
+            "citations": [known(asdict(each)) for each in self.citations],
             "hosted": [list(each) for each in self.hosted],
             "provider": self.provider,
             "cost_usd": shown(self.cost_nano_usd),
@@ -304,7 +304,7 @@ def read_entry(entry: Fields) -> Take:
 
 def without_secrets(cited: Citation) -> Citation:
     """A citation with the secrets in it removed."""
-    return cited._replace(url=scrubbed(cited.url), title=scrubbed(cited.title))
+    return replace(cited, url=scrubbed(cited.url), title=scrubbed(cited.title))
 
 
 def citation_of(said: Any) -> Citation:

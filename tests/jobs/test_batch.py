@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 
 import pandas
 import pytest
@@ -136,7 +137,16 @@ def test_what_a_missing_row_cost_is_unknown_where_nobody_counts(sim, place):
     assert cost(place) == [None]
 
 
-@pytest.mark.parametrize("usage", [None, {"output_tokens": 5}])
+ZERO = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+
+
+def test_a_batch_that_counts_nothing_costs_what_its_rows_do(sim, place):
+    sim.script_batches(BatchScript(answer=lambda _: response(), usage=ZERO))
+    place.batch().wait()
+    assert cost(place) == [4 * BATCH_NANO_USD]
+
+
+@pytest.mark.parametrize("usage", [None, {"output_tokens": 5}, ZERO])
 def test_a_cost_that_nobody_told_stays_unknown(sim, place, usage):
     sim.script_batches(BatchScript(answer=lambda _: response(usage=usage), usage=False))
     table = place.batch().wait()
@@ -148,6 +158,17 @@ def test_the_batch_counts_where_its_rows_do_not(sim, place):
     sim.script_batches(BatchScript(answer=lambda _: response(usage=None), usage=WHOLE))
     place.batch().wait()
     assert cost(place) == [4 * BATCH_NANO_USD]
+
+
+def test_a_batch_in_a_region_costs_a_tenth_more_than_half(sim, place):
+    own = {"openai": {"uplift_percent": "10"}}
+    place.session.layers = replace(place.session.layers, providers=own)
+    sim.script_batches(answering())
+    table = place.batch().wait()
+    [entry] = entries(place.session)
+    assert entry.cost_nano_usd * 10 == 4 * BATCH_NANO_USD * 11
+    assert entry.price_source.endswith("+10 %")
+    assert table["cost_usd"][0] * 10**10 == BATCH_NANO_USD * 11
 
 
 def test_a_simulated_batch_costs_nothing_and_says_so(place):

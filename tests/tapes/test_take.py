@@ -10,7 +10,7 @@ import pytest
 
 from o3magic.citations import Citation
 from o3magic.errors import CassetteError
-from o3magic.events import Answer, Finished, Usage
+from o3magic.events import Answer, Finished, HostedUse, Usage
 from o3magic.messages import Message, ToolCall
 from o3magic.tapes.cassette import Cassette
 from o3magic.tapes.replay import events
@@ -215,3 +215,37 @@ def test_what_an_answer_cites_is_kept_and_the_rest_of_its_items_is_not(tmp_path)
     assert end.citations == (Citation("https://example.org", "", 0, 2),)
     uncited = Take.of(question(), 1, Answer(), Finished("stop", items=items[:2]))
     assert uncited.items == ()
+
+
+def test_what_the_provider_ran_and_what_a_chat_answer_cites_come_back():
+    end = Finished(
+        "stop",
+        citations=(Citation("https://example.org", "A", 0, 2), Citation("https://example.org/b")),
+        hosted=(HostedUse("web_search", 2), HostedUse("shell", None)),
+    )
+    one = Take.of(question(), 1, Answer(text="It rains"), end)
+    found = through_json(one)
+    assert found == one
+    assert not found.edited
+    [*_, again] = events(found)
+    assert (again.citations, again.hosted) == (end.citations, end.hosted)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"citations": "x"},
+        {"citations": ["x"]},
+        {"citations": [{"url": 3}]},
+        {"citations": [{"url": "x", "start": -1}]},
+        {"hosted": {"web_search": 2}},
+        {"hosted": [["web_search"]]},
+        {"hosted": [["web_search", -1]]},
+        {"hosted": [["web_search", True]]},
+        {"hosted": [[3, 2]]},
+    ],
+)
+def test_what_is_no_citation_and_no_tool_is_one_clear_error(said):
+    entry = take().to_json()
+    with pytest.raises(CassetteError, match=r"citations|hosted|url|start"):
+        Take.from_json(entry | {"response": entry["response"] | said})

@@ -108,7 +108,7 @@ class Fetching:
         rows = Usage(
             used.input_tokens, used.cached_tokens, used.output_tokens, used.reasoning_tokens
         )
-        if state.usage is None or state.usage.input_tokens is None:
+        if state.usage is None or not state.usage.input_tokens:  # some count nothing
             if used.unknown_tokens_rows or missing:
                 return Usage(), None
             return rows, None if used.unknown_cost_rows else used.cost_nano_usd
