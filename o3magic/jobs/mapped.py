@@ -124,6 +124,9 @@ class Mapped:
     def _ended(self, errors: int, lost: int) -> str:
         """Keep how it ended; what is said of it."""
         run, said = self._run, []
+        choice = run.form.plan.choice
+        if choice.reason:  # the same when it is recorded and when it is replayed
+            said.append(f"asked {choice.model}, {choice.reason}")
         if self._replaying is not None:
             if run.desk is not None:
                 self._replaying.enter(self._session.keeping, run.desk)

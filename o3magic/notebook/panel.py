@@ -123,7 +123,7 @@ class Panel:
         for field in ("model", "developer", "out"):
             getattr(show, field).value = getattr(profile, field)
         default, reason = default_model(session)
-        show.model.placeholder = f"{default} ({reason or 'default'})" if default else ""
+        show.model.placeholder = f"{default} (default)" if default else ""
         effort = profile.effort or ""
         set_options(
             show.effort,

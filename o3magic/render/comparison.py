@@ -109,6 +109,9 @@ def final(labels: Sequence[str], answers: Sequence[Answer], errors: Sequence[str
     datas = [answer.data for answer in answers]
     if any(isinstance(data, Mapping) for data in datas):
         parts.append(grid(differences(labels, datas), bold_last=True))
+    why = next((f"{a.model} ({a.model_reason})" for a in answers if a.model_reason), "")
+    if why:
+        parts.append(f"<small>{entities(why)}</small>")
     for label, answer, error in zip(labels, answers, errors, strict=True):
         told = "".join(
             f"\n\n⚠ {entities(each)}" for each in [*remarks(answer), *([error] if error else [])]
@@ -119,7 +122,7 @@ def final(labels: Sequence[str], answers: Sequence[Answer], errors: Sequence[str
         if shown or told:
             head = f"<details open><summary>{entities(label)}</summary>"
             parts.append(f"{head}\n\n{shown}{told}\n\n</details>")
-    plain = [" | ".join(row) for row in rows]
+    plain = [" | ".join(row) for row in rows] + ([plain_text(why)] if why else [])
     plain += [
         f"\n{label}:\n{plain_text(answer.text) if answer.data is None else as_json(answer.data)}"
         for label, answer in zip(labels, answers, strict=True)

@@ -64,9 +64,16 @@ def test_the_same_for_rows_for_a_comparison_and_from_python(fresh, api):
     )
     assert ran.status == "ok", ran.error
     assert "['four', 'four'] ('low', 'medium', 'high') gpt-6.1-terra medium" in ran.stdout
+    assert f"asked gpt-6.1-terra, {REASON}" in ran.texts()[0]
     assert set(api.asked) == {"gpt-6.1-terra"}
     efforts = sorted(body["reasoning"]["effort"] for body in api.bodies)
     assert efforts == ["high", "low", "medium", "medium", "medium", "medium"]
+
+
+def test_a_comparison_says_which_model_it_is_of(fresh):
+    ran = fresh.run("%%o3 --compare\n2+2?")
+    assert f"gpt-6.1-terra ({REASON})" in ran.texts()[0]
+    assert "gpt-6.1-terra" not in fresh.run("%%o3 --compare\n2+2?").texts()[0]
 
 
 def test_a_batch_is_asked_of_it_too(fresh):
@@ -79,6 +86,7 @@ def test_a_batch_is_asked_of_it_too(fresh):
         )
         assert ran.status == "ok", ran.error
         assert "[None] gpt-6.1-terra medium" in ran.stdout
+        assert f"asked gpt-6.1-terra, {REASON}" in ran.texts()[-1]
 
 
 def test_settings_dry_run_and_models_say_which_it_is(fresh, api):
@@ -110,7 +118,8 @@ def test_the_panel_asks_it_and_says_so(shell, api, monkeypatch):
     try:
         panel = magics_of(shell).panel()
         assert panel.controls.model.value == ""
-        assert panel.controls.model.placeholder == f"gpt-6.1-terra ({REASON})"
+        assert panel.controls.model.placeholder == "gpt-6.1-terra (default)"
+        assert REASON in unescape(panel.controls.model_line.value)
         assert "gpt-6.1-terra, " in panel.controls.model_line.value
         assert "$1" in panel.controls.model_line.value
         panel.controls.prompt.value = "2+2?"

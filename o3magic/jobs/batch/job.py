@@ -121,6 +121,7 @@ class BatchJob(Handle):
                     hint=f"o3.job({self.id}).wait() comes back to it, .cancel() ends it",
                 ) from None
             table, note = self._results()
+            note = "; ".join(filter(None, (self.spec.which_model, note)))
             self._show.update(progress(self.name, self._words(stands), stands, note))
             return table
 

@@ -36,6 +36,7 @@ class Spec:
 
     tag: what the provider's batches are known by. budget_nano_usd: of the whole job, or None.
     answer: the JSON Schema of the answers' type. options: the profile's, to ask a row once more.
+    model_reason: why it is this model, where none was named.
     """
 
     tag: str
@@ -50,6 +51,12 @@ class Spec:
     options: Mapping[str, Any] = field(default_factory=dict)
     budget_nano_usd: int | None = None
     flatten: bool = False
+    model_reason: str = ""
+
+    @property
+    def which_model(self) -> str:
+        """Which model is asked and why, where none was named; else ""."""
+        return f"asked {self.model}, {self.model_reason}" if self.model_reason else ""
 
     def metadata(self, part: Part) -> dict[str, str]:
         """What a part is found by."""

@@ -157,6 +157,7 @@ def spec_of(form: Form, prompt: str, wish: Wish) -> Spec:
         options={name: v for name, v in chosen.items() if v not in (None, "")},
         budget_nano_usd=wish.budget_nano_usd,
         flatten=wish.flatten,
+        model_reason=planned.choice.reason,
     )
 
 

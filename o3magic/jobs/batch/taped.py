@@ -111,7 +111,8 @@ class TapedBatch:
         """Its results, as a DataFrame. poll_s: nothing is waited for."""
         stands = self.status()
         missed = sum(row.error_kind == "CassetteMiss" for row in self._rows.values())
-        shown = progress(self.name, repr(self), stands, left_out(missed))
+        note = "; ".join(filter(None, (self.spec.which_model, left_out(missed))))
+        shown = progress(self.name, repr(self), stands, note)
         self._room.show().update(shown)
         return self.results()
 
