@@ -1,4 +1,8 @@
-"""`o3magic demo`: the demo notebooks with their cassettes; the first one is run cell by cell."""
+"""`o3magic demo`: the demo notebooks with their cassettes; one of them is run cell by cell.
+
+That is the one that asks a model on this machine, where the extra `local` is installed, and else
+the recorded tour.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +17,29 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.markdown import Markdown
 from rich.panel import Panel
+from rich.segment import Segment
 from rich.syntax import Syntax
 from rich.text import Text
 
 from o3magic.cli import notebooks
 from o3magic.cli.execution import Runner, Step, variables_for
+from o3magic.cli.local import fetch
 from o3magic.cli.page import page
-from o3magic.errors import O3Error
+from o3magic.errors import LocalModelError, O3Error
+from o3magic.local.server import is_installed
+from o3magic.local.weights import INSTALL, KNOWN, Weights
+from o3magic.local.weights import SUFFIX as SUFFIX_OF_WEIGHTS
 from o3magic.render.safe_markdown import plain_text
+from o3magic.settings import models_folder
 from o3magic.tapes.cassette import Cassette
 from o3magic.tapes.mode import SUFFIX, cassette_path
 
 NOTEBOOK = "01-quickstart.ipynb"
+LIVE = "00-live.ipynb"
 BUNDLED = (notebooks.SUFFIX, SUFFIX)
 TAIL_LINES = 12
 TIMEOUT_S = 120.0
@@ -42,33 +53,67 @@ SOURCES = {
 }
 
 
-def run(folder: str, *, lab: bool) -> int:
-    """Write the folder, run the first notebook in it, leave it as a notebook and as a page."""
+def run(folder: str, *, lab: bool, recorded: bool = False) -> int:
+    """Write the folder, run a notebook in it, leave it as a notebook and as a page."""
     console = Console()
+    model = None if recorded else model_here(console)
     target = Path(folder)
     kept = write(target)
-    source = target / NOTEBOOK
-    said = sources(source)
-    told = f"The answers below were {said}, as each of them says. They are replayed from "
-    told += f"{cassette_path(source, {}).name}: no model is asked, no key is used, nothing is sent."
-    console.print(Panel(Text(told), title="o3magic demo"))
+    source = target / (NOTEBOOK if model is None else LIVE)
+    said = sources(source) if model is None else f"from {model.name} on this machine"
+    console.print(Panel(Text(introduction(source, model, said)), title="o3magic demo"))
     notebook = notebooks.read(source).notebook
     with tempfile.TemporaryDirectory() as scratch:
-        Player(notebook, console, target, environment(source, Path(scratch))).play()
+        variables = environment(source, Path(scratch), live=model is not None)
+        Player(notebook, console, target, variables, live=model is not None).play()
     notebooks.tidy(notebook)
     notebooks.replace(source, notebooks.encoded(notebook))
     html = source.with_suffix(".html")
     html.write_text(page(notebook, f"o3magic quickstart, its answers {said}"), encoding="utf-8")
-    console.print(f"\nthe executed notebook  {source}", highlight=False)
-    console.print(f"the same as a page     {html}", highlight=False)
     others = len([*target.glob(f"*{notebooks.SUFFIX}")]) - 1
-    console.print(f"{f'{others} more notebooks':21}  {target}", highlight=False)
+    told = [("the executed notebook", str(source)), ("the same as a page", str(html))]
+    if model is not None:
+        told.append(("the recorded tour", f"o3magic demo {folder} --recorded"))
+    told.append((f"{others} more notebooks", str(target)))
     if kept:
-        console.print(f"left as they were      {', '.join(kept)}", highlight=False)
-    if lab:
-        return open_lab(source)
-    console.print(f"open it in JupyterLab  o3magic demo {folder} --lab", highlight=False)
-    return 0
+        told.append(("left as they were", ", ".join(kept)))
+    if not is_installed():
+        told.append(("a real model, live", f"{INSTALL}, then this again"))
+    if not lab:
+        told.append(("open it in JupyterLab", f"o3magic demo {folder} --lab"))
+    console.print()
+    for what, where in told:
+        console.print(f"{what:21}  {where}", markup=False, highlight=False, soft_wrap=True)
+    return open_lab(source) if lab else 0
+
+
+def model_here(console: Console) -> Weights | None:
+    """The model that can be asked on this machine, its weights fetched first; None for none."""
+    if not is_installed():
+        return None
+    model, folder = KNOWN[0], models_folder(os.environ)
+    try:
+        if not (folder / f"{model.name}{SUFFIX_OF_WEIGHTS}").exists():
+            fetch(model, folder)
+    except LocalModelError as error:
+        told = f"no model on this machine: {error}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        return None
+    return model
+
+
+def introduction(notebook: Path, model: Weights | None, said: str) -> str:
+    """Where the answers come from that are shown next."""
+    if model is None:
+        return (
+            f"The answers below were {said}, as each of them says. They are replayed from "
+            f"{cassette_path(notebook, {}).name}: no model is asked, no key is used, nothing is "
+            "sent."
+        )
+    return (
+        f"A real model answers below, now and on this machine: {model.title}. It needs no key, and "
+        "nothing is sent anywhere. It is small and often wrong; a larger one is asked the same way."
+    )
 
 
 def write(target: Path) -> list[str]:
@@ -84,7 +129,7 @@ def write(target: Path) -> list[str]:
             data = each.read_bytes()
             if not copy.exists():
                 copy.write_bytes(data)
-            elif copy.read_bytes() != data and each.name != NOTEBOOK:
+            elif copy.read_bytes() != data and each.name not in (NOTEBOOK, LIVE):
                 kept.append(each.name)
     except OSError as error:
         reason = error.strerror or error
@@ -109,11 +154,12 @@ def sources(notebook: Path) -> str:
     return " or ".join(said for source, said in SOURCES.items() if source in labels)
 
 
-def environment(notebook: Path, scratch: Path) -> dict[str, str]:
-    """What the kernel gets: a replay, a ledger of its own, and no key at all."""
+def environment(notebook: Path, scratch: Path, *, live: bool) -> dict[str, str]:
+    """What the kernel gets: a replay or a model of this machine, an own ledger, no key at all."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("O3MAGIC_", "OPENAI_"))}
     said = {
-        "O3MAGIC_MODE": "replay",
+        "O3MAGIC_MODE": "live" if live else "replay",
+        "O3MAGIC_MODELS": str(models_folder(os.environ)),
         "O3MAGIC_LEDGER": str(scratch / "ledger.sqlite3"),
         "O3MAGIC_CONFIG": str(scratch / "none.toml"),
     }
@@ -129,16 +175,38 @@ def open_lab(notebook: Path) -> int:
     return subprocess.run(words, check=False).returncode
 
 
+class Tail:
+    """The last lines of something that grows."""
+
+    def __init__(self, whole: RenderableType) -> None:
+        self._whole = whole
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Those lines."""
+        for line in console.render_lines(self._whole, options, pad=False)[-TAIL_LINES:]:
+            yield from line
+            yield Segment.line()
+
+
 class Player(Runner):
-    """Runs a notebook and shows each cell in the terminal while it runs."""
+    """Runs a notebook and shows each cell in the terminal while it runs.
+
+    live: a model is asked, so an answer takes its time and may not fit: the next cell follows.
+    """
 
     def __init__(
-        self, notebook: Any, console: Console, folder: Path, variables: dict[str, str]
+        self,
+        notebook: Any,
+        console: Console,
+        folder: Path,
+        variables: dict[str, str],
+        *,
+        live: bool,
     ) -> None:
-        super().__init__(notebook, folder, variables, timeout_s=TIMEOUT_S)
-        self._console = console
+        super().__init__(notebook, folder, variables, timeout_s=TIMEOUT_S, goes_on=live)
+        self._console, self._asks = console, live
         self._live: Live | None = None
-        self._shown: dict[str, str] = {}
+        self._shown: dict[str, RenderableType] = {}
 
     def reached(self, cell: Any) -> None:
         """A cell as it is read: prose as prose, code as code, a prompt as a prompt."""
@@ -163,7 +231,11 @@ class Player(Runner):
             self._live = None
         for output in cell.outputs:
             self._print_output(output)
-        if step.state != "ok":
+        if self._asks and cell.source.startswith("%%o3"):
+            self._console.print(f"{step.elapsed_s:.1f} s", style="dim", highlight=False)
+        if self._asks and step.state == "failed" and step.failure is not None:
+            self._console.print("\n".join(step.failure.lines), style="red", markup=False)
+        elif step.state != "ok":
             told = " ".join(step.failure.lines) if step.failure else step.state
             raise O3Error(f"cell {step.number} of the notebook: {told}", hint=DOCTOR)
 
@@ -172,10 +244,13 @@ class Player(Runner):
         kind, content = msg["msg_type"], msg["content"]
         if kind in ("display_data", "update_display_data"):
             name = content.get("transient", {}).get("display_id", "")
-            self._shown[name] = content["data"].get("text/plain", "")
+            data = content["data"]
+            # The open end of an answer comes as Markdown alone.
+            markdown = data.get("text/markdown", "")
+            plain = Text(plain_text(data.get("text/plain", "")))
+            self._shown[name] = Markdown(markdown, hyperlinks=False) if markdown else plain
             if self._live is not None:
-                lines = "\n".join(self._shown.values()).split("\n")
-                self._live.update(Text("\n".join(lines[-TAIL_LINES:])))
+                self._live.update(Tail(Group(*self._shown.values())))
         return super().process_message(msg, cell, cell_index)
 
     def _print_output(self, output: Any) -> None:
