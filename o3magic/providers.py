@@ -160,7 +160,7 @@ class Providers:
         self._tables: dict[str, dict[str, Any]] = {
             name: typed(name, table) for name, table in built_in.items()
         }
-        self._homes = {name: host_of(t.get("base_url", "")) for name, t in self._tables.items()}
+        self._homes = {name: host_of_table(table) for name, table in self._tables.items()}
         self._own = own
         for name, table in own.items():
             check_fields(name, table)
@@ -195,7 +195,8 @@ class Providers:
     def with_variables(self, provider: Provider) -> Provider:
         """The provider with what its headers need out of the environment of this process."""
         names = {n for each in provider.headers.values() for n in Template(each).get_identifiers()}
-        if is_at_home(provider.host, self._homes.get(provider.name, "")):
+        table = self._tables.get(provider.name, {})
+        if is_at_home(provider.host, self._homes.get(provider.name) or host_of_table(table)):
             names |= {provider.organization_env, provider.project_env} - {""}
         said = {name: self._environment.get(name, "").strip() for name in sorted(names)}
         return replace(
@@ -347,6 +348,11 @@ def without_overlap(prefix: list[str], tail: list[str]) -> str:
         if prefix[-size:] == tail[:size]:
             return "/".join(tail[size:])
     return "/".join(tail)
+
+
+def host_of_table(table: Mapping[str, Any]) -> str:
+    """The host that a provider's own table names, or ""."""
+    return host_of(table.get("base_url", ""))
 
 
 def is_at_home(host: str, home: str) -> bool:

@@ -1,6 +1,9 @@
 """What every floor's tests need: the descriptions of the API, a server on loopback, a stream."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -68,6 +71,21 @@ def sim():
     """A running simulator."""
     with Simulator() as simulator:
         yield simulator
+
+
+@pytest.fixture(scope="session")
+def local_models(tmp_path_factory):
+    """The folder with the weights of the small model, fetched as a user fetches them."""
+    folder = tmp_path_factory.mktemp("models")
+    done = subprocess.run(
+        [sys.executable, "-m", "o3magic", "local", "fetch"],
+        env=os.environ | {"O3MAGIC_MODELS": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.fixture

@@ -70,20 +70,21 @@ def run(folder: str, *, lab: bool, recorded: bool = False) -> int:
     notebooks.replace(source, notebooks.encoded(notebook))
     html = source.with_suffix(".html")
     html.write_text(page(notebook, f"o3magic quickstart, its answers {said}"), encoding="utf-8")
-    console.print(f"\nthe executed notebook  {source}", highlight=False)
-    console.print(f"the same as a page     {html}", highlight=False)
-    if model is not None:
-        console.print(f"the recorded tour      o3magic demo {folder} --recorded", highlight=False)
     others = len([*target.glob(f"*{notebooks.SUFFIX}")]) - 1
-    console.print(f"{f'{others} more notebooks':21}  {target}", highlight=False)
+    told = [("the executed notebook", str(source)), ("the same as a page", str(html))]
+    if model is not None:
+        told.append(("the recorded tour", f"o3magic demo {folder} --recorded"))
+    told.append((f"{others} more notebooks", str(target)))
     if kept:
-        console.print(f"left as they were      {', '.join(kept)}", highlight=False)
+        told.append(("left as they were", ", ".join(kept)))
     if not is_installed():
-        console.print(f"a model of your own    {INSTALL}, then this again", highlight=False)
-    if lab:
-        return open_lab(source)
-    console.print(f"open it in JupyterLab  o3magic demo {folder} --lab", highlight=False)
-    return 0
+        told.append(("a real model, live", f"{INSTALL}, then this again"))
+    if not lab:
+        told.append(("open it in JupyterLab", f"o3magic demo {folder} --lab"))
+    console.print()
+    for what, where in told:
+        console.print(f"{what:21}  {where}", markup=False, highlight=False, soft_wrap=True)
+    return open_lab(source) if lab else 0
 
 
 def model_here(console: Console) -> Weights | None:
@@ -95,7 +96,8 @@ def model_here(console: Console) -> Weights | None:
         if not (folder / f"{model.name}{SUFFIX_OF_WEIGHTS}").exists():
             fetch(model, folder)
     except LocalModelError as error:
-        console.print(f"no model on this machine: {error}", highlight=False, soft_wrap=True)
+        told = f"no model on this machine: {error}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
         return None
     return model
 

@@ -135,4 +135,5 @@ def nobody_to_ask(there: Iterable[Provider]) -> NoKey:
     ways = ["set OPENAI_API_KEY", "`%%o3 -p local` (pip install 'o3magic[local]')"]
     local = [f"`%%o3 -p {each.name} -m MODEL` ({each.host} answers)" for each in there]
     ways.append(" or ".join(local) or "start a local server (Ollama, llama.cpp, LM Studio, vLLM)")
+    ways.append("see `o3magic demo`")
     return NoKey("there is no key and no provider to ask", hint=", or ".join(ways))

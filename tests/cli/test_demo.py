@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -16,10 +17,16 @@ BUNDLED = sorted(
     path.name for path in (ROOT / "notebooks").iterdir() if path.suffix in (".ipynb", ".json")
 )
 
+WITHOUT = "import sys\nsys.modules[{module!r}] = None\nfrom o3magic.cli.main import main\n"
+WITHOUT += "sys.exit(main(sys.argv[1:]))"
+
 
 @pytest.fixture
 def demo(tmp_path: Path):
-    def command(*words: str) -> subprocess.CompletedProcess[str]:
+    def command(
+        *words: str, without: str = "", models: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        start = ["-c", WITHOUT.format(module=without)] if without else ["-m", "o3magic"]
         ours = ("O3MAGIC_", "OPENAI_")
         kept = {name: said for name, said in os.environ.items() if not name.startswith(ours)}
         said = {
@@ -28,9 +35,10 @@ def demo(tmp_path: Path):
             "IPYTHONDIR": str(tmp_path / "ipython"),
             "PYTHONPATH": str(ROOT),
             "COLUMNS": "100",
+            "O3MAGIC_MODELS": models,
         }
         return subprocess.run(
-            [sys.executable, "-m", "o3magic", "demo", *words],
+            [sys.executable, *start, "demo", *words],
             env=kept | said,
             cwd=tmp_path,
             capture_output=True,
@@ -46,7 +54,7 @@ def test_it_shows_the_quickstart_and_writes_all_notebooks_but_those_already_ther
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "03-effort.o3.json").write_text("my own recordings")
-    done = demo("mine")
+    done = demo("mine", without="xllamacpp")
     assert done.returncode == 0, done.stderr
     for said in (
         "The answers below were WRITTEN BY HAND",
@@ -56,6 +64,7 @@ def test_it_shows_the_quickstart_and_writes_all_notebooks_but_those_already_ther
         "o3-mini (replayed)",
         "left as they were      03-effort.o3.json",
         "o3magic demo mine --lab",
+        "a real model, live     python -m pip install 'o3magic[local]', then this again",
     ):
         assert said in done.stdout
     assert "| ---" not in done.stdout
@@ -75,9 +84,41 @@ def test_it_shows_the_quickstart_and_writes_all_notebooks_but_those_already_ther
     assert KEY not in page + done.stdout + json.dumps(notebook)
 
 
+def test_with_a_model_on_this_machine_it_asks_that_live(demo, local_models, tmp_path):
+    done = demo("mine", models=str(local_models))
+    assert done.returncode == 0, done.stderr
+    for said in (
+        "A real model answers below, now and on this machine: SmolLM2-135M-Instruct",
+        "%%o3 --schema Person -o person",
+        "the recorded tour      o3magic demo mine --recorded",
+        "7 more notebooks       mine",
+        "4 of 4 rows",
+    ):
+        assert said in done.stdout
+    assert done.stdout.count("LOCAL · smollm2-135m · ") == 5
+    assert len(re.findall(r"^\d+\.\d s$", done.stdout, re.MULTILINE)) == 5
+    assert "Person(name=" in done.stdout
+    notebook = nbformat.read(tmp_path / "mine" / "00-live.ipynb", as_version=4)
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
+    assert outputs
+    assert not [out for out in outputs if out.output_type == "error"]
+    page = (tmp_path / "mine" / "00-live.html").read_text("utf-8")
+    assert "answers from smollm2-135m on this machine" in page
+    assert KEY not in page + done.stdout + json.dumps(notebook)
+
+
+def test_where_no_model_can_be_had_it_says_why_and_replays(demo, tmp_path):
+    (tmp_path / "models").write_text("a file")
+    done = demo("mine", models=str(tmp_path / "models"))
+    assert done.returncode == 0, done.stderr
+    (why,) = [row for row in done.stdout.splitlines() if row.startswith("no model on this")]
+    assert "models cannot be written" in why
+    assert "The answers below were WRITTEN BY HAND" in done.stdout
+
+
 def test_a_folder_that_cannot_be_written_is_named(demo, tmp_path):
     (tmp_path / "taken").write_text("a file")
-    done = demo("taken")
+    done = demo("taken", "--recorded")
     assert done.returncode == 1
     assert "taken cannot be written" in done.stderr
     assert "Traceback" not in done.stderr

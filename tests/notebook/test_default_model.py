@@ -6,15 +6,11 @@ from html import unescape
 
 import pytest
 
-from o3magic.notebook.load import load, magics_of, unload
 from o3magic.simulator import Simulator
-from tests.notebook.conftest import SECRET
-from tests.notebook.test_panel import shell as panel_shell
 from tests.servers import running
 from tests.talk.test_default_model import Api
 
 REASON = "openai's default since o3-mini was shut down on 2026-10-23"
-shell = panel_shell
 
 
 def footer(ran):
@@ -34,12 +30,13 @@ def fresh(kernel, api, tmp_path):
     """A kernel in which a key is set and nothing else."""
     said = {"OPENAI_BASE_URL": api.url, "O3MAGIC_LEDGER": str(tmp_path / "ledger.sqlite3")}
     ran = kernel.run(
-        f"import os; os.environ.update({said!r}); os.environ.pop('O3MAGIC_MODEL')\n"
+        "import os; ledger = os.environ['O3MAGIC_LEDGER']\n"
+        f"os.environ.update({said!r}); os.environ.pop('O3MAGIC_MODEL')\n"
         "%reload_ext o3magic\nimport o3magic as o3"
     )
     assert ran.status == "ok", ran.error
     yield kernel
-    kernel.run("import os; os.environ.pop('O3MAGIC_LEDGER')")
+    kernel.run("os.environ['O3MAGIC_LEDGER'] = ledger")
 
 
 def test_the_first_cell_is_answered_and_says_which_model_and_why(fresh, api):
@@ -106,29 +103,6 @@ def test_a_bare_question_at_azure_says_how_to_name_a_deployment(fresh):
     fresh.run("import os; os.environ['AZURE_OPENAI_ENDPOINT'] = 'http://127.0.0.1:9'")
     fresh.run("os.environ['AZURE_OPENAI_API_KEY'] = 'k' * 32")
     ran = fresh.run("%%o3 -p azure\n2+2?")
+    fresh.run("del os.environ['AZURE_OPENAI_ENDPOINT'], os.environ['AZURE_OPENAI_API_KEY']")
     assert ran.status == "error"
     assert "by the name of a deployment, and none is named" in ran.error["evalue"]
-
-
-def test_the_panel_asks_it_and_says_so(shell, api, monkeypatch):
-    monkeypatch.delenv("O3MAGIC_MODEL")
-    monkeypatch.setenv("OPENAI_BASE_URL", api.url)
-    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    load(shell)
-    try:
-        panel = magics_of(shell).panel()
-        assert panel.controls.model.value == ""
-        assert panel.controls.model.placeholder == "gpt-6.1-terra (default)"
-        assert REASON in unescape(panel.controls.model_line.value)
-        assert "gpt-6.1-terra, " in panel.controls.model_line.value
-        assert "$1" in panel.controls.model_line.value
-        panel.controls.prompt.value = "2+2?"
-        panel.run()
-        panel.wait(20)
-        assert panel.answer.text == "four"
-        assert panel.answer.model_reason == REASON
-        assert panel.cell == "%%o3\n2+2?"
-    finally:
-        unload(shell)
-    assert api.asked == ["gpt-6.1-terra"]
-    assert api.listings == 0

@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 import time
+from html import unescape
 
 import pytest
 from IPython.core.displaypub import CapturingDisplayPublisher
@@ -20,6 +21,8 @@ from o3magic.render.bundle import Bundle
 from o3magic.settings import Layers
 from o3magic.simulator import Call, Reply
 from tests.notebook.conftest import SECRET, chat_stream
+from tests.servers import running
+from tests.talk.test_default_model import Api
 
 
 class Line(BaseModel):
@@ -506,3 +509,35 @@ def test_a_dangerous_tool_is_called_only_after_a_click(kernel, simulator, press,
     assert shown == "flex"
     assert after == ["none", ["<b>"] if press == "allow" else []]
     assert used == [ending]
+
+
+@pytest.fixture
+def api():
+    """A server of today's models."""
+    with running(Api()) as server:
+        yield server
+
+
+def test_a_model_that_is_not_named_is_the_default_and_the_panel_says_why(shell, api, monkeypatch):
+    reason = "openai's default since o3-mini was shut down on 2026-10-23"
+    monkeypatch.delenv("O3MAGIC_MODEL")
+    monkeypatch.setenv("OPENAI_BASE_URL", api.url)
+    unload(shell)
+    load(shell)
+    try:
+        panel = magics_of(shell).panel()
+        assert panel.controls.model.value == ""
+        assert panel.controls.model.placeholder == "gpt-6.1-terra (default)"
+        assert reason in unescape(panel.controls.model_line.value)
+        assert "gpt-6.1-terra, " in panel.controls.model_line.value
+        assert "$1" in panel.controls.model_line.value
+        panel.controls.prompt.value = "2+2?"
+        panel.run()
+        panel.wait(20)
+        assert panel.answer.text == "four"
+        assert panel.answer.model_reason == reason
+        assert panel.cell == "%%o3\n2+2?"
+    finally:
+        unload(shell)
+    assert api.asked == ["gpt-6.1-terra"]
+    assert api.listings == 0
