@@ -69,7 +69,7 @@ class Accepted(NamedTuple):
     said_cost_usd: Decimal | None = None
 
 
-class Status(NamedTuple):
+class ModelStatus(NamedTuple):
     """What a model that is started here is at before its answer, for people: `is loading`."""
 
     text: str
@@ -176,7 +176,7 @@ Event = (
     | Started
     | ToolUsed
     | Retrying
-    | Status
+    | ModelStatus
     | Finished
 )
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from o3magic.events import Answer, Event, ReasoningDelta, Retrying, Status, TextDelta, ToolUsed
+from o3magic.events import Answer, Event, ModelStatus, ReasoningDelta, Retrying, TextDelta, ToolUsed
 from o3magic.render import uses
 from o3magic.render.bundle import Bundle, View, bundles, footer_bundle, reasoning
 from o3magic.render.footer import entities
@@ -126,7 +126,7 @@ class Live:
         elif type(event) is Retrying:
             when = f" in {event.wait_s:.0f} s" if event.wait_s >= 1 else ""
             self._again(f"is asked again{when} ({event.why})")
-        elif type(event) is Status:
+        elif type(event) is ModelStatus:
             self._again(event.text)
 
     def finish(self, answer: Answer) -> None:

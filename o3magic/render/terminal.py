@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from o3magic.events import Answer, Event, ReasoningDelta, Retrying, Status, TextDelta, ToolUsed
+from o3magic.events import Answer, Event, ModelStatus, ReasoningDelta, Retrying, TextDelta, ToolUsed
 from o3magic.render import citations
 from o3magic.render.bundle import Bundle, as_json
 from o3magic.render.footer import plain_footer
@@ -72,7 +72,7 @@ class TerminalLive:
             self._console.print(plain([event]), style="dim", markup=False, highlight=False)
         elif type(event) is Retrying:
             self._again(f"is asked again ({event.why})")
-        elif type(event) is Status:
+        elif type(event) is ModelStatus:
             self._again(event.text)
 
     def _again(self, status: str) -> None:

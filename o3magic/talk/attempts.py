@@ -13,7 +13,7 @@ from o3magic.client.call import Call, located
 from o3magic.client.retry import Policy
 from o3magic.client.watch import Stop
 from o3magic.errors import Interrupted, ModelNotFound, ModelRetired, O3Error, RequestFailed
-from o3magic.events import Accepted, Event, Retrying, Status, TextDelta
+from o3magic.events import Accepted, Event, ModelStatus, Retrying, TextDelta
 from o3magic.params import laid_into
 from o3magic.talk.books import Books
 from o3magic.talk.default_model import next_default
@@ -204,10 +204,10 @@ class Attempts(Tries):
             return
         file = call.provider.file
         if loads := not self._server.has(file):
-            yield Status("is loading")
+            yield ModelStatus("is loading")
         with self._server.lease(file, lambda: self._stop.said) as address:
             if loads:
-                yield Status("is thinking")
+                yield ModelStatus("is thinking")
             yield from self._attempt(located(call, address), kind)
 
     def _attempt(self, call: Call, kind: str) -> Iterator[Event]:

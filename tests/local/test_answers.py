@@ -11,7 +11,7 @@ from jsonschema import validate
 from pydantic import BaseModel, Field
 
 from o3magic.errors import BadOption, BrokenAnswer, LocalModelError
-from o3magic.events import Status, TextDelta, ToolCallDelta
+from o3magic.events import ModelStatus, TextDelta, ToolCallDelta
 from o3magic.jobs.mapping import map_rows
 from o3magic.jobs.store import JobStore
 from o3magic.messages import Tool
@@ -49,7 +49,7 @@ def streamed(session, prompt, **options):
 
 
 def statuses(events):
-    return [event.text for event in events if type(event) is Status]
+    return [event.text for event in events if type(event) is ModelStatus]
 
 
 def test_an_answer_streams_in_and_is_counted_and_costs_nothing(make):
