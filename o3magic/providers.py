@@ -34,8 +34,11 @@ OUR_HEADERS = frozenset(
     )
 )
 LOOPBACK = re.compile(r"localhost|::1|127(\.\d{1,3}){1,3}", re.ASCII)
-# What a table says of its own host's bills, and of nobody else's.
-BILLED = ("list_prices", "hosted_tools", "uplift_percent", "uplift_not_for")
+# What a table says of its own host, its bills and its models, and of nobody else's.
+OF_ITS_HOST = (
+    *("list_prices", "hosted_tools", "uplift_percent", "uplift_not_for"),
+    "card_shutdowns",
+)
 LEAST_PERCENT, MOST_PERCENT = Decimal(-100), Decimal(1000)
 
 
@@ -180,8 +183,10 @@ class Providers:
         home = self._homes.get(name, "")
         host = host_of(said.get("base_url", ""))
         if home and not is_at_home(host, home):
-            # Somebody else sends the bill: what is known of prices there is what the user says.
-            said = {key: value for key, value in said.items() if key not in BILLED or key in own}
+            # Somebody else serves and bills it: what is known of that is what the user says.
+            said = {
+                key: value for key, value in said.items() if key not in OF_ITS_HOST or key in own
+            }
         elif (region := self._regions.get(name)) and host in region["hosts"]:
             usual = {
                 "uplift_percent": Decimal(region["uplift_percent"]),

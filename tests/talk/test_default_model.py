@@ -135,6 +135,14 @@ def test_others_serve_it_for_longer(name):
     assert listed.effort == "medium"
 
 
+def test_what_stands_at_openai_s_variable_elsewhere_has_no_shutdown_dates_of_openai():
+    gateway = openai({"OPENAI_BASE_URL": "https://gateway.example/v1"})
+    assert choose_default(gateway, Catalog.built_in(), SHUTDOWN).model == "o3-mini"
+    for own in ("https://eu.api.openai.com/v1", "http://127.0.0.1:4000/v1"):
+        there = openai({"OPENAI_BASE_URL": own})
+        assert choose_default(there, Catalog.built_in(), SHUTDOWN).model == "gpt-6.1-terra"
+
+
 def test_a_gateway_of_the_user_has_the_same_defaults_and_may_have_its_own():
     own = {"tokenhub": {"base_url": "https://hub.example/v1"}}
     today = date(2026, 12, 1)
