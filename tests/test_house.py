@@ -28,6 +28,7 @@ GROUND = {
     "providers",
     "citations",
     "money",
+    "redaction",
     "frames",
     "params",
 }

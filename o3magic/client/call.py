@@ -15,7 +15,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from o3magic.errors import BadOption
 from o3magic.messages import Api, Request
 from o3magic.providers import NOT_IN_A_HEADER, Provider
-from o3magic.wire.failures import redact
+from o3magic.redaction import redact
 
 LEAST_SECRET_CHARS = 4  # a shorter one would be found in every other word
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from pydantic import SecretStr
 
 from o3magic.errors import NoKey
-from o3magic.wire.failures import redact
+from o3magic.redaction import redact
 
 
 def token(scope: str) -> SecretStr | None:

@@ -27,9 +27,10 @@ from o3magic.errors import (
 )
 from o3magic.events import Accepted, Event
 from o3magic.providers import ADDRESS_HINT, Provider
+from o3magic.redaction import redact
 from o3magic.version import __version__
 from o3magic.wire.dialects import DIALECTS, Dialect
-from o3magic.wire.failures import failure, redact, summary_of_page
+from o3magic.wire.failures import failure, summary_of_page
 from o3magic.wire.hosted import COST_HEADER, cost_in_header
 from o3magic.wire.shape import load, objects, word
 

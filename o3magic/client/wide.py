@@ -34,10 +34,10 @@ from o3magic.errors import BadOption, BrokenAnswer, RequestFailed
 from o3magic.events import Event
 from o3magic.messages import Api
 from o3magic.providers import Provider, is_loopback
+from o3magic.redaction import redact
 from o3magic.version import __version__
 from o3magic.wire import sse
 from o3magic.wire.dialects import DIALECTS, Dialect
-from o3magic.wire.failures import redact
 from o3magic.wire.hosted import COST_HEADER, cost_in_header
 
 POOL_SIZE = 2

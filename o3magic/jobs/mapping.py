@@ -22,13 +22,13 @@ from o3magic.jobs.store import JobStore
 from o3magic.jobs.table import Table
 from o3magic.jobs.tally import Chosen
 from o3magic.profile import Profile
+from o3magic.redaction import redact
 from o3magic.schemas.lookup import AnswerType, answer_type, resolve
 from o3magic.talk.asked import with_file
 from o3magic.talk.books import counted_budgets, unknown_price
 from o3magic.talk.forecast import nano
 from o3magic.talk.session import Session
 from o3magic.tapes.scrub import scrubbed
-from o3magic.wire.failures import redact
 
 OnError = Literal["keep", "raise"]
 MOST_WIDTH = 1024

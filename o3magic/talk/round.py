@@ -13,10 +13,10 @@ from o3magic.cost.pricing import Charge, card_at, charge
 from o3magic.draft import Draft
 from o3magic.errors import O3Error, RequestFailed
 from o3magic.events import Finished, FinishReason, Recorded, Source, Usage
+from o3magic.redaction import redact
 from o3magic.talk.plan import Plan
 from o3magic.tapes.replay import events
 from o3magic.tapes.take import Take
-from o3magic.wire.failures import redact
 from o3magic.wire.usage import oddities
 
 NOTHING = Usage(0, 0, 0, 0, 0, 0)

@@ -1,45 +1,15 @@
-"""Secrets in a text: where they are, and the text without them.
-
-Every pattern is linear: it begins with fixed letters and never gives back what it has matched.
-"""
+"""Secrets in what is to be kept on a cassette: where they are, and the text without them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from o3magic.errors import CassetteError
+from o3magic.redaction import KEYS, NEEDS_DIGIT
 from o3magic.tapes.canonical import texts_in
 
 REMOVED = "[secret removed]"
-ALONE = r"(?<![A-Za-z0-9])"
-
-PATTERNS = {
-    name: re.compile(pattern)
-    for name, pattern in {
-        "an API key (sk-...)": ALONE + r"sk-[A-Za-z0-9_-]{16,}+",
-        "a GitHub token": ALONE + r"(?:gh[opsur]_|github_pat_)[A-Za-z0-9_]{20,}+",
-        "a GitLab token": ALONE + r"glpat-[A-Za-z0-9_-]{20,}+",
-        "a Hugging Face token": ALONE + r"hf_[A-Za-z0-9]{30,}+",
-        "an AWS key id": ALONE + r"(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])",
-        "a JSON web token": (
-            r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}+\.eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}+"
-        ),
-        "a Slack token": ALONE + r"xox[a-z]-[A-Za-z0-9-]{10,}+",
-        "a Google API key": ALONE + r"AIza[A-Za-z0-9_-]{35}",
-        "a bearer token": ALONE + r"[Bb]earer[ \t]{1,3}+[A-Za-z0-9._~+/=-]{16,}+",
-        # The key may be quoted in JSON or Python, its line ends written as \n.
-        "a private key": (
-            r"-----BEGIN (?:[A-Z0-9]{1,20}+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-            r"(?:\s|\\[nr])*+(?:[A-Za-z-]{1,40}+:[^\n\\]{0,200}+(?:\s|\\[nr])++){0,4}+"
-            r"(?:[A-Za-z0-9+/=]{16,}+(?:\s|\\[nr])*+)++"
-            r"(?:[A-Za-z0-9+/=]*+(?:\s|\\[nr])*+-----END [A-Z0-9 ]{1,60}+-----)?"
-        ),
-    }.items()
-}
-# Words such as `sk-learn-compatible-estimator` have no digit; keys always do.
-NEEDS_DIGIT = {"an API key (sk-...)", "a bearer token"}
 
 
 class Secret(NamedTuple):
@@ -57,7 +27,7 @@ def secrets(text: str) -> list[Secret]:
 
 def found(text: str) -> Iterator[Secret]:
     """What each pattern finds; two of them may find the same."""
-    for name, pattern in PATTERNS.items():
+    for name, pattern in KEYS.items():
         for match in pattern.finditer(text):
             if name not in NEEDS_DIGIT or any(map(str.isdigit, match[0])):
                 yield Secret(name, *match.span())

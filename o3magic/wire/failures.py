@@ -14,18 +14,8 @@ from typing import Any
 from pydantic_core import from_json
 
 from o3magic import errors
+from o3magic.redaction import MOST_CHARS, redact
 
-SECRETS = re.compile(
-    r"\b(?:sk|rk|pk|sess)-[\w*.…-]{4,}"  # keys of OpenAI and those who imitate them
-    r"|\b(?:gh[opsu]_|github_pat_|glpat-|xox[abp]-|A[KS]IA|AIza|gsk_|xai-|hf_|nvapi-)[\w-]{8,}"
-    r"|\beyJ[\w-]{8,}\.[\w-]+\.?[\w-]*"  # JSON web tokens
-    r"|(?P<before>\bbearer\s+|\b(?:api[ _-]?key|access[ _-]?token)"
-    r"(?:\s+provided)?[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&]{6,}"
-    r"|(?<=://)[^\s/@]+(?=@)"  # name and password of an address
-    r"|(?<![\w.-])[\w.-]*\*{3,}[\w.*-]*"  # what a server masked itself: it still shows both ends
-    r"|\b[0-9a-fA-F]{32,}\b|\b[0-9a-zA-Z]{40,}\b",  # Azure's keys, old and new
-    re.IGNORECASE,
-)
 # How servers without a code for it say at 400 or 404 that they have no such model: LiteLLM,
 # OpenRouter, vLLM, Ollama (2026-11).
 NO_SUCH_MODEL = re.compile(
@@ -36,7 +26,6 @@ NO_SUCH_MODEL = re.compile(
 TAGS = re.compile(r"<(script|style)\b[^>]*>.*?(?:</\1>|$)|<[^>]*>", re.DOTALL | re.IGNORECASE)
 PAGE = re.compile(r"<(?:!doctype|html|head|body|script)\b", re.IGNORECASE)
 FIRST_EVENT = re.compile(rb"\s*data:([^\r\n]*)")
-MOST_CHARS = 500
 
 BY_CODE: dict[str, type[errors.RequestFailed]] = {
     "invalid_api_key": errors.WrongKey,
@@ -60,14 +49,6 @@ BY_STATUS: dict[int, type[errors.RequestFailed]] = {
     413: errors.TooLarge,
     429: errors.RateLimited,
 }
-
-
-def redact(text: str) -> str:
-    """Text of a server without keys, tokens or control characters, and not endless."""
-    text = SECRETS.sub(r"\g<before>[key]", text[: 4 * MOST_CHARS])
-    text = "".join(c if c.isprintable() or c == " " else " " for c in text)
-    text = " ".join(text.split())
-    return text if len(text) <= MOST_CHARS else text[: MOST_CHARS - 1] + "…"
 
 
 def summary_of_page(text: str) -> str:

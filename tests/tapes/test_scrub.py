@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from o3magic.redaction import redact
 from o3magic.tapes.scrub import scrubbed, scrubbed_value, secrets
 
 LETTERS = string.ascii_letters + string.digits
@@ -24,6 +25,18 @@ ENCRYPTED = PEM.replace("KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Inf
 SECRETS = {
     "sk": f"sk-{some(40)}",
     "sk-proj": f"sk-proj-{some(20)}_{some(20)}-{some(9)}",
+    "restricted": f"rk-{some(40)}",
+    "public": f"pk-{some(40)}",
+    "session": f"sess-{some(40)}",
+    "cerebras": f"csk-{some(48)}",
+    "groq": f"gsk_{some(52)}",
+    "xai": f"xai-{some(80)}",
+    "nvidia": f"nvapi-{some(40)}_{some(23)}",
+    "perplexity": f"pplx-{some(48)}",
+    "replicate": f"r8_{some(37)}",
+    "tavily": f"tvly-dev-{some(32)}",
+    "langsmith": f"lsv2_pt_{some(32)}_{some(10)}",
+    "stripe": f"sk_live_{some(24)}",
     "ghp": f"ghp_{some(36)}",
     "pat": f"github_pat_{some(22)}_{some(50)}",
     "gitlab": f"glpat-{some(20)}",
@@ -57,6 +70,11 @@ def test_a_secret_is_removed_and_what_stands_around_it_is_not(name, before, afte
         name == "cut off pem" and safe.startswith(f"{before}[secret removed]")
     )
     assert scrubbed(safe) == safe
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_what_a_cassette_does_not_keep_no_error_says_either(name):
+    assert SECRETS[name][-12:] not in redact(f"the key {SECRETS[name][:400]} is wrong")
 
 
 def test_a_bearer_token_goes_with_its_word_and_once():

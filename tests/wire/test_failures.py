@@ -7,7 +7,8 @@ import time
 import pytest
 
 from o3magic import errors
-from o3magic.wire.failures import failure, redact, summary_of_page
+from o3magic.redaction import redact
+from o3magic.wire.failures import failure, summary_of_page
 
 CASES = {
     "invalid_key": errors.WrongKey,

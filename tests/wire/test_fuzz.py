@@ -19,8 +19,9 @@ from o3magic.client.retry import retry_after_s
 from o3magic.draft import Draft
 from o3magic.errors import BrokenAnswer, NotStrict, RequestFailed
 from o3magic.events import ToolCallDelta
+from o3magic.redaction import MOST_CHARS, redact
 from o3magic.wire.dialects import DIALECTS
-from o3magic.wire.failures import MOST_CHARS, failure, redact
+from o3magic.wire.failures import failure
 from o3magic.wire.sse import Decoder
 from o3magic.wire.strict import strict_schema
 

@@ -11,7 +11,7 @@ from o3magic.jobs.progress import Progress
 from o3magic.jobs.rows import Answered, Ending
 from o3magic.jobs.schema import ANSWERED
 from o3magic.jobs.tally import Sums
-from o3magic.wire.failures import redact
+from o3magic.redaction import redact
 
 UNSENT = "unsent"
 # Of several parts the state named first is the one of the whole.
