@@ -132,6 +132,14 @@ class Provider:
         return joined
 
     @property
+    def has_rules_of_openai(self) -> bool:
+        """Whether what OpenAI's Chat API refuses is refused here: at OpenAI, Azure, the simulator.
+
+        What stands at OpenAI's variable may be a server that takes more.
+        """
+        return self.small_schemas or self.embedded or f".{self.host}".endswith(".openai.com")
+
+    @property
     def in_the_clear(self) -> bool:
         """Whether a key would go over http to another machine."""
         return (

@@ -85,7 +85,9 @@ class Tries:
         if not note:
             return None
         self._lacks.add(lack)
-        check_tools(self.plan.asked.toolbox, card, changed.api, changed.request.effort)
+        strict = self.plan.choice.named or changed.provider.has_rules_of_openai
+        box, effort = self.plan.asked.toolbox, changed.request.effort
+        check_tools(box, card, changed.api, effort, strict=strict)
         self.notes.append(note)
         return changed, Retrying(note, 0)
 

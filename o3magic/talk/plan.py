@@ -147,7 +147,8 @@ def plan(
             continue  # said in so many words: it may be there by now
         call, note = without(call, lack, card)
         notes = (*notes, *([note] if note else []))
-    check_tools(asked.toolbox, card, call.api, request.effort)
+    strict = choice.named or provider.has_rules_of_openai
+    check_tools(asked.toolbox, card, call.api, request.effort, strict=strict)
     question = question_of(asked, profile, answer_type, request, choice)
     return Plan(call, profile, catalog, question, asked, choice, answer_type, notes)
 

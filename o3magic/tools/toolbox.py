@@ -211,8 +211,14 @@ def _unknown(name: str, namespace: Mapping[str, Any], registered: Mapping[str, A
     return BadOption(f"there is no tool {name}", hint=hint)
 
 
-def check_tools(box: Toolbox, card: Card, api: str, effort: str | None) -> None:
-    """Raise BadOption where this model, or this API, does not take these tools."""
+def check_tools(
+    box: Toolbox, card: Card, api: str, effort: str | None, *, strict: bool = True
+) -> None:
+    """Raise BadOption where this model, or this API, does not take these tools.
+
+    strict: the rules of OpenAI's own Chat API hold. They do not for a default at another server,
+    which nobody has chosen for what it can do.
+    """
     if not box:
         return
     if "tools" not in card.abilities:
@@ -222,7 +228,7 @@ def check_tools(box: Toolbox, card: Card, api: str, effort: str | None) -> None:
     if box.hosted:
         name = box.hosted[0].name
         raise BadOption(f"the Chat API has no {name}", hint="--api responses")
-    needed = card.chat_tools_effort
+    needed = card.chat_tools_effort if strict else None
     if box.functions and needed == "":
         said = f"{card.id} takes tools by the Responses API alone"
         raise BadOption(said, hint="--api responses")

@@ -244,6 +244,22 @@ def test_the_chat_api_is_asked_the_same(api):
     assert answer.model == "gpt-6.1-terra"
 
 
+def add(a: int, b: int) -> int:
+    """Add."""
+    return a + b
+
+
+def test_tools_of_a_default_are_refused_by_the_chat_api_of_openai_and_left_to_any_other(api):
+    with session_for(api) as session:
+        assert session.ask("2+2?", api="chat", tools=[add]).text == "four"
+    assert [tool["function"]["name"] for tool in api.bodies[0]["tools"]] == ["add"]
+    with (
+        session_for(api, OPENAI_BASE_URL="https://api.openai.com/v1") as session,
+        pytest.raises(BadOption, match="takes tools by the Responses API alone"),
+    ):
+        session.ask("2+2?", api="chat", tools=[add], dry_run=True)
+
+
 # A default that turns out to be gone
 
 
