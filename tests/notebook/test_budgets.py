@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,10 +28,13 @@ USAGE = {"prompt_tokens": 7, "completion_tokens": 87, "total_tokens": 94}
 CALL_NANO_USD = 7 * 10_000 + 87 * 40_000
 WORST_NANO_USD = 1000 * 40_000 + 100 * 10_000
 CALLS = 50
+# Both begin at one moment: the budget is for few calls, and one kernel alone would have them all.
 LOOP = f"""
+import time
 from decimal import Decimal
 from o3magic.errors import OverBudget
 sent = refused = 0
+time.sleep(max(0, BEGIN_AT - time.time()))
 for n in range({CALLS}):
     try:
         answer = o3.ask(f"call {{n}} of {{who}}", api="chat")
@@ -73,7 +77,8 @@ def test_two_kernels_never_pass_the_budget_they_share(
 ) -> None:
     body = chat_stream(["four"], USAGE).replace(b"o3-mini-2025-01-31", b"invented")
     simulator.script(*[Reply(body=body) for _ in range(2 * CALLS)])
-    running = [kernel.start(LOOP) for kernel in two_kernels]
+    begin = f"BEGIN_AT = {time.time() + 1}\n"
+    running = [kernel.start(begin + LOOP) for kernel in two_kernels]
     ran = [k.collect(request) for k, request in zip(two_kernels, running, strict=True)]
     assert [each.error for each in ran] == [{}, {}]
     counts = [tuple(map(int, each.stdout.split())) for each in ran]

@@ -41,10 +41,21 @@ def lesson(kernel: Kernel, tmp_path: Path) -> Path:
 
 
 def shown(kernel: Kernel, cell: str) -> list[dict[str, Any]]:
-    """The outputs of a cell as a notebook keeps them: no ids of displays."""
+    """The outputs of a cell as a notebook keeps them: no ids of displays, a stream in one piece."""
     ran = kernel.run(cell)
     assert ran.status == "ok", ran.error
-    return [{k: v for k, v in out.items() if k != "id"} for out in ran.outputs]
+    kept: list[dict[str, Any]] = []
+    for out in ran.outputs:
+        said = {k: v for k, v in out.items() if k != "id"}
+        if (
+            kept
+            and said["kind"] == "stream" == kept[-1]["kind"]
+            and said["name"] == kept[-1]["name"]
+        ):
+            kept[-1]["text"] += said["text"]  # a kernel sends what is printed at its own times
+        else:
+            kept.append(said)
+    return kept
 
 
 def offline(kernel: Kernel, lesson: Path) -> None:
