@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from functools import cached_property, partial
+from math import isinf
 from typing import Any, Final, get_origin
 
 from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
@@ -26,6 +27,10 @@ _MOST_PROBLEMS: Final = 20
 # The step pydantic puts in a path for a member of a union that has a validator.
 _VALIDATOR: Final = re.compile(r"^function-\w+\[[^,]*, (.+)\]$")
 _FENCED: Final = re.compile(r"\s*```\w*[ \t]*\n(.*?)\s*```\s*", re.DOTALL)
+# Local models of reasoning think aloud before they answer, some without the first of the two tags.
+_THOUGHT_ENDS: Final = re.compile(r"</think(?:ing)?>")
+_STARTS: Final = re.compile(r"[{\[]")
+_MOST_STARTS: Final = 200  # a hostile text may begin a thousand values, and end none
 _NUMBER: Final = "should be a number"
 _WHOLE: Final = "should be a whole number"
 _LIST: Final = "should be a list"
@@ -87,7 +92,7 @@ class AnswerType:
     def validate(self, text: str) -> Any:
         """The object in the JSON of an answer. Raises SchemaMismatch where there is none."""
         try:
-            data, inside = _loaded(text), ""
+            data, inside = _loaded(text, self._wrapper), ""
             if self._wrapper and isinstance(data, dict) and data.keys() == {self._wrapper}:
                 data, inside = data[self._wrapper], self._wrapper
             plain = json.dumps(without_fillers(data, self.schema))
@@ -213,18 +218,70 @@ def _not_a_schema(name: str, error: Exception) -> NotASchema:
     return NotASchema(f"{name} has no schema: {_short(said, 120)}")
 
 
-def _loaded(text: str) -> Any:
-    """The JSON in the text, also where a gateway put a Markdown fence round it."""
+def _no_constant(said: str) -> Any:
+    """Refuse the words for numbers that Python reads and JSON has not."""
+    raise SchemaMismatch([f"not JSON: {said} is no number there"])
+
+
+def _finite(said: str) -> float:
+    """A number that a float can hold."""
+    number = float(said)
+    if isinf(number):
+        raise SchemaMismatch([f"{_short(said, 20)} is too large for a number"])
+    return number
+
+
+_JSON: Final = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+
+
+def _loaded(text: str, wrapper: str) -> Any:
+    """The JSON in the text, whatever a server put round it: thoughts, a Markdown fence, prose.
+
+    wrapper: the property of the object round a root that is none, or "".
+    """
     fenced = _FENCED.fullmatch(text)
     try:
-        return json.loads(fenced[1] if fenced else text)
+        return _JSON.decode(fenced[1] if fenced else text)
     except json.JSONDecodeError as error:
         if not text.strip():
             raise SchemaMismatch(["the answer is empty"]) from None
+        found = _values_in(text, wrapper)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise SchemaMismatch([f"not JSON: text with {len(found)} values in it"]) from None
         place = f"(line {error.lineno}, column {error.colno})"
         raise SchemaMismatch([f"not JSON: {error.msg} {place}"]) from None
     except ValueError:  # Python reads no more than 4300
         raise SchemaMismatch(["a number has too many digits"]) from None
+
+
+def _values_in(text: str, wrapper: str) -> list[Any]:
+    """The objects that stand in a text, lists too where one was asked for.
+
+    Those behind its thoughts alone, unless the end of the thoughts is a word in an object itself.
+    """
+    end = _THOUGHT_ENDS.search(text)
+    kinds = (dict, list) if wrapper == "items" else (dict,)
+    behind = _values_from(text, end.end(), kinds) if end else []
+    return behind or _values_from(text, 0, kinds)
+
+
+def _values_from(text: str, at: int, kinds: tuple[type, ...]) -> list[Any]:
+    """The values of these kinds from a place on."""
+    found: list[Any] = []
+    for _ in range(_MOST_STARTS):
+        start = _STARTS.search(text, at)
+        if start is None:
+            break
+        try:
+            value, at = _JSON.raw_decode(text, start.start())
+        except (ValueError, RecursionError):
+            at = start.end()
+            continue
+        if isinstance(value, kinds):
+            found.append(value)
+    return found
 
 
 def _problems(error: ValidationError, inside: str) -> list[str]:

@@ -7,6 +7,7 @@ import enum
 import json
 import math
 import sys
+import time
 import types
 import typing
 import uuid
@@ -508,9 +509,41 @@ def test_an_answer_is_read_through_fences_without_its_wrapper_and_laxly(text: st
     assert answer_type(list[int]).validate(text) == [1, 2]
 
 
-def test_numbers_that_are_none_in_json_are_read() -> None:
-    assert math.isnan(answer_type(float).validate('{"value": NaN}'))
-    assert answer_type(float).validate('{"value": -Infinity}') == -math.inf
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e999"])
+@pytest.mark.parametrize("text", ['{{"value": {0}}}', '<think>so</think>{{"value": {0}}}'])
+def test_numbers_that_json_has_not_are_a_problem(number: str, text: str) -> None:
+    [problem] = problems(float, text.format(number))
+    assert number in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<think>\n{"amount": is small}\n</think>\n\n{0}',
+        "<thinking>well [1]</thinking>{0}",
+        'no opening tag, {"amount": 5, "note": null, "tags": null} at first\n</think>\n{0}',
+        "Here is the object:\n\n```json\n{0}\n```\n\nI hope that it helps.",
+        "Sure! {0} Anything else? {0",
+        "\ufeff{0}",
+    ],
+)
+def test_an_object_is_found_behind_thoughts_and_between_prose(text: str) -> None:
+    said = '{"amount": 1, "note": "a </think> of {braces}", "tags": null}'
+    assert answer_type(Line).validate(text.replace("{0}", said)).amount == 1
+
+
+def test_which_of_several_objects_is_meant_is_not_guessed() -> None:
+    said = '{"amount": 1, "note": null, "tags": null}'
+    assert problems(Line, f"{said} or {said}") == ["not JSON: text with 2 values in it"]
+    assert problems(Line, "none [1] of them {at all}")[0].startswith("not JSON: Expecting value")
+    assert answer_type(list[int]).validate("The list: [1, 2]") == [1, 2]
+
+
+def test_a_text_that_begins_a_thousand_objects_takes_no_time() -> None:
+    began = time.monotonic()
+    assert problems(Line, "so " + '{"a": [' * 200_000)
+    assert problems(Line, "</think>" * 200_000)
+    assert time.monotonic() - began < 5
 
 
 def test_half_a_character_is_a_problem_and_no_crash() -> None:
