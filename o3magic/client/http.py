@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import date
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -44,6 +46,10 @@ COUNTED = (
 PROBE_TIMEOUT_S = 0.3
 LIST_TIMEOUT_S = 10.0
 MOST_LIST_BYTES = 16_777_216
+BLANK = b"\xef\xbb\xbf \t\r\n"  # with the byte order mark that some put before all
+FIELD = re.compile(rb":|(?:data|event|id|retry)\s*:")  # as every stream begins
+LONGEST_FIELD = 6
+MOST_PEEKED_BYTES = 256
 NOT_AN_ADDRESS = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError, OverflowError)
 
 
@@ -100,7 +106,8 @@ class Client:
             yield Accepted(redact(request_id), simulated, cost_usd)
             chunks = iter_chunks(response, call.max_answer_bytes)
             try:
-                if is_stream(response, chunks):
+                stream, chunks = is_stream(response, chunks)
+                if stream:
                     yield from stream_events(chunks, dialect, watch, call.chunk_timeout_s)
                 else:
                     yield from dialect.decode(read_json(chunks))
@@ -300,8 +307,11 @@ def first_bytes(chunks: Iterator[bytes]) -> bytes:
     return bytes(said[:MOST_ERROR_BYTES])
 
 
-def is_stream(response: httpx.Response, chunks: Iterator[bytes]) -> bool:
-    """Whether an accepted answer is a stream. The answer decides, not what was asked for.
+def is_stream(response: httpx.Response, chunks: Iterator[bytes]) -> tuple[bool, Iterator[bytes]]:
+    """Whether an accepted answer is a stream, and all of its chunks.
+
+    Neither what was asked for nor the content type decides: servers exist that call a stream plain
+    text or JSON, and whole answers a stream. The first bytes do.
 
     Raises BrokenAnswer for a page, which is what a wrong base URL often gives.
     """
@@ -312,7 +322,18 @@ def is_stream(response: httpx.Response, chunks: Iterator[bytes]) -> bool:
             f"the provider sent a web page instead of an answer: {words[:120]}",
             hint="check the base URL: it usually ends in /v1",
         )
-    return kind == "text/event-stream" or (not kind and "content-length" not in response.headers)
+    called_stream = kind == "text/event-stream"
+    # A stream's first field is looked for only where it is not called one: no frame may wait.
+    enough = 1 if called_stream else LONGEST_FIELD
+    first: list[bytes] = []
+    begin = b""
+    for chunk in chunks:
+        first.append(chunk)
+        begin = (begin + chunk[:MOST_PEEKED_BYTES]).lstrip(BLANK)
+        if len(begin) >= enough or FIELD.match(begin):
+            break
+    stream = begin[:1] not in (b"{", b"[") if called_stream else bool(FIELD.match(begin))
+    return stream, chain(first, chunks)
 
 
 def iter_chunks(response: httpx.Response, most_bytes: int) -> Iterator[bytes]:

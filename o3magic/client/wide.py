@@ -267,7 +267,8 @@ def events_of(call: Call, dialect: Dialect, reply: Reply) -> Sequence[Event]:
     packed = bounded(reply.chunks, call.max_answer_bytes)
     encoding = response.headers.get("content-encoding", "")
     chunks = bounded(unpacked(packed, encoding), call.max_answer_bytes) if encoding else packed
-    if is_stream(response, chunks):
+    stream, chunks = is_stream(response, chunks)
+    if stream:
         return [*streamed(chunks, dialect)]
     return [*dialect.decode(read_json(chunks))]
 

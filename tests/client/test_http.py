@@ -154,6 +154,29 @@ def test_an_answer_without_a_content_type_is_a_stream_unless_its_length_is_known
     assert ask(line).text == "Hello"
 
 
+@pytest.mark.parametrize(
+    "kind", ["text/plain; charset=utf-8", "application/json", "application/octet-stream", ""]
+)
+@pytest.mark.parametrize("begin", [b"", b": hello\n\n", b"\xef\xbb\xbf", b"event: x\n", b"\r\n"])
+@pytest.mark.parametrize("piece_bytes", [None, 1])
+def test_a_stream_is_one_whatever_its_content_type_is(ask, sim, kind, begin, piece_bytes):
+    sim.script(Reply(body=begin + DELTA + END, content_type=kind, piece_bytes=piece_bytes))
+    assert ask(sim).text == "Hello"
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "text/plain", "application/x-ndjson"])
+def test_a_whole_answer_is_one_whatever_its_content_type_is(ask, sim, kind):
+    for piece_bytes in (None, 1):
+        body = b"\n " + json.dumps(WHOLE).encode()
+        sim.script(Reply(body=body, content_type=kind, piece_bytes=piece_bytes))
+        assert ask(sim).text == "Hello"
+
+
+def test_plain_words_instead_of_an_answer_are_shown(ask, sim):
+    sim.script(Reply(body=b"upstream is asleep", content_type="text/plain"))
+    assert "upstream is asleep" in str(failed(BrokenAnswer, lambda: ask(sim)))
+
+
 def test_a_stream_may_end_with_its_connection(ask, line):
     line.say(OK + b"content-type: text/event-stream\r\n\r\n" + DELTA + END, close=True)
     assert ask(line).text == "Hello"
