@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from pydantic_core import SchemaValidator, ValidationError
+from pydantic_core import SchemaValidator, ValidationError, from_json, to_json
 from pydantic_core.core_schema import (
     list_schema,
     none_schema,
@@ -20,7 +20,7 @@ from pydantic_core.core_schema import (
 )
 
 from o3magic.citations import Citation, cited_by
-from o3magic.errors import BrokenAnswer
+from o3magic.errors import BrokenAnswer, RequestFailed
 from o3magic.events import (
     Alive,
     Event,
@@ -46,7 +46,8 @@ from o3magic.messages import (
     ToolResult,
 )
 from o3magic.params import with_params
-from o3magic.wire.failures import failure
+from o3magic.redaction import redact
+from o3magic.wire.failures import error_of, failure
 from o3magic.wire.hosted import said_cost_usd
 from o3magic.wire.shape import count, load, objects, section, word
 from o3magic.wire.usage import usage_of
@@ -78,13 +79,24 @@ MORE_TEXT = SchemaValidator(
     )
 )
 
-FINISH: dict[str, FinishReason] = {
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-    "error": "error",
+# Why an answer ended, in the words of the servers and gateways seen; their case does not count.
+ENDS: Mapping[FinishReason, Sequence[str]] = {
+    "stop": ("", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed"),
+    "length": (
+        *("length", "max_tokens", "max_output_tokens", "max_completion_tokens", "max_length"),
+        *("model_length", "model_context_window_exceeded", "context_length_exceeded"),
+    ),
+    "tool_calls": ("tool_calls", "tool_call", "tool_use", "function_call"),
+    "content_filter": (
+        *("content_filter", "content_filtered", "safety", "image_safety", "recitation", "spii"),
+        *("blocklist", "prohibited_content", "guardrail_intervened", "sensitive", "refusal"),
+    ),
+    "error": (
+        *("error", "abort", "aborted", "cancelled", "canceled", "failed", "network_error"),
+        *("insufficient_system_resource", "malformed_function_call", "other"),
+    ),
 }
+FINISH: Mapping[str, FinishReason] = {said: end for end, words in ENDS.items() for said in words}
 
 
 def encode(request: Request) -> dict[str, Any]:
@@ -168,43 +180,77 @@ def decode(data: bytes | Mapping[str, Any]) -> Iterator[Event]:
     choice = next(objects(answer, "choices"), None)
     if choice is None:
         raise no_choice(answer)
+    if reason := broken_choice(choice):
+        raise reason
     yield Started(word(answer, "id"), word(answer, "model"))
     # A filtered choice may come without any message.
-    yield from said_in(section(choice, "message"))
+    message = section(choice, "message")
+    yield from said_in(message)
+    for place, each in enumerate(objects(message, "tool_calls")):
+        yield call_in(each, place)
     counts = answer.get("usage")
     yield finished(
         answer,
         word(choice, "finish_reason"),
         usage_of(counts, "chat"),
-        cited_by(section(choice, "message")),
+        cited_by(message),
         said_cost_usd(counts),
     )
 
 
 def no_choice(answer: Mapping[str, Any]) -> Exception:
     """Why an answer has no choice: an error in a 200, or nothing at all."""
-    if answer.get("error") or answer.get("object") == "error" or "detail" in answer:
+    if error_of(answer):
         return failure(200, answer)
     return BrokenAnswer("the provider sent an answer with nothing in it (no choices)")
 
 
+def broken_choice(choice: Mapping[str, Any]) -> RequestFailed | None:
+    """The error inside a choice: what was said before it is there, and more will not come."""
+    return failure(None, choice) if choice.get("error") else None
+
+
 def said_in(message: Mapping[str, Any]) -> Iterator[Event]:
-    """What a message or a delta says."""
+    """The words of a message or a delta. `content` may be a list of parts, thoughts among them."""
     if reasoning := reasoning_in(message):
         yield ReasoningDelta(reasoning)
-    if text := word(message, "content"):
-        yield TextDelta(text)
+    content = message.get("content")
+    for part in content if isinstance(content, list) else (content,):
+        yield from said_in_part(part)
     if refusal := word(message, "refusal"):
         yield RefusalDelta(refusal)
-    for place, each in enumerate(objects(message, "tool_calls")):
-        function = section(each, "function")
-        index = count(each, "index")
-        yield ToolCallDelta(
-            place if index is None else index,
-            word(each, "id"),
-            word(function, "name"),
-            word(function, "arguments"),
-        )
+
+
+def said_in_part(part: Any) -> Iterator[Event]:
+    """What a part of `content` says: bare words, text, thoughts or a refusal."""
+    if isinstance(part, str):
+        if part:
+            yield TextDelta(part)
+    elif isinstance(part, Mapping):
+        # Mistral nests the texts of a thought, Anthropic's gateways do not.
+        if thought := texts(part, "thinking") or texts(part, "reasoning"):
+            yield ReasoningDelta(thought)
+        elif refusal := word(part, "refusal"):
+            yield RefusalDelta(refusal)
+        elif text := word(part, "text"):
+            thinks = part.get("type") in ("thinking", "reasoning")
+            yield ReasoningDelta(text) if thinks else TextDelta(text)
+
+
+def texts(part: Mapping[str, Any], name: str) -> str:
+    """Words, or the words of a list of texts."""
+    return word(part, name) or "".join(word(each, "text") for each in objects(part, name))
+
+
+def call_in(each: Mapping[str, Any], place: int) -> ToolCallDelta:
+    """A tool call or a piece of one. Some servers give its arguments as the object itself."""
+    function = section(each, "function")
+    arguments = function.get("arguments")
+    if isinstance(arguments, Mapping):
+        # An empty one may stand where the pieces of a text are still to come.
+        arguments = to_json(arguments).decode() if arguments else ""
+    said = arguments if isinstance(arguments, str) else ""
+    return ToolCallDelta(place, word(each, "id"), word(function, "name"), said)
 
 
 def reasoning_in(message: Mapping[str, Any]) -> str:
@@ -225,9 +271,13 @@ def finished(
 ) -> Finished:
     """The end of an answer. What cites pages has searched for them, and does not say how often."""
     cited = tuple(dict.fromkeys(citations))  # some chunks say again what those before them said
-    notes = () if reason else ("the provider did not say why the answer ended",)
+    known = FINISH.get(reason.lower())
+    notes = () if reason and known else ("the provider did not say why the answer ended",)
+    if reason and not known:
+        why = redact(reason)
+        notes = (f"the provider says that the answer ended for {why!r}: it may not be whole",)
     return Finished(
-        FINISH.get(reason, "stop"),
+        known or "stop",
         usage,
         id=word(answer, "id"),
         model=word(answer, "model"),
@@ -238,6 +288,59 @@ def finished(
         hosted=(HostedUse("web_search", None),) if cited else (),
         said_cost_usd=cost_usd,
     )
+
+
+class CallPlaces:
+    """Which call each piece of a stream belongs to.
+
+    By the reference a call has an `index`, and its id and name in its first piece alone. Servers
+    exist that give every call the same index, or none, or no id.
+    """
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, int] = {}
+        self._by_index: dict[int, int] = {}  # the call that was last begun there
+        self._arguments: list[str] = []  # of each call, by its place
+
+    def place(self, said: ToolCallDelta, index: int | None) -> int:
+        """The place of the call. index: as the server says it, None where it does not."""
+        place = self._by_id.get(said.id) if said.id else None
+        if place is None:
+            place = self._latest(index)
+            if place is None or self._begins(said, place):
+                place = len(self._arguments)
+                self._arguments.append("")
+            if said.id:
+                self._by_id[said.id] = place
+        if index is not None:
+            self._by_index[index] = place
+        self._arguments[place] += said.arguments
+        return place
+
+    def _latest(self, index: int | None) -> int | None:
+        """The call that pieces with this index were last of."""
+        if index is None:
+            return len(self._arguments) - 1 if self._arguments else None
+        return self._by_index.get(index)
+
+    def _begins(self, said: ToolCallDelta, place: int) -> bool:
+        """Whether a piece is the first of another call than the one at its place.
+
+        A name tells: some servers give each piece of one call an id of its own, but not the name.
+        """
+        if not said.name:
+            return False
+        if said.id:
+            return place in self._by_id.values()
+        return is_whole(self._arguments[place])
+
+
+def is_whole(arguments: str) -> bool:
+    """Whether there is nothing to come behind these arguments."""
+    try:
+        return isinstance(from_json(arguments), dict)
+    except ValueError:
+        return False
 
 
 class Reader:
@@ -254,14 +357,22 @@ class Reader:
         self._cost_usd: Decimal | None = None
         self._citations: list[Citation] = []
         self._last: dict[str, str] = {}
+        self._said = False  # whether anything of the answer came
+        self._in_deltas = False  # and whether it came in deltas
+        self._places = CallPlaces()
+        self._failed: RequestFailed | None = None
 
     def read(self, data: bytes) -> Sequence[Event]:
         """The events of one chunk. Raises RequestFailed for an error in the stream."""
+        if self._failed:
+            raise self._failed
         if data == b"[DONE]":
-            return self._end() if self._reason else ()
+            # It ends an answer also where the server never says why.
+            return self._end() if self._reason or self._said else ()
         if self._last:
             try:
                 choice = MORE_TEXT.validate_json(data)["choices"][0]
+                self._said = self._in_deltas = True
                 return (TextDelta(choice["delta"]["content"]),)
             except ValidationError:
                 pass
@@ -269,7 +380,7 @@ class Reader:
 
     def _whole(self, chunk: Mapping[str, Any]) -> Sequence[Event]:
         """Every chunk but one of plain text."""
-        if chunk.get("error") or chunk.get("type") == "error":
+        if not chunk.get("choices") and not chunk.get("usage") and error_of(chunk):
             raise failure(None, chunk)
         found: list[Event] = []
         if not self._last and word(chunk, "id"):
@@ -281,12 +392,30 @@ class Reader:
             self._usage = usage_of(counts, "chat") or self._usage
             self._cost_usd = said_cost_usd(counts)
         for choice in objects(chunk, "choices"):
-            delta = section(choice, "delta")
-            found.extend(said_in(delta))
-            if "annotations" in delta:
-                self._citations.extend(cited_by(delta))
-            self._reason = word(choice, "finish_reason") or self._reason
+            found.extend(self._said_by(choice))
+            self._failed = self._failed or broken_choice(choice)
+        if chunk.get("error"):
+            self._failed = failure(None, chunk)
+        if self._failed and not found:
+            raise self._failed
         return found or (Alive(),)
+
+    def _said_by(self, choice: Mapping[str, Any]) -> Iterator[Event]:
+        """What a choice says. Some servers stream whole messages, others end with one."""
+        delta = section(choice, "delta")
+        if not delta and not self._in_deltas:
+            delta = section(choice, "message")
+        said = [*said_in(delta)]
+        for each in objects(delta, "tool_calls"):
+            piece = call_in(each, 0)
+            said.append(piece._replace(place=self._places.place(piece, count(each, "index"))))
+        if said:
+            self._said = True
+            self._in_deltas = self._in_deltas or "delta" in choice
+        yield from said
+        if "annotations" in delta:
+            self._citations.extend(cited_by(delta))
+        self._reason = word(choice, "finish_reason") or self._reason
 
     def _end(self) -> Sequence[Event]:
         self.done = True
@@ -295,6 +424,8 @@ class Reader:
 
     def close(self) -> Sequence[Event]:
         """The connection ended. Raises BrokenAnswer where the answer had not."""
+        if self._failed:
+            raise self._failed
         if self.done:
             return ()
         if not self._reason:

@@ -59,8 +59,13 @@ def summary_of_page(text: str) -> str:
 def error_of(body: Any) -> Mapping[str, Any]:
     """The error object of a body in any of the shapes seen, or an empty one.
 
-    {"error": {...}}, {"error": "..."}, {"detail": ...}, {"object": "error", ...}, a flat event.
+    {"error": {...}}, {"error": "..."}, {"detail": ...}, {"msg": ...}, {"object": "error", ...}, a
+    flat event, any of them in a list, a bare text.
     """
+    if isinstance(body, list):
+        return next(filter(None, map(error_of, body)), {})
+    if isinstance(body, str):
+        return {"message": body} if body.strip() else {}
     if not isinstance(body, Mapping):
         return {}
     inner = body.get("error")
@@ -72,7 +77,8 @@ def error_of(body: Any) -> Mapping[str, Any]:
         return {"message": str(body["detail"])}
     if body.get("type") == "error" or body.get("object") == "error":
         return body
-    return {"message": body["message"]} if isinstance(body.get("message"), str) else {}
+    said = next((name for name in ("message", "msg") if isinstance(body.get(name), str)), None)
+    return {**body, "message": body[said]} if said else {}
 
 
 def failure(

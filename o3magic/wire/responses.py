@@ -5,7 +5,7 @@ Source: OpenAI's API specification of 2026-08-21 and recorded streams.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import SchemaValidator, ValidationError
@@ -17,7 +17,7 @@ from pydantic_core.core_schema import (
 )
 
 from o3magic.citations import cited_in
-from o3magic.errors import BrokenAnswer
+from o3magic.errors import BrokenAnswer, RequestFailed
 from o3magic.events import (
     Alive,
     Event,
@@ -175,12 +175,15 @@ def decode(data: bytes | Mapping[str, Any]) -> Iterator[Event]:
     """The events of a whole, unstreamed answer. Raises RequestFailed where it is none."""
     answer = load(data)
     empty = not isinstance(answer.get("output"), list)
-    if answer.get("status") == "failed" or (empty and error_of(answer)):
+    failed = answer.get("status") == "failed"
+    if empty and (failed or error_of(answer)):
         raise failure(200, answer)
     if empty:
         raise BrokenAnswer("the provider sent an answer with nothing in it (no output)")
     yield Started(word(answer, "id"), word(answer, "model"))
     yield from whole(answer)
+    if failed:
+        raise failure(200, answer)
     yield finished(answer)
 
 
@@ -190,23 +193,30 @@ def whole(answer: Mapping[str, Any]) -> Iterator[Event]:
     The output items are joined here: `output_text` is made by the SDK, absent from OpenAI itself
     and wrong at some gateways.
     """
-    thoughts = 0
+    thought = False
     for index, item in enumerate(objects(answer, "output")):
-        match item.get("type"):
-            case "message":
-                for part in objects(item, "content"):
-                    if part.get("type") == "refusal":
-                        yield RefusalDelta(word(part, "refusal"))
-                    elif part.get("type") == "output_text":
-                        yield TextDelta(word(part, "text"))
-            case "reasoning":
-                # Open models show the reasoning itself, as `content`, and no summary of it.
-                parts = list(objects(item, "summary")) or list(objects(item, "content"))
-                for part in parts:
-                    yield ReasoningDelta(PARAGRAPH * bool(thoughts) + word(part, "text"))
-                    thoughts += 1
-            case "function_call":
-                yield call_started(index, item)
+        for event in said_by(item, index):
+            if isinstance(event, ReasoningDelta):
+                event = ReasoningDelta(PARAGRAPH * thought + event.text)
+                thought = True
+            yield event
+
+
+def said_by(item: Mapping[str, Any], place: int) -> Iterator[Event]:
+    """What an output item says; each part of the reasoning is an event."""
+    match item.get("type"):
+        case "message":
+            for part in objects(item, "content"):
+                if part.get("type") == "refusal":
+                    yield RefusalDelta(word(part, "refusal"))
+                elif part.get("type") == "output_text":
+                    yield TextDelta(word(part, "text"))
+        case "reasoning":
+            # Open models show the reasoning itself, as `content`, and no summary of it.
+            for part in list(objects(item, "summary")) or list(objects(item, "content")):
+                yield ReasoningDelta(word(part, "text"))
+        case "function_call":
+            yield call_started(place, item)
 
 
 def call_started(index: int, item: Mapping[str, Any]) -> ToolCallDelta:
@@ -246,18 +256,22 @@ def finished(answer: Mapping[str, Any]) -> Finished:
 class Reader:
     """The events of a stream, one `data` after another.
 
-    `done` is set by the terminal event; nothing behind it counts.
+    `done` is set by the terminal event; nothing behind it counts. A stream says everything
+    several times: in deltas, when a part is done, when its item is, and in the last snapshot.
+    Servers exist that leave any of these out, so the first one to say something counts.
     """
 
     def __init__(self) -> None:
         self.done = False
+        # Which events say the text, the refusal and the reasoning: the finest that came.
+        self._sources: dict[type[Event], str] = {}
         self._text_came = False
-        self._refusal_came = False
-        self._thought = False
-        self._places: dict[str, int] = {}  # of calls, by their ids
+        self._calls: dict[str, int] = {}  # places of calls, by their ids
         self._arguments_came: set[int] = set()
-        self._items: dict[str, int] = {}  # places of items, where the server does not number them
+        self._items: dict[str, int] = {}  # places of items, by their ids
+        self._begun: dict[int, int] = {}  # the item that was last begun at an `output_index`
         self._whole: dict[int, Mapping[str, Any]] = {}  # items that are finished, by their places
+        self._failed: RequestFailed | None = None
 
     def read(self, data: bytes) -> Sequence[Event]:
         """The events of one frame. Raises RequestFailed for an error in the stream."""
@@ -274,70 +288,157 @@ class Reader:
             return ()
         frame = load(data)
         kind = frame.get("type")
+        found: Iterable[Event] = ()
         match kind:
             case "response.created":
                 answer = section(frame, "response")
                 return (Started(word(answer, "id"), word(answer, "model")),)
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
-                self._thought = True
+                self._sources[ReasoningDelta] = "delta"
                 return (ReasoningDelta(word(frame, "delta")),)
-            case "response.reasoning_summary_part.added" if self._thought:
+            case "response.reasoning_summary_part.added" if ReasoningDelta in self._sources:
                 return (ReasoningDelta(PARAGRAPH),)
             case "response.refusal.delta":
-                self._refusal_came = True
+                self._sources[RefusalDelta] = "delta"
                 return (RefusalDelta(word(frame, "delta")),)
+            case "response.output_text.done":
+                found = self._new([TextDelta(word(frame, "text"))], kind)
+            case "response.refusal.done":
+                found = self._new([RefusalDelta(word(frame, "refusal"))], kind)
+            case "response.content_part.done":
+                part = {"type": "message", "content": [section(frame, "part")]}
+                found = self._new(said_by(part, 0), kind)
             case "response.output_item.added" if is_call(frame):
                 item = section(frame, "item")
-                begun = call_started(self._place(frame, word(item, "id")), item)
-                self._places[begun.id] = begun.place
-                if begun.arguments:
-                    self._arguments_came.add(begun.place)
-                return (begun,)
+                place = self._place(frame, word(item, "id"), word(item, "call_id"), begins=True)
+                found = self._new([call_started(place, item)], kind)
             case "response.function_call_arguments.delta":
-                index = self._place(frame, word(frame, "item_id"))
-                self._arguments_came.add(index)
-                return (ToolCallDelta(index, "", "", word(frame, "delta")),)
+                place = self._place(frame, word(frame, "item_id"))
+                self._arguments_came.add(place)
+                return (ToolCallDelta(place, "", "", word(frame, "delta")),)
+            case "response.function_call_arguments.done":
+                place = self._place(frame, word(frame, "item_id"))
+                if place in self._calls.values() and place not in self._arguments_came:
+                    found = self._new(
+                        [ToolCallDelta(place, "", "", word(frame, "arguments"))], kind
+                    )
             case "response.output_item.done":
                 item = section(frame, "item")
-                self._whole[self._place(frame, word(item, "id"))] = item
+                place = self._place(frame, word(item, "id"), word(item, "call_id"))
+                self._whole[place] = item
+                found = self._new(said_by(item, place), kind)
             case "response.completed" | "response.incomplete":
                 return self._end(section(frame, "response"))
             case "response.failed":
-                raise failure(None, section(frame, "response"))
-        if kind == "error" or (kind is None and frame.get("error")):
+                return self._fail(section(frame, "response"))
+        if kind == "error" or (kind is None and error_of(frame)):
             raise failure(None, frame)
-        return (Alive(),)
+        return tuple(found) or (Alive(),)
 
-    def _place(self, frame: Mapping[str, Any], item_id: str) -> int:
-        """Where an item stands: llama.cpp says no `output_index`, only the item's id."""
+    def _place(
+        self, frame: Mapping[str, Any], item_id: str, call_id: str = "", *, begins: bool = False
+    ) -> int:
+        """Where an item stands, which is its `output_index` as a rule.
+
+        llama.cpp says none, but the item's id; some gateways give all calls the same one, others
+        a new id to the same item in each frame.
+        """
         index = count(frame, "output_index")
-        return self._items.setdefault(item_id, len(self._items)) if index is None else index
+        place = self._calls.get(call_id) if call_id else None
+        if place is None and item_id:
+            place = self._items.get(item_id)
+        if place is None and index is not None and not begins:
+            place = self._begun.get(index)
+            if call_id and place in self._whole:
+                place = None  # that call is finished: this is another one
+        if place is None:
+            place = self._free(len(self._items) if index is None else index)
+        if item_id:
+            self._items[item_id] = place
+        if index is not None:
+            self._begun[index] = place
+        return place
+
+    def _free(self, place: int) -> int:
+        """The place, or the next one that is no other item's."""
+        taken = {*self._items.values(), *self._begun.values(), *self._calls.values()}
+        while place in taken:
+            place += 1
+        return place
+
+    def _new(self, events: Iterable[Event], source: str) -> Iterator[Event]:
+        """Those of the events which nothing finer than their source has said before."""
+        for event in events:
+            match event:
+                case ToolCallDelta():
+                    yield from self._new_of_call(event)
+                case TextDelta(text) if self._text_came or not text:
+                    pass
+                case ReasoningDelta(text) | RefusalDelta(text) if not text:
+                    pass
+                case _ if self._sources.setdefault(type(event), source) == source:
+                    yield event
+
+    def _new_of_call(self, said: ToolCallDelta) -> Iterator[Event]:
+        """What of a call was not said before; its place may be another than in the stream."""
+        place, known = said.place, not said.id or said.id in self._calls
+        if said.id:
+            place = self._calls.setdefault(said.id, place)
+        came = place in self._arguments_came
+        if said.arguments:
+            self._arguments_came.add(place)
+        if not known or (said.arguments and not came):
+            yield said._replace(place=place, arguments="" if came else said.arguments)
 
     def _end(self, answer: Mapping[str, Any]) -> Sequence[Event]:
         """The last events, and before them what a server sent no deltas of."""
+        if answer.get("status") == "failed":
+            return self._fail(answer)
         self.done = True
+        answer = self._with_done(answer)
+        return (*self._late(answer), finished(answer))
+
+    def _fail(self, answer: Mapping[str, Any]) -> Sequence[Event]:
+        """What a failed answer says that was not said; the failure itself comes at the close."""
+        self._failed = failure(None, answer)
         late = (*self._late(answer),)
-        if self._whole and not any(objects(answer, "output")):  # some leave the output out
-            answer = {**answer, "output": [self._whole[place] for place in sorted(self._whole)]}
-        return (*late, finished(answer))
+        if not late:
+            raise self._failed
+        self.done = True
+        return late
+
+    def _with_done(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The last snapshot with the finished items that it leaves out."""
+        output = [*objects(answer, "output")]
+        kinds = {each.get("type") for each in output}
+        calls = {each.get("call_id") for each in output}
+        left_out = [
+            item
+            for _, item in sorted(self._whole.items())
+            if (
+                item.get("call_id") not in calls
+                if is_call_item(item)
+                else item.get("type") not in kinds
+            )
+        ]
+        return {**answer, "output": [*output, *left_out]} if left_out else answer
 
     def _late(self, answer: Mapping[str, Any]) -> Iterator[Event]:
         """What the last snapshot says and nothing before it said."""
         for event in whole(answer):
-            match event:
-                case TextDelta() if not self._text_came:
-                    yield event
-                case RefusalDelta() if not self._refusal_came:
-                    yield event
-                case ToolCallDelta(place, call_id, name, arguments):
-                    # Some snapshots leave items out, so that a place differs from the stream's.
-                    place = self._places.get(call_id, place)
-                    came = place in self._arguments_came
-                    if not came or call_id not in self._places:
-                        yield ToolCallDelta(place, call_id, name, "" if came else arguments)
+            # A snapshot that leaves items out gives the others other places.
+            if isinstance(event, ToolCallDelta) and self._is_other(event):
+                event = event._replace(place=self._free(event.place))
+            yield from self._new([event], "snapshot")
+
+    def _is_other(self, said: ToolCallDelta) -> bool:
+        """Whether a call is a new one at the place of another."""
+        return said.id not in self._calls and said.place in self._calls.values()
 
     def close(self) -> Sequence[Event]:
-        """The connection ended. Raises BrokenAnswer where the answer had not."""
+        """The connection ended. Raises RequestFailed or BrokenAnswer where the answer had not."""
+        if self._failed:
+            raise self._failed
         if not self.done:
             raise BrokenAnswer("the answer broke off: the stream ended without its last event")
         return ()
@@ -345,4 +446,9 @@ class Reader:
 
 def is_call(frame: Mapping[str, Any]) -> bool:
     """Whether an item that begins is a function call."""
-    return section(frame, "item").get("type") == "function_call"
+    return is_call_item(section(frame, "item"))
+
+
+def is_call_item(item: Mapping[str, Any]) -> bool:
+    """Whether an output item is a function call."""
+    return item.get("type") == "function_call"

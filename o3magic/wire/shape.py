@@ -8,17 +8,35 @@ from typing import Any
 from pydantic_core import from_json
 
 from o3magic.errors import BrokenAnswer
+from o3magic.redaction import redact
+
+MOST_QUOTED_CHARS = 200
 
 
 def load(data: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
-    """The object in some JSON. Raises BrokenAnswer where it is none."""
+    """The object in some JSON, also where it is wrapped in a list, as Google's errors are.
+
+    Raises BrokenAnswer, with the beginning of what is there, where it is none.
+    """
     try:
         value = from_json(data) if isinstance(data, bytes) else data
     except ValueError:
-        raise BrokenAnswer("the provider sent something that is no JSON") from None
+        raise BrokenAnswer(f"the provider sent something that is no JSON{quoted(data)}") from None
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
     if not isinstance(value, Mapping):
-        raise BrokenAnswer("the provider sent JSON that is no object")
+        raise BrokenAnswer(f"the provider sent JSON that is no object{quoted(data)}")
     return value
+
+
+def quoted(data: Any) -> str:
+    """The beginning of what a server sent instead of an answer, behind a colon."""
+    said = (
+        data[: 20 * MOST_QUOTED_CHARS].decode("utf-8", "replace") if isinstance(data, bytes) else ""
+    )
+    # Cut last: half a key does not look like one.
+    words = redact(said)[:MOST_QUOTED_CHARS]
+    return f": {words}" if words else ""
 
 
 def word(value: Mapping[str, Any], name: str) -> str:

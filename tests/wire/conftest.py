@@ -50,6 +50,20 @@ class Maker:
 
 
 @pytest.fixture
+def read_into():
+    """Reads a stream into a draft, which keeps what came before an error."""
+
+    def read(draft, reader, *frames):
+        for frame in frames:
+            data = frame if isinstance(frame, str) else json.dumps(frame)
+            for event in reader.read(data.encode()):
+                draft.add(event)
+        reader.close()
+
+    return read
+
+
+@pytest.fixture
 def schema(shared_api):
     """Reads one of the published schemas."""
     return lambda name: json.loads((shared_api / "schemas" / f"{name}.json").read_text("utf-8"))

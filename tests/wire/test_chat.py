@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from o3magic.draft import Draft
 from o3magic.errors import (
     BrokenAnswer,
     ContentFiltered,
@@ -214,6 +215,8 @@ def test_reasoning_that_goes_by_both_names_is_said_once(hear):
         ({"error": "broken"}, ProviderDown),
         ({"object": "error", "message": "bad", "code": 400}, RequestRefused),
         ({"detail": "Not Found"}, ProviderDown),
+        ({"code": 1302, "msg": "slow"}, ProviderDown),
+        ([{"error": {"code": 429, "message": "slow"}}], RateLimited),
     ],
 )
 def test_a_document_that_is_no_answer_says_what_it_is(document, kind):
@@ -422,6 +425,175 @@ def test_a_stream_that_said_why_it_ended_needs_no_done(hear):
     heard = hear("chat", ROLE, said("Hello"), STOP, USAGE)
     assert heard.answer == hear("chat", ROLE, said("Hello"), *END).answer
     assert type(heard.events[-1]) is Finished
+
+
+# What other servers do
+
+
+def two_calls(*pieces):
+    """Frames, each with a piece of a call: id, name, arguments, and its index if it has one."""
+    for call_id, name, text, *index in pieces:
+        piece = {"id": call_id, "function": {"name": name, "arguments": text}}
+        yield chunk({"tool_calls": [piece | ({"index": index[0]} if index else {})]})
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        # All at one index.
+        [("call_a", "look", '{"a": 1}', 0), ("call_b", "hear", '{"b": 2}', 0)],
+        [
+            ("call_a", "look", "", 0),
+            (None, None, '{"a": 1}', 0),
+            ("call_b", "hear", '{"b"', 0),
+            (None, None, ": 2}", 0),
+        ],
+        # No index at all, in pieces that name their call or do not.
+        [("call_a", "look", '{"a": 1}'), ("call_b", "hear", '{"b": 2}')],
+        [
+            ("call_a", "look", '{"a"'),
+            ("call_b", "hear", '{"b"'),
+            ("call_a", None, ": 1}"),
+            ("call_b", None, ": 2}"),
+        ],
+        [
+            ("call_a", "look", '{"a"'),
+            (None, None, ": 1}"),
+            ("call_b", "hear", '{"b": '),
+            (None, "", "2}"),
+        ],
+        # A new id in each piece.
+        [
+            ("call_a", "look", "", 0),
+            ("call_x", None, '{"a": 1}', 0),
+            ("call_b", "hear", "", 1),
+            ("call_y", None, '{"b": 2}', 1),
+        ],
+        # The object itself.
+        [("call_a", "look", {"a": 1}, 0), ("call_b", "hear", {"b": 2}, 0)],
+    ],
+)
+def test_two_calls_are_two_however_they_are_numbered(pieces, hear):
+    answer = hear("chat", ROLE, *two_calls(*pieces), chunk({}, "tool_calls"), "[DONE]").answer
+    assert [(c.id, c.name, json.loads(c.arguments)) for c in answer.tool_calls] == [
+        ("call_a", "look", {"a": 1}),
+        ("call_b", "hear", {"b": 2}),
+    ]
+
+
+def test_calls_without_ids_are_told_apart_by_their_names(hear):
+    pieces = two_calls((None, "look", '{"a": 1}', 0), (None, "hear", '{"b": 2}', 0))
+    answer = hear("chat", ROLE, *pieces, chunk({}, "tool_calls"), "[DONE]").answer
+    assert [c.name for c in answer.tool_calls] == ["look", "hear"]
+
+
+def test_calls_of_a_whole_answer_are_taken_by_their_place(fold):
+    calls = [
+        {"id": "call_a", "index": 0, "function": {"name": "look", "arguments": {"a": 1}}},
+        {"id": "call_b", "index": 0, "function": {"name": "hear", "arguments": {}}},
+    ]
+    choice = {"message": {"tool_calls": calls}, "finish_reason": "tool_calls"}
+    answer = fold(decode(json.dumps({"choices": [choice]}).encode()))
+    assert answer.tool_calls == (
+        ToolCall("call_a", "look", '{"a":1}'),
+        ToolCall("call_b", "hear", ""),
+    )
+
+
+PARTS = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "two "}]},
+    {"type": "thinking", "thinking": "and "},
+    {"type": "reasoning", "text": "two"},
+    {"type": "text", "text": "fo"},
+    "u",
+    {"type": "output_text", "text": "r"},
+    {"type": "image_url", "image_url": {"url": "https://example.com"}},
+    {"type": "reference", "reference_ids": [1]},
+    3,
+]
+
+
+def test_content_in_parts_is_text_and_thoughts(hear, fold):
+    streamed = hear("chat", ROLE, *[chunk({"content": [part]}) for part in PARTS], *END).answer
+    choice = {"message": {"content": PARTS}, "finish_reason": "stop"}
+    whole = fold(decode(json.dumps({"choices": [choice]}).encode()))
+    for answer in (streamed, whole):
+        assert (answer.text, answer.reasoning_summary) == ("four", "two and two")
+
+
+def test_a_refusal_may_be_a_part(hear):
+    piece = chunk({"content": [{"type": "refusal", "refusal": "No."}]})
+    assert hear("chat", ROLE, piece, *END).answer.refusal == "No."
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("max_tokens", "length"),
+        ("MAX_TOKENS", "length"),
+        ("model_length", "length"),
+        ("SAFETY", "content_filter"),
+        ("RECITATION", "content_filter"),
+        ("abort", "error"),
+        ("cancelled", "error"),
+        ("STOP", "stop"),
+        ("end_turn", "stop"),
+        ("eos", "stop"),
+        ("tool_use", "tool_calls"),
+    ],
+)
+def test_why_an_answer_ended_goes_by_other_words(word, reason, hear, fold):
+    answer = hear("chat", ROLE, said("Hel"), chunk({}, word), "[DONE]").answer
+    assert (answer.text, answer.finish_reason, answer.notes) == ("Hel", reason, ())
+
+
+def test_a_word_for_the_end_that_nobody_knows_is_said(hear):
+    answer = hear("chat", ROLE, said("Hel"), chunk({}, "moon"), "[DONE]").answer
+    assert (answer.finish_reason, len(answer.notes)) == ("stop", 1)
+    assert "'moon': it may not be whole" in answer.notes[0]
+
+
+def test_done_behind_words_is_an_end_that_says_no_reason(hear):
+    answer = hear("chat", ROLE, said("Hel"), said("lo"), "[DONE]").answer
+    assert (answer.text, answer.finish_reason) == ("Hello", "stop")
+    assert answer.notes == ("the provider did not say why the answer ended",)
+
+
+def whole_message(content, reason=None):
+    choice = {"index": 0, "message": {"content": content}, "finish_reason": reason}
+    return {"id": "chatcmpl-1", "model": "o3-mini", "choices": [choice]}
+
+
+def test_messages_in_place_of_deltas_are_read_and_not_beside_them(hear):
+    only = hear("chat", whole_message("Hel"), whole_message("lo", "stop"), "[DONE]")
+    both = hear("chat", ROLE, said("Hel"), said("lo"), whole_message("Hello", "stop"), "[DONE]")
+    late = hear("chat", ROLE, whole_message("Hello", "stop"), "[DONE]")
+    assert [heard.answer.text for heard in (only, both, late)] == ["Hello"] * 3
+
+
+@pytest.mark.parametrize("beside", [{}, {"delta": {"content": "lo"}}, {"delta": {}}])
+@pytest.mark.parametrize("behind", [[], ["[DONE]"], END])
+def test_an_error_inside_a_choice_is_that_error_behind_its_words(beside, behind, read_into):
+    error = {"code": 429, "message": "slow"}
+    draft = Draft()
+    last = {"choices": [{"finish_reason": "error", "error": error} | beside]}
+    with pytest.raises(RateLimited, match="slow"):
+        read_into(draft, Reader(), ROLE, said("Hel"), last, *behind)
+    assert draft.text == "Hel" + beside.get("delta", {}).get("content", "")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"object": "error", "message": "The engine is dead.", "code": 500},
+        {"detail": "The engine is dead."},
+        {"code": 1234, "msg": "The engine is dead."},
+        [{"error": {"message": "The engine is dead.", "status": "INTERNAL"}}],
+    ],
+)
+def test_an_error_of_another_shape_in_a_stream_is_that_error(frame, hear):
+    with pytest.raises(ProviderDown, match="engine is dead"):
+        hear("chat", ROLE, said("Hel"), frame, "[DONE]")
 
 
 @pytest.mark.parametrize(

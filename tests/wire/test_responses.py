@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from o3magic.draft import Draft
 from o3magic.errors import (
     BrokenAnswer,
     ContentFiltered,
@@ -386,6 +387,7 @@ MEANT = {
     "response.incomplete": "end",
     "response.output_text.delta": TextDelta("x"),
     "response.refusal.delta": RefusalDelta("x"),
+    "response.refusal.done": RefusalDelta("x"),
     "response.reasoning_summary_text.delta": ReasoningDelta("x"),
     "response.reasoning_text.delta": ReasoningDelta("x"),
     "response.created": Started("x", "x"),
@@ -577,6 +579,117 @@ def test_an_error_that_says_nothing_is_one_nevertheless(hear):
     for frame in ({"type": "error"}, {"type": "response.failed"}, {"type": "error", "error": 3}):
         with pytest.raises(ProviderDown):
             hear("responses", CREATED, frame)
+
+
+# What other servers leave out
+
+TEXT_PART = {"type": "output_text", "text": "four"}
+CALL_ITEM = call_item("call_a", "look", '{"a": 1}') | {"id": "fc_1"}
+TEXT_ENDS = [
+    {"type": "response.output_text.done", "output_index": 0, "text": "four"},
+    {"type": "response.content_part.done", "output_index": 0, "part": TEXT_PART},
+    {
+        "type": "response.output_item.done",
+        "output_index": 0,
+        "item": {"type": "message", "id": "msg_1", "content": [TEXT_PART]},
+    },
+    completed(output=[{"type": "message", "content": [TEXT_PART]}]),
+]
+
+
+@pytest.mark.parametrize("left_out", [0, 1, 2, 3])
+def test_text_is_read_once_from_the_finest_event_that_has_it(left_out, hear):
+    for frames in (TEXT_ENDS[left_out:], TEXT_ENDS[left_out : left_out + 1]):
+        last = [] if frames[-1] is TEXT_ENDS[-1] else [completed(output=[])]
+        assert hear("responses", CREATED, *frames, *last).answer.text == "four"
+    half = [delta("fo"), delta("ur")]
+    assert hear("responses", CREATED, *half, *TEXT_ENDS[left_out:]).answer.text == "four"
+
+
+def test_words_of_a_finished_item_are_kept_where_the_stream_breaks(read_into):
+    draft = Draft()
+    with pytest.raises(BrokenAnswer):
+        read_into(draft, Reader(), CREATED, TEXT_ENDS[2])
+    assert draft.text == "four"
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [{"type": "response.output_item.done", "output_index": 0, "item": CALL_ITEM}],
+        [{"type": "response.output_item.done", "item": CALL_ITEM}],
+        [
+            call_begins(0, "call_a", "look"),
+            {
+                "type": "response.function_call_arguments.done",
+                "output_index": 0,
+                "arguments": '{"a": 1}',
+            },
+        ],
+        [
+            call_begins(0, "call_a", "look"),
+            arguments(0, '{"a"'),
+            arguments(0, ": 1}"),
+            {"type": "response.output_item.done", "output_index": 0, "item": CALL_ITEM},
+        ],
+    ],
+)
+@pytest.mark.parametrize("output", [[], [{"type": "message", "content": [TEXT_PART]}], [CALL_ITEM]])
+def test_a_call_is_made_once_whatever_the_last_snapshot_leaves_out(frames, output, hear):
+    answer = hear("responses", CREATED, *frames, completed(output=output)).answer
+    assert answer.tool_calls == (ToolCall("call_a", "look", '{"a": 1}'),)
+    assert answer.text == ("four" if output and output != [CALL_ITEM] else "")
+
+
+def test_two_calls_at_one_place_are_two(hear):
+    frames = []
+    for name, text in (("a", '{"a": 1}'), ("b", '{"b": 2}')):
+        item = call_item(f"call_{name}", "look") | {"id": f"fc_{name}"}
+        added = {"type": "response.output_item.added", "output_index": 0, "item": item}
+        frames.append([added, arguments(0, text) | {"item_id": f"fc_{name}"}])
+    first, second = frames
+    expected = {"call_a": '{"a": 1}', "call_b": '{"b": 2}'}
+    for order in (first + second, [first[0], second[0], first[1], second[1]]):
+        answer = hear("responses", CREATED, *order, completed(output=[])).answer
+        assert {call.id: call.arguments for call in answer.tool_calls} == expected
+    done = [
+        {"type": "response.output_item.done", "output_index": 0, "item": call_item(i, "look", a)}
+        for i, a in expected.items()
+    ]
+    answer = hear("responses", CREATED, *done, completed(output=[])).answer
+    assert {call.id: call.arguments for call in answer.tool_calls} == expected
+
+
+def test_an_item_with_another_id_in_each_frame_is_one(hear):
+    frames = [
+        call_begins(0, "call_a", "look"),
+        arguments(0, '{"a"') | {"item_id": "x1"},
+        arguments(0, ": 1}") | {"item_id": "x2"},
+        {"type": "response.output_item.done", "output_index": 0, "item": CALL_ITEM},
+    ]
+    answer = hear("responses", CREATED, *frames, completed(output=[CALL_ITEM])).answer
+    assert answer.tool_calls == (ToolCall("call_a", "look", '{"a": 1}'),)
+
+
+def test_reasoning_that_only_its_item_says_is_kept(hear):
+    item = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "So"}]}
+    done = {"type": "response.output_item.done", "output_index": 0, "item": item}
+    assert hear("responses", CREATED, done, DONE).answer.reasoning_summary == "So"
+
+
+@pytest.mark.parametrize("kind", ["response.completed", "response.failed"])
+@pytest.mark.parametrize("before", [[], [delta("fo"), delta("ur")]])
+def test_a_failed_answer_is_a_failure_that_keeps_its_words(kind, before, read_into):
+    error = {"code": "server_error", "message": "It broke."}
+    output = [{"type": "message", "content": [TEXT_PART]}]
+    failed = {"status": "failed", "error": error, "output": output}
+    draft, whole = Draft(), Draft()
+    with pytest.raises(ProviderDown, match="It broke"):
+        read_into(draft, Reader(), CREATED, *before, {"type": kind, "response": failed})
+    assert draft.text == "four"
+    with pytest.raises(ProviderDown, match="It broke"):
+        any(map(whole.add, decode(json.dumps(failed).encode())))
+    assert whole.text == "four"
 
 
 @pytest.mark.parametrize(
