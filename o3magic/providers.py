@@ -181,10 +181,20 @@ class Providers:
             if "hosted_tools" in said:
                 said["hosted_tools"] = {**known.get("hosted_tools", {}), **said["hosted_tools"]}
             self._tables[name] = {**known, **said}
-        # Read anew at each question: a key may be set in the notebook, after the session began.
+        # Looked at for each question: a key may be set in the notebook, after the session began.
         self._environment = environment
+        self._variables = {name: variables_of(table) for name, table in self._tables.items()}
+        self._known: dict[str, tuple[list[str], Provider]] = {}
 
     def _read(self, name: str) -> Provider:
+        """The provider as the environment of now has it: a question asks for it several times."""
+        said = [self._environment.get(each, "") for each in self._variables[name]]
+        known = self._known.get(name)
+        if known is None or known[0] != said:
+            known = self._known[name] = (said, self._made(name))
+        return known[1]
+
+    def _made(self, name: str) -> Provider:
         said, own = dict(self._tables[name]), self._own.get(name, {})
         if address := self._environment.get(said.get("base_url_env", "")):
             said["base_url"] = join_url(address, "")
@@ -246,6 +256,13 @@ class Providers:
             if provider.base_url and self.key(provider):
                 return provider
         return None
+
+
+def variables_of(table: Mapping[str, Any]) -> list[str]:
+    """The variables of the environment that a provider's table may take something from."""
+    named = [table.get(f"{each}_env") for each in ("base_url", "organization", "project")]
+    values = table.get("headers", {}).values()
+    return [*filter(None, named), *(n for each in values for n in Template(each).get_identifiers())]
 
 
 def check_fields(name: str, table: Mapping[str, Any]) -> None:

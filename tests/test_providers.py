@@ -212,3 +212,19 @@ def test_an_own_provider_that_says_what_none_has_is_refused(table, words, hint):
 )
 def test_only_this_machine_is_this_machine(host, ours):
     assert Provider("p", base_url=f"http://{host}/v1").in_the_clear != ours
+
+
+def test_a_provider_follows_the_environment_of_the_moment() -> None:
+    own = {"gate": {"base_url": "https://gate.example/v1", "headers": {"X-Who": "$WHO"}}}
+    environment = {"WHO": "a"}
+    providers = Providers(own, environment)
+    first = providers.get("gate")
+    assert providers.get("gate") is first
+    environment["WHO"] = "b"
+    assert providers.get("gate").variables["WHO"].get_secret_value() == "b"
+    assert providers.get("openai").host == "api.openai.com"
+    environment["OPENAI_BASE_URL"] = "https://other.example/v1"
+    assert providers.get("openai").host == "other.example"
+    del environment["OPENAI_BASE_URL"]
+    environment["OPENAI_ORG_ID"] = "org-1"
+    assert "OPENAI_ORG_ID" in providers.get("openai").variables

@@ -16,7 +16,7 @@ from o3magic.cost.budgets import Standing
 from o3magic.cost.keeping import Keeping
 from o3magic.cost.ledger import Ledger
 from o3magic.cost.tokenizer import counter as counter_of
-from o3magic.errors import BadOption, LocalModelError, NoKey, RequestFailed
+from o3magic.errors import BadOption, LocalModelError, NoConnection, NoKey, RequestFailed
 from o3magic.events import Answer
 from o3magic.profile import Profile, listed
 from o3magic.providers import Provider, Providers
@@ -178,7 +178,8 @@ class Hub:
             try:
                 self._list_models(provider, LOOK_TIMEOUT_S)
             except RequestFailed as error:
-                error.hint = f"start {provider.name}, or name a model that it has: -m MODEL"
+                start = f"start {provider.name}, or " if isinstance(error, NoConnection) else ""
+                error.hint = f"{start}name a model that it has: -m MODEL"
                 raise
         return choose_default(
             provider,

@@ -38,8 +38,8 @@ with _http.stream("POST", "{url}/responses", json={body}) as _response:
     for _chunk in _response.iter_bytes():
         _n += len(_chunk)
 """
-OURS = "%%o3 --base-url {url}\nSay it."
-QUIET = "%%o3 -q --base-url {url}\nSay it."
+OURS = "%%o3 -m o3-mini --base-url {url}\nSay it."
+QUIET = "%%o3 -q -m o3-mini --base-url {url}\nSay it."
 
 
 def ours_first_s(session: Session, url: str) -> float:
