@@ -30,7 +30,7 @@ class Heard:
         for frame in decoder.feed(data) + decoder.close():
             self._add(reader.read(frame))
             if reader.done:
-                return
+                break
         self._add(reader.close())
 
     def _add(self, events):

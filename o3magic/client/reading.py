@@ -40,6 +40,7 @@ def stream_events(
                 watch.expect(chunk_timeout_s)
             if reader.done:
                 drain(chunks, watch)
+                yield from reader.close()
                 return
         if decoder.comments:
             decoder.comments = 0

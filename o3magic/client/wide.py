@@ -280,6 +280,7 @@ def streamed(chunks: Iterator[bytes], dialect: Dialect) -> Iterator[Event]:
         for data in decoder.feed(chunk):
             yield from reader.read(data)
             if reader.done:
+                yield from reader.close()
                 return
     for data in decoder.close():
         yield from reader.read(data)

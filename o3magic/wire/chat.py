@@ -364,8 +364,6 @@ class Reader:
 
     def read(self, data: bytes) -> Sequence[Event]:
         """The events of one chunk. Raises RequestFailed for an error in the stream."""
-        if self._failed:
-            raise self._failed
         if data == b"[DONE]":
             # It ends an answer also where the server never says why.
             return self._end() if self._reason or self._said else ()
@@ -396,8 +394,7 @@ class Reader:
             self._failed = self._failed or broken_choice(choice)
         if chunk.get("error"):
             self._failed = failure(None, chunk)
-        if self._failed and not found:
-            raise self._failed
+        self.done = self._failed is not None  # raised by `close`: the words beside it are kept
         return found or (Alive(),)
 
     def _said_by(self, choice: Mapping[str, Any]) -> Iterator[Event]:

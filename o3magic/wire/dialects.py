@@ -20,7 +20,9 @@ class Reader(Protocol):
         """The events of one frame."""
 
     def close(self) -> Sequence[Event]:
-        """The events at the end of the connection. Raises BrokenAnswer where it came too early."""
+        """The events at the end of the connection. Raises RequestFailed where the answer failed,
+        BrokenAnswer where the end came too early.
+        """
 
 
 @dataclass(frozen=True)

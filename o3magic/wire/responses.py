@@ -256,7 +256,8 @@ def finished(answer: Mapping[str, Any]) -> Finished:
 class Reader:
     """The events of a stream, one `data` after another.
 
-    `done` is set by the terminal event; nothing behind it counts. A stream says everything
+    `done` is set by the terminal event; nothing behind it counts. Where it was a failure, `close`
+    raises it, so that the words in the same frame are kept. A stream says everything
     several times: in deltas, when a part is done, when its item is, and in the last snapshot.
     Servers exist that leave any of these out, so the first one to say something counts.
     """
@@ -376,6 +377,10 @@ class Reader:
                     pass
                 case ReasoningDelta(text) | RefusalDelta(text) if not text:
                     pass
+                case ReasoningDelta(text):
+                    gap = PARAGRAPH * (ReasoningDelta in self._sources)
+                    if self._sources.setdefault(ReasoningDelta, source) == source:
+                        yield ReasoningDelta(gap + text)
                 case _ if self._sources.setdefault(type(event), source) == source:
                     yield event
 
@@ -400,12 +405,9 @@ class Reader:
 
     def _fail(self, answer: Mapping[str, Any]) -> Sequence[Event]:
         """What a failed answer says that was not said; the failure itself comes at the close."""
-        self._failed = failure(None, answer)
-        late = (*self._late(answer),)
-        if not late:
-            raise self._failed
         self.done = True
-        return late
+        self._failed = failure(None, answer)
+        return (*self._late(answer),)
 
     def _with_done(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
         """The last snapshot with the finished items that it leaves out."""
@@ -425,11 +427,12 @@ class Reader:
 
     def _late(self, answer: Mapping[str, Any]) -> Iterator[Event]:
         """What the last snapshot says and nothing before it said."""
-        for event in whole(answer):
-            # A snapshot that leaves items out gives the others other places.
-            if isinstance(event, ToolCallDelta) and self._is_other(event):
-                event = event._replace(place=self._free(event.place))
-            yield from self._new([event], "snapshot")
+        for place, item in enumerate(objects(answer, "output")):
+            for event in said_by(item, place):
+                # A snapshot that leaves items out gives the others other places.
+                if isinstance(event, ToolCallDelta) and self._is_other(event):
+                    event = event._replace(place=self._free(event.place))
+                yield from self._new([event], "snapshot")
 
     def _is_other(self, said: ToolCallDelta) -> bool:
         """Whether a call is a new one at the place of another."""

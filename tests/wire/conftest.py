@@ -58,6 +58,8 @@ def read_into():
             data = frame if isinstance(frame, str) else json.dumps(frame)
             for event in reader.read(data.encode()):
                 draft.add(event)
+            if reader.done:
+                break
         reader.close()
 
     return read
