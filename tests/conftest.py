@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,10 @@ from o3magic.draft import Draft
 from o3magic.simulator import Simulator
 from o3magic.wire import sse
 from o3magic.wire.dialects import DIALECTS
+
+# Started in the background by a shell, Ctrl-C is ignored here, and in all that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says something of the machine, not of the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
