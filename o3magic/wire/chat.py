@@ -300,7 +300,7 @@ class CallPlaces:
     def __init__(self) -> None:
         self._by_id: dict[str, int] = {}
         self._by_index: dict[int, int] = {}  # the call that was last begun there
-        self._arguments: list[str] = []  # of each call, by its place
+        self._arguments: dict[int, str] = {}  # of each call, by its place
 
     def place(self, said: ToolCallDelta, index: int | None) -> int:
         """The place of the call. index: as the server says it, None where it does not."""
@@ -308,8 +308,8 @@ class CallPlaces:
         if place is None:
             place = self._latest(index)
             if place is None or self._begins(said, place):
-                place = len(self._arguments)
-                self._arguments.append("")
+                place = self._free(index)
+                self._arguments[place] = ""
             if said.id:
                 self._by_id[said.id] = place
         if index is not None:
@@ -320,8 +320,14 @@ class CallPlaces:
     def _latest(self, index: int | None) -> int | None:
         """The call that pieces with this index were last of."""
         if index is None:
-            return len(self._arguments) - 1 if self._arguments else None
+            return next(reversed(self._arguments), None)
         return self._by_index.get(index)
+
+    def _free(self, index: int | None) -> int:
+        """The place of a new call: its index, behind all others where that is another one's."""
+        if index is not None and index not in self._arguments:
+            return index
+        return max(self._arguments, default=-1) + 1
 
     def _begins(self, said: ToolCallDelta, place: int) -> bool:
         """Whether a piece is the first of another call than the one at its place.
