@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 
+from o3magic.messages import Tool
 from o3magic.settings import Layers
 from o3magic.talk.session import Session
 
@@ -12,6 +13,17 @@ USAGE |= {"output_tokens_details": {"reasoning_tokens": 64}, "total_tokens": 94}
 COUNTS = {"prompt_tokens": 7, "completion_tokens": 87, "total_tokens": 94}
 COUNTS |= {"completion_tokens_details": {"reasoning_tokens": 64}}
 COST_NANO_USD = 7 * 1100 + 87 * 4400
+
+WEATHER = Tool(
+    "get_weather",
+    "The weather of a city.",
+    {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+        "required": ["city", "days"],
+        "additionalProperties": False,
+    },
+)
 
 
 def session_at(base_url, *, providers=None, models=None, model="o3-mini", **environment):

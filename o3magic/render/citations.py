@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from o3magic.citations import Citation
 from o3magic.render.footer import entities
 from o3magic.render.links import address
-from o3magic.render.safe_markdown import plain_text
+from o3magic.render.uses import short
 
 MOST_SHOWN = 50
 TITLE_CHARS = 120
@@ -46,19 +46,14 @@ def pages_of(citations: Iterable[Citation]) -> Sequence[Citation]:
 def link(page: Citation) -> str:
     """A page as a link, or as words."""
     url = web_address(page.url)
-    words = entities(title(page) or shortened(url.replace("&amp;", "&")) or "(no address)")
+    words = entities(title(page) or short(url.replace("&amp;", "&"), TITLE_CHARS) or "(no address)")
     # In an element, for a dash at the beginning of a line is a list.
     return f"[{words}]({url})" if url else f"<span>{words}</span>"
 
 
 def title(page: Citation) -> str:
     """What a page is called, on one line; "" where it has no name."""
-    return shortened(" ".join(plain_text(page.title[: 4 * TITLE_CHARS]).split()))
-
-
-def shortened(text: str) -> str:
-    """The beginning of a text."""
-    return text if len(text) <= TITLE_CHARS else f"{text[: TITLE_CHARS - 1]}…"
+    return short(page.title, TITLE_CHARS)
 
 
 def web_address(url: str) -> str:

@@ -38,10 +38,10 @@ def plain(uses: Sequence[ToolUsed]) -> str:
     return "\n".join(f"⚙ {line(each)}" for each in uses)
 
 
-def short(text: str) -> str:
+def short(text: str, most_chars: int = LINE_CHARS) -> str:
     """The beginning of a text, on one line."""
-    one = " ".join(plain_text(text[: 4 * LINE_CHARS]).split())
-    return one if len(one) <= LINE_CHARS else f"{one[: LINE_CHARS - 1]}…"
+    one = " ".join(plain_text(text[: 4 * most_chars]).split())
+    return one if len(one) <= most_chars else f"{one[: most_chars - 1]}…"
 
 
 def lines(text: str) -> str:

@@ -14,11 +14,11 @@ from o3magic.errors import BadOption, BrokenAnswer, LocalModelError
 from o3magic.events import ModelStatus, TextDelta, ToolCallDelta
 from o3magic.jobs.mapping import map_rows
 from o3magic.jobs.store import JobStore
-from o3magic.messages import Tool
 from o3magic.render.footer import plain_footer
 from o3magic.talk.plan import shown_request
 from o3magic.tapes.cassette import Cassette
 from tests.local.conftest import get, process_of, wait_until
+from tests.sessions import WEATHER
 
 SMALL = "smollm2-135m"
 STOPS_WITHIN_S = 1.0
@@ -142,18 +142,6 @@ def test_what_the_small_model_cannot_do_is_said_before_it_is_asked(ours):
 
 
 # Tools
-
-
-WEATHER = Tool(
-    "get_weather",
-    "The weather of a city.",
-    {
-        "type": "object",
-        "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
-        "required": ["city", "days"],
-        "additionalProperties": False,
-    },
-)
 
 
 def test_a_model_whose_template_has_tools_calls_them(make, tiny, fold):

@@ -20,6 +20,7 @@ from o3magic.messages import AnswerSchema, Message, Request, Tool
 from o3magic.providers import Provider
 from o3magic.tools.toolbox import ToolRun, following
 from tests.real_servers.running import made
+from tests.sessions import WEATHER
 
 pytestmark = pytest.mark.real_servers
 
@@ -174,16 +175,6 @@ def test_random_weights_answer_in_any_schema(ours, schema, stream):
 
 # Tools
 
-WEATHER = Tool(
-    "get_weather",
-    "The weather of a city.",
-    {
-        "type": "object",
-        "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
-        "required": ["city", "days"],
-        "additionalProperties": False,
-    },
-)
 TIME = Tool(
     "get_time",
     "The time in a zone.",
