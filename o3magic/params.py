@@ -19,7 +19,7 @@ MOST_CHARS = 65_536
 MOST_DEPTH = 32
 MOST_WHOLE = 2**63
 NAME = re.compile(r"[A-Za-z_][\w-]{0,63}", re.ASCII)
-EXAMPLE = "--param top_p=0.5, with a text in it --param 'reasoning.mode=\"pro\"'"
+EXAMPLE = "--param top_p=0.5, or with a string: --param 'reasoning.mode=\"pro\"'"
 # Fields with an option of their own, or that would change what is asked, read or paid behind the
 # back of the cassette and the budgets: what to write instead.
 OWN: Mapping[str, str] = {
@@ -79,7 +79,7 @@ def canonical(said: Any) -> str:
     text = json.dumps(found, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     if len(text) > MOST_CHARS:
         raise BadOption(
-            f"--param: {len(text):,} characters are too many", hint=f"at most {MOST_CHARS:,}"
+            f"--param: {len(text):,} characters are too long", hint=f"at most {MOST_CHARS:,}"
         )
     return text
 
@@ -124,14 +124,14 @@ def pairs(said: Any) -> Iterator[tuple[str, Any]]:
             for each in said:
                 yield from pairs(each)
         case _:
-            raise BadOption(f"--param {shown(said)}: this is no NAME=JSON", hint=EXAMPLE)
+            raise BadOption(f"--param {shown(said)}: expected NAME=JSON", hint=EXAMPLE)
 
 
 def pairs_in(text: str) -> Iterator[tuple[str, Any]]:
     """The same of a text. Raises BadOption."""
     if len(text) > 2 * MOST_CHARS:
         raise BadOption(
-            f"--param: {len(text):,} characters are too many", hint=f"at most {MOST_CHARS:,}"
+            f"--param: {len(text):,} characters are too long", hint=f"at most {MOST_CHARS:,}"
         )
     text = text.strip()
     if text.startswith("{"):
@@ -140,14 +140,14 @@ def pairs_in(text: str) -> Iterator[tuple[str, Any]]:
             return
         except ValueError:
             if "\n" not in text:
-                raise BadOption(f"--param {shown(text)}: this is no JSON", hint=EXAMPLE) from None
+                raise BadOption(f"--param {shown(text)}: not valid JSON", hint=EXAMPLE) from None
     for line in filter(None, map(str.strip, text.split("\n"))):
         if line.startswith("{"):
             yield from pairs_in(line)
             continue
         name, equals, value = line.partition("=")
         if not equals:
-            raise BadOption(f"--param {shown(line)}: this is no NAME=JSON", hint=EXAMPLE)
+            raise BadOption(f"--param {shown(line)}: expected NAME=JSON", hint=EXAMPLE)
         try:
             yield name.strip(), read(value)
         except ValueError:
@@ -172,17 +172,17 @@ def no_json(name: str, value: str) -> BadOption:
     """What to say of a value that is none: mostly of a word without its quotes."""
     hint = EXAMPLE
     if re.fullmatch(r"[\w .:/-]+", value):
-        hint = f"a text has its own quotes: '{name}=\"{value}\"'"
+        hint = f"a string needs its own quotes: '{name}=\"{value}\"'"
     elif value[:1] in ("{", "[", '"'):
-        hint = 'what has blanks or quotes in it stands in quotes: \'metadata={"a": "b c"}\''
-    return BadOption(f"--param {name}={shown(value)}: the value is no JSON", hint=hint)
+        hint = 'put an argument with spaces or quotes in quotes: \'metadata={"a": "b c"}\''
+    return BadOption(f"--param {name}={shown(value)}: the value is not valid JSON", hint=hint)
 
 
 def put(found: dict[str, Any], name: str, value: Any) -> None:
     """Set a field, or a field of a field. Raises BadOption for one that is set already."""
     *above, last = name.split(".")
     if not all(NAME.fullmatch(part) for part in (*above, last)):
-        raise BadOption(f"--param {shown(name)}: no field is called so", hint=EXAMPLE)
+        raise BadOption(f"--param {shown(name)}: not a valid field name", hint=EXAMPLE)
     place = found
     for part in above:
         inner = place.setdefault(part, {})
@@ -203,7 +203,7 @@ def put(found: dict[str, Any], name: str, value: Any) -> None:
 
 def twice(name: str) -> BadOption:
     """A field that is said more than once."""
-    return BadOption(f"--param {shown(name)}: it is said twice", hint="say it once")
+    return BadOption(f"--param {shown(name)}: given twice", hint="give it once")
 
 
 def check(found: Mapping[str, Any]) -> None:
@@ -211,17 +211,17 @@ def check(found: Mapping[str, Any]) -> None:
     for name in HOLDERS:
         if name in found and not isinstance(found[name], Mapping):
             raise BadOption(
-                f"--param {name}: the value is no object", hint=f"--param {name}.FIELD=JSON"
+                f"--param {name}: the value must be an object", hint=f"--param {name}.FIELD=JSON"
             )
     for path in paths(found):
         if path.lower() in OWN:
             raise BadOption(
-                f"--param {path} would change what has a place of its own",
-                hint=f"instead: {OWN[path.lower()]}",
+                f"--param {path} is set by an option of its own",
+                hint=f"use {OWN[path.lower()]}",
             )
     if found.get("n", 1) != 1:
         raise BadOption(
-            "--param n: of several answers one is read, and all are paid",
+            "--param n: only one of several answers would be read, but all would be billed",
             hint="--sample 2 asks for another answer",
         )
     check_value("", found)
@@ -239,18 +239,18 @@ def check_value(name: str, value: Any, depth: int = 0) -> None:
     """Raise BadOption for what JSON has not, and for a null, which says nothing."""
     said = name or "the value"
     if depth > MOST_DEPTH:
-        raise BadOption(f"--param {shown(said)}: it is nested too deep", hint=EXAMPLE)
+        raise BadOption(f"--param {shown(said)}: nested too deeply", hint=EXAMPLE)
     match value:
         case Mapping():
             for key, each in value.items():
                 if not isinstance(key, str):
                     raise BadOption(
-                        f"--param {shown(said)}: {shown(repr(key))} is no name in JSON",
+                        f"--param {shown(said)}: {shown(repr(key))} is not a valid name in JSON",
                         hint=EXAMPLE,
                     )
                 if each is None:
                     raise BadOption(
-                        f"--param {shown(f'{name}.{key}'.lstrip('.'))}: null says nothing",
+                        f"--param {shown(f'{name}.{key}'.lstrip('.'))}: null has no effect",
                         hint="leave it out",
                     )
                 check_value(f"{name}.{key}".lstrip("."), each, depth + 1)
@@ -258,7 +258,7 @@ def check_value(name: str, value: Any, depth: int = 0) -> None:
             for each in value:
                 check_value(name, each, depth + 1)
         case float() if not math.isfinite(value):
-            raise BadOption(f"--param {shown(said)}: {value} is no number in JSON", hint=EXAMPLE)
+            raise BadOption(f"--param {shown(said)}: {value} is not a JSON number", hint=EXAMPLE)
         case int() if abs(value) > MOST_WHOLE:
             raise BadOption(f"--param {shown(said)}: the number is too large", hint=EXAMPLE)
         case None | bool() | int() | float() | str():

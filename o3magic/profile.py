@@ -59,7 +59,7 @@ class Profile:
         ),
     ] = ""
     provider: Annotated[
-        str, Flag(("-p", "--provider"), "who is asked; unset: the one whose key is set")
+        str, Flag(("-p", "--provider"), "the provider to ask; unset: the one whose key is set")
     ] = ""
     api: Annotated[
         Literal["auto", "responses", "chat"],
@@ -115,7 +115,7 @@ class Profile:
     ] = "none"
     verbosity: Annotated[
         Verbosity | None,
-        Flag(("--verbosity",), "how wordy the answer is; unset: the model's own way"),
+        Flag(("--verbosity",), "how wordy the answer is; unset: the model's default"),
     ] = None
     max_output_tokens: Annotated[
         int | None,
@@ -135,7 +135,10 @@ class Profile:
     ] = ""
     tier: Annotated[
         Tier | None,
-        Flag(("--tier",), "service tier: flex is cheaper and slower, priority faster and dearer"),
+        Flag(
+            ("--tier",),
+            "service tier: flex is cheaper and slower, priority faster and costlier",
+        ),
     ] = None
     budget_call: Annotated[
         Usd | None,
@@ -233,7 +236,7 @@ class Profile:
         Field(gt=0, le=MOST_SECONDS),
         Flag(
             ("--first-token-timeout-s",),
-            "seconds without any sign of life before the answer; with --tier flex 900",
+            "seconds to wait for a sign of life before the answer starts; 900 with --tier flex",
         ),
     ] = 600.0
     chunk_timeout_s: Annotated[

@@ -300,13 +300,13 @@ def check_header(where: str, name: str, value: str) -> None:
     The value is never shown.
     """
     if not HEADER_NAME.fullmatch(name):
-        raise BadOption(f"{where} {name[:60]!r}: no header is called so", hint='X-Title = "..."')
+        raise BadOption(f"{where} {name[:60]!r}: not a valid header name", hint='X-Title = "..."')
     if name.lower() in OUR_HEADERS:
         hint = "key_env and auth say how the key is sent"
-        raise BadOption(f"{where} {name}: this header is not to be set here", hint=hint)
+        raise BadOption(f"{where} {name}: this header cannot be set here", hint=hint)
     if NOT_IN_A_HEADER.search(value):
         raise BadOption(
-            f"{where} {name}: the value holds characters no header has",
+            f"{where} {name}: the value has characters not allowed in a header",
             hint="no line ends, and only letters of Latin-1",
         )
     if not Template(value).is_valid():

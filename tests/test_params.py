@@ -46,33 +46,33 @@ def test_every_form_is_one_text(said, fields):
 @pytest.mark.parametrize(
     ("said", "words", "hint"),
     [
-        ("reasoning.mode=pro", "the value is no JSON", "'reasoning.mode=\"pro\"'"),
-        ('metadata={"a":', "the value is no JSON", "blanks"),
-        ("top_p=", "the value is no JSON", "top_p=0.5"),
-        ("top_p", "no NAME=JSON", "top_p=0.5"),
-        ("{top_p: 1}", "this is no JSON", "top_p=0.5"),
-        ('{"a": 1, "a": 2}', "this is no JSON", "top_p=0.5"),
-        ("a=1\na=2", "a: it is said twice", "once"),
-        ("a=1\na.b=2", "a.b: it is said twice", "once"),
-        ('a.b=1\na={"b":2}', "a.b: it is said twice", "once"),
-        ("a..b=1", "no field is called so", "top_p"),
-        ("=1", "no field is called so", "top_p"),
-        ("ä=1", "no field is called so", "top_p"),
-        ("a\u2028b=1", "no field is called so", "top_p"),
-        ("reasoning=1", "the value is no object", "reasoning.FIELD=JSON"),
-        ("n=2", "one is read, and all are paid", "--sample"),
-        ("top_p=NaN", "no number in JSON", "top_p"),
-        ("top_p=1e999", "no number in JSON", "top_p"),
+        ("reasoning.mode=pro", "the value is not valid JSON", "'reasoning.mode=\"pro\"'"),
+        ('metadata={"a":', "the value is not valid JSON", "spaces"),
+        ("top_p=", "the value is not valid JSON", "top_p=0.5"),
+        ("top_p", "expected NAME=JSON", "top_p=0.5"),
+        ("{top_p: 1}", "not valid JSON", "top_p=0.5"),
+        ('{"a": 1, "a": 2}', "not valid JSON", "top_p=0.5"),
+        ("a=1\na=2", "a: given twice", "once"),
+        ("a=1\na.b=2", "a.b: given twice", "once"),
+        ('a.b=1\na={"b":2}', "a.b: given twice", "once"),
+        ("a..b=1", "not a valid field name", "top_p"),
+        ("=1", "not a valid field name", "top_p"),
+        ("ä=1", "not a valid field name", "top_p"),
+        ("a\u2028b=1", "not a valid field name", "top_p"),
+        ("reasoning=1", "the value must be an object", "reasoning.FIELD=JSON"),
+        ("n=2", "one of several answers would be read", "--sample"),
+        ("top_p=NaN", "not a JSON number", "top_p"),
+        ("top_p=1e999", "not a JSON number", "top_p"),
         (f"seed={10**30}", "too large", "top_p"),
-        ("top_p=null", "null says nothing", "leave it out"),
-        ({"metadata": {"a": None}}, "metadata.a: null says nothing", "leave it out"),
+        ("top_p=null", "null has no effect", "leave it out"),
+        ({"metadata": {"a": None}}, "metadata.a: null has no effect", "leave it out"),
         ({"a": object()}, "JSON has no object", "top_p"),
-        ({"a": {1: 2}}, "1 is no name in JSON", "top_p"),
-        (7, "7: this is no NAME=JSON", "top_p"),
+        ({"a": {1: 2}}, "1 is not a valid name in JSON", "top_p"),
+        (7, "7: expected NAME=JSON", "top_p"),
         ("a=" + "[" * 100 + "]" * 100, "nested too deep", "top_p"),
-        ("a=" + "[" * 100_000, "no JSON", "quotes"),
-        ({"a": "x" * MOST_CHARS}, "characters are too many", "at most"),
-        ("a=" + "1" * 200_000, "characters are too many", "at most"),
+        ("a=" + "[" * 100_000, "not valid JSON", "quotes"),
+        ({"a": "x" * MOST_CHARS}, "characters are too long", "at most"),
+        ("a=" + "1" * 200_000, "characters are too long", "at most"),
     ],
 )
 def test_what_cannot_be_is_one_clear_line(said, words, hint):
@@ -87,12 +87,12 @@ def test_what_cannot_be_is_one_clear_line(said, words, hint):
 def test_what_has_an_option_of_its_own_is_refused_and_named(name):
     value = {"effort": 1} if name == "reasoning" else "x"
     for spelled in (name, name.upper()):
-        with pytest.raises(BadOption, match="place of its own") as refused:
+        with pytest.raises(BadOption, match="option of its own") as refused:
             canonical({spelled: value})
         assert OWN[name] in refused.value.hint
     above, dot, last = name.rpartition(".")
     if dot:
-        with pytest.raises(BadOption, match="place of its own"):
+        with pytest.raises(BadOption, match="option of its own"):
             canonical({above: {last: value}})
 
 

@@ -27,6 +27,7 @@ from o3magic.cli.run import FAILED, UNREADABLE, Options, Progress, conclude
 from o3magic.errors import CassetteError, CassetteMiss
 from o3magic.events import LABELS
 from o3magic.money import show_usd
+from o3magic.render.uses import short
 from o3magic.talk.default_model import MIGRATE_TO
 from o3magic.tapes.canonical import key_of
 from o3magic.tapes.cassette import Cassette
@@ -38,7 +39,6 @@ from o3magic.tapes.take import Take
 HEAD = "migration"
 MOST_DIFF_LINES = 4
 MOST_FIELDS = 20
-MOST_VALUE_CHARS = 76
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def migrate(path: Path, chosen: argparse.Namespace) -> int:
     fresh = Cassette(refresh_path(old.path))
     if fresh.exists:
         raise UnwritableNotebook(
-            f"{fresh.path} is there already: answers that were neither accepted nor dropped",
+            f"{fresh.path} already exists: its answers were neither accepted nor dropped",
             hint=f"o3magic migrate {path} --accept, or --drop",
         )
     named = {model for take in before if (model := model_named(take)) not in ("", chosen.to)}
@@ -111,9 +111,9 @@ def migrate(path: Path, chosen: argparse.Namespace) -> int:
     fresh.replace(lambda tape: replace(tape, head={**tape.head, HEAD: told}))
     pairs = paired(before, asked_again(old, fresh))
     print(plain("\n".join(report(path, pairs, chosen.to))))
-    print(f"\ntake it over    o3magic migrate {path} --accept")
-    print(f"or forget it    o3magic migrate {path} --drop")
-    print(f"all of it       o3magic cassettes diff {old.path} {fresh.path}")
+    print(f"\nkeep them       o3magic migrate {path} --accept")
+    print(f"or drop them    o3magic migrate {path} --drop")
+    print(f"compare all     o3magic cassettes diff {old.path} {fresh.path}")
     failed = [FAILED for step in runner.steps if step.state == "failed"]
     return max(conclude(path, runner), *failed, 0)
 
@@ -157,7 +157,7 @@ def opened_migration(path: Path) -> tuple[Opened, Cassette, Cassette]:
     fresh = Cassette(refresh_path(old.path))
     if not fresh.exists or HEAD not in fresh.tape().head:
         raise CassetteMiss(
-            f"{path} has no migration that waits", hint=f"o3magic migrate {path} --to MODEL"
+            f"{path} has no migration to accept or drop", hint=f"o3magic migrate {path} --to MODEL"
         )
     return notebooks.read(path), old, fresh
 
@@ -269,7 +269,7 @@ def report(path: Path, pairs: Sequence[Pair], to: str) -> Iterator[str]:
     for number, pair in enumerate(again, 1):
         assert pair.new is not None
         yield ""
-        yield f"{number}. {shortened(pair.new.prompt)}"
+        yield f"{number}. {short(pair.new.prompt)}"
         yield f"   before  {who(pair.old)}"
         yield f"   now     {who(pair.new)}"
         yield from (f"   {line}" for line in differences(pair))
@@ -354,7 +354,7 @@ def differences(pair: Pair) -> list[str]:
 def first_lines(lines: Sequence[str]) -> list[str]:
     """The first lines of one side of a difference."""
     left = len(lines) - MOST_DIFF_LINES
-    shown = [f"{line[0]} {shortened(line[1:])}" for line in lines[:MOST_DIFF_LINES]]
+    shown = [f"{line[0]} {short(line[1:])}" for line in lines[:MOST_DIFF_LINES]]
     return shown + ([f"{lines[0][0]} ... {left} more lines"] if left > 0 else [])
 
 
@@ -378,7 +378,7 @@ def as_json(values: Mapping[str, Any], name: str) -> str:
     """A field's value, cut where it is long."""
     if name not in values:
         return "–"
-    return shortened(json.dumps(values[name], ensure_ascii=False))
+    return short(json.dumps(values[name], ensure_ascii=False))
 
 
 def is_typed(take: Take) -> bool:
@@ -404,9 +404,3 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(each, f"{path}[{index}]")
     else:
         yield path, value
-
-
-def shortened(text: str) -> str:
-    """A text in one line that is not too long."""
-    words = " ".join(text.split())
-    return words if len(words) <= MOST_VALUE_CHARS else f"{words[: MOST_VALUE_CHARS - 1]}…"

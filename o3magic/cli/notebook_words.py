@@ -42,7 +42,7 @@ def add_run(commands: Any) -> None:
     )
     run.add_argument("--timeout", type=seconds, metavar="S", help="seconds each cell may take")
     run.add_argument("--kernel", default="", metavar="NAME", help="instead of the notebook's own")
-    run.add_argument("--budget", default="", metavar="USD", help="most that a notebook may cost")
+    run.add_argument("--budget", default="", metavar="USD", help="the most a notebook may cost")
     run.set_defaults(run=run_notebooks)
 
 
@@ -77,19 +77,19 @@ def add_migrate(commands: Any) -> None:
     """`o3magic migrate`."""
     migrate = commands.add_parser(
         "migrate",
-        help="ask a notebook's questions again of another model, compare, and take that over",
+        help="ask another model a notebook's questions, compare, and keep its answers or not",
         description="Run a notebook with another model in the place of the one that answered, "
         "and show what differs: text, fields of typed answers, tokens and cost. Nothing of it "
         "changes before --accept. Exit codes: 0 done, 2 a cell failed, 3 no notebook or cassette.",
     )
     migrate.add_argument("notebook", metavar="NB")
-    migrate.add_argument("--to", default="", metavar="MODEL", help="the model that is asked now")
-    migrate.add_argument("--effort", default="", choices=EFFORTS, help="where a cell says none")
-    migrate.add_argument("-p", "--provider", default="", metavar="NAME", help="who is asked")
-    migrate.add_argument("--budget", default="", metavar="USD", help="most that it may cost")
+    migrate.add_argument("--to", default="", metavar="MODEL", help="the model to ask")
+    migrate.add_argument("--effort", default="", choices=EFFORTS, help="for cells that set none")
+    migrate.add_argument("-p", "--provider", default="", metavar="NAME", help="the provider to ask")
+    migrate.add_argument("--budget", default="", metavar="USD", help="the most it may cost")
     ends = migrate.add_mutually_exclusive_group()
-    ends.add_argument("--accept", action="store_true", help="take over what was asked again")
-    ends.add_argument("--drop", action="store_true", help="forget it")
+    ends.add_argument("--accept", action="store_true", help="keep the new answers")
+    ends.add_argument("--drop", action="store_true", help="discard the new answers")
     migrate.set_defaults(run=migrate_notebook)
 
 

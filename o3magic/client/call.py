@@ -81,7 +81,7 @@ def own_headers(provider: Provider) -> dict[str, str]:
     for name, secret in secrets.items():
         if NOT_IN_A_HEADER.search(secret):
             raise BadOption(
-                f"{name} holds characters no header has",
+                f"{name} has characters not allowed in a header",
                 hint=f"set {name} again, without quotes or line ends",
             )
     if secrets and provider.in_the_clear:

@@ -54,9 +54,9 @@ def check_memory(file: Path) -> None:
     needed = int(file.stat().st_size * SHARE) + MORE_BYTES
     if have is not None and needed > have:
         raise LocalModelError(
-            f"{weights.name_of(file.name)} needs about {gigabytes(needed)} of memory, and "
-            f"{gigabytes(have)} are free",
-            hint="-m with a smaller model, or the same more strongly quantized",
+            f"{weights.name_of(file.name)} needs about {gigabytes(needed)} of memory, but "
+            f"only {gigabytes(have)} is free",
+            hint="choose a smaller model with -m, or a more strongly quantized file",
         )
 
 
@@ -68,7 +68,7 @@ def available_bytes() -> int | None:
         line = next(line for line in lines if line.startswith("MemAvailable:"))
         found.append(int(line.split()[1]) * 1024)
     for name in CGROUP_LIMITS:
-        with suppress(OSError, ValueError):  # "max" is no number
+        with suppress(OSError, ValueError):  # "max" is not a number
             found.append(int(Path(name).read_text("ascii")))
     if not found:
         with suppress(AttributeError, OSError, ValueError):
@@ -134,7 +134,7 @@ class ModelServer:
                 if thread in self._users and not self._starting:
                     # It would wait for itself.
                     raise LocalModelError(
-                        "another model is still answering here, and one runs at a time",
+                        "another model is still answering, and only one runs at a time",
                         hint="end that answer first: close its iterator",
                     )
                 if stopped():

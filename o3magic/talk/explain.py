@@ -32,12 +32,12 @@ def explained(
 ) -> RequestFailed:
     """The same error, or a closer one where the catalogue knows why."""
     if isinstance(error, RateLimited) and request.tier == "flex":
-        error.hint = "the flex tier has no room now: run the cell again later, or --tier default"
+        error.hint = "the flex tier is full now: run the cell again later, or use --tier default"
     if isinstance(error, WrongKey) and provider.key_env:
         error.hint = f"check {provider.key_env}: is it a key of {provider.name}, and still valid?"
         account = [n for n in (provider.organization_env, provider.project_env) if n]
         if named := [name for name in account if name in provider.variables]:
-            error.hint += f" Is it one of what {' and '.join(named)} say?"
+            error.hint += f" Does it belong to what {' and '.join(named)} names?"
     if not isinstance(error, ModelNotFound):
         return error
     if isinstance(error, ModelRetired) or card.retired(today):

@@ -138,7 +138,7 @@ def other_tier(last: Round, plan: Plan) -> tuple[str, ...]:
     served = end.service_tier if end else ""
     if last.take or asked in (None, "auto") or served in ("", asked):
         return ()
-    return (f"asked for the {asked} tier, and served at {redact(served)[:20]}",)
+    return (f"asked for the {asked} tier, but served at {redact(served)[:20]}",)
 
 
 def odd(last: Round, plan: Plan) -> tuple[str, ...]:

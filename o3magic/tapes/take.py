@@ -322,7 +322,7 @@ def use_of(said: Any) -> HostedUse:
             return HostedUse(kind, calls)
         case [str(kind), None]:
             return HostedUse(kind, None)
-    raise CassetteError("hosted is no list of tools with the number of their calls")
+    raise CassetteError("hosted must be a list of tools, each with its number of calls")
 
 
 def words_of(message: Mapping[str, Any]) -> str:

@@ -275,7 +275,7 @@ def finished(
     notes = () if reason and known else ("the provider did not say why the answer ended",)
     if reason and not known:
         why = redact(reason)
-        notes = (f"the provider says that the answer ended for {why!r}: it may not be whole",)
+        notes = (f"the answer gave {why!r} as its reason for ending: it may be incomplete",)
     return Finished(
         known or "stop",
         usage,

@@ -144,9 +144,9 @@ def hint_for(kind: type[errors.RequestFailed], code: str, param: str) -> str:
     if code == "unsupported_value" and "effort" in param:
         return "choose another --effort; %o3_models lists what each model has"
     if param in ("verbosity", "text.verbosity"):
-        return "leave --verbosity out: models before gpt-5 have medium alone"
+        return "leave --verbosity out: models before gpt-5 support only medium"
     if param == "service_tier":
-        return "leave --tier out, or choose a model that is served at it"
+        return "leave --tier out, or choose a model that supports it"
     if code == "DeploymentNotFound":
         return "--model takes the deployment's name; a new one needs some minutes"
     return kind.hint

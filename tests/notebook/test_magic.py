@@ -419,7 +419,7 @@ def test_a_parameter_that_cannot_be_is_one_clear_line(kernel: Kernel, simulator:
     ran = kernel.run("%%o3 --param reasoning.mode=pro\nfour?")
     assert ran.status == "error"
     told = "\n".join(ran.error["traceback"])
-    assert "--param reasoning.mode=pro: the value is no JSON" in told
+    assert "--param reasoning.mode=pro: the value is not valid JSON" in told
     assert "'reasoning.mode=\"pro\"'" in told
     ran = kernel.run("%%o3 --param max_tokens=7\nfour?")
     assert "--max-output-tokens" in "\n".join(ran.error["traceback"])

@@ -534,7 +534,7 @@ def test_an_object_is_found_behind_thoughts_and_between_prose(text: str) -> None
 
 def test_which_of_several_objects_is_meant_is_not_guessed() -> None:
     said = '{"amount": 1, "note": null, "tags": null}'
-    assert problems(Line, f"{said} or {said}") == ["not JSON: text with 2 values in it"]
+    assert problems(Line, f"{said} or {said}") == ["not JSON: text with 2 JSON values in it"]
     assert problems(Line, "none [1] of them {at all}")[0].startswith("not JSON: Expecting value")
     assert answer_type(list[int]).validate("The list: [1, 2]") == [1, 2]
 

@@ -166,7 +166,7 @@ def test_where_every_default_is_gone_the_replacements_of_the_last_are_asked():
 @pytest.mark.parametrize("name", ["azure", "azure-entra", "azure-legacy"])
 def test_azure_needs_the_name_of_a_deployment(name):
     provider = Providers({}, {}).get(name)
-    with pytest.raises(BadOption, match="by the name of a deployment, and none is named") as caught:
+    with pytest.raises(BadOption, match="the name of a deployment, and none was given") as caught:
         choose_default(provider, Catalog.built_in(), SHUTDOWN)
     assert f"%%o3 -p {name} -m my-deployment" in caught.value.hint
     own = {name: {"default_models": ["mine"]}}

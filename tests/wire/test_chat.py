@@ -550,7 +550,7 @@ def test_why_an_answer_ended_goes_by_other_words(word, reason, hear, fold):
 def test_a_word_for_the_end_that_nobody_knows_is_said(hear):
     answer = hear("chat", ROLE, said("Hel"), chunk({}, "moon"), "[DONE]").answer
     assert (answer.finish_reason, len(answer.notes)) == ("stop", 1)
-    assert "'moon': it may not be whole" in answer.notes[0]
+    assert "'moon' as its reason for ending" in answer.notes[0]
 
 
 def test_done_behind_words_is_an_end_that_says_no_reason(hear):

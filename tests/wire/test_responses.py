@@ -322,7 +322,7 @@ def test_a_document_that_is_no_answer_says_what_it_is(document, kind):
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"<html>", b"[" * 10_000, b"data: {}\n\n"])
 def test_bytes_that_are_no_json_are_a_broken_answer(data):
-    with pytest.raises(BrokenAnswer, match="no JSON"):
+    with pytest.raises(BrokenAnswer, match="not JSON"):
         list(decode(data))
 
 
