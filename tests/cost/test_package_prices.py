@@ -171,7 +171,7 @@ def test_without_the_package_the_cost_is_unknown_and_nothing_else_changes(sim, m
         answer = session.ask("four?", model=OLD)
         assert (answer.text, answer.cost_usd) == ("four", None)
         assert answer.notes == (
-            f"cost unknown: give the price of {OLD} in [models.{OLD}] of your settings",
+            f"cost unknown: add the price of {OLD} under [models.{OLD}] in your settings",
         )
         assert entries(session)[0].cost_nano_usd is None
 

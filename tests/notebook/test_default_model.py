@@ -105,4 +105,4 @@ def test_a_bare_question_at_azure_says_how_to_name_a_deployment(fresh):
     ran = fresh.run("%%o3 -p azure\n2+2?")
     fresh.run("del os.environ['AZURE_OPENAI_ENDPOINT'], os.environ['AZURE_OPENAI_API_KEY']")
     assert ran.status == "error"
-    assert "by the name of a deployment, and none is named" in ran.error["evalue"]
+    assert "azure needs the name of a deployment, and none was given" in ran.error["evalue"]

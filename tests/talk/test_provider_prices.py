@@ -72,7 +72,7 @@ def test_a_model_without_a_card_says_where_its_price_is_written(sim, session):
     answer = session.ask("four?", model="made-up")
     assert answer.cost_usd is None
     assert answer.notes == (
-        "cost unknown: give the price of made-up in [models.made-up] of your settings",
+        "cost unknown: add the price of made-up under [models.made-up] in your settings",
     )
 
 

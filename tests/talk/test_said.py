@@ -67,14 +67,14 @@ def test_where_no_tier_is_said_none_is_sent(sim, session):
     ("asked", "said", "cost", "note"),
     [
         ("flex", "flex", "flex", ()),
-        ("flex", "default", "default", "asked for the flex tier, and served at default"),
-        ("priority", "default", "default", "asked for the priority tier, and served at default"),
+        ("flex", "default", "default", "asked for the flex tier, but served at default"),
+        ("priority", "default", "default", "asked for the priority tier, but served at default"),
         ("priority", "priority", "priority", ()),
         (
             "default",
             "priority",
             "priority",
-            "asked for the default tier, and served at priority",
+            "asked for the default tier, but served at priority",
         ),
         ("auto", "priority", "priority", ()),
         (None, "flex", "flex", ()),
@@ -160,7 +160,7 @@ def test_a_tier_that_has_no_room_or_is_not_served_says_what_to_try(sim, session)
     sim.script(Reply(status=429))
     with pytest.raises(RateLimited) as full:
         session.ask("four?", tier="flex", retries=0)
-    assert "the flex tier has no room now" in full.value.hint
+    assert "the flex tier is full now" in full.value.hint
     error = {"message": "Invalid service_tier argument", "param": "service_tier"}
     sim.script(Reply(status=400, error=error))
     with pytest.raises(RequestRefused) as refused:
