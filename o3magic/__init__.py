@@ -21,31 +21,28 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from o3magic.cost.report import CostReport
     from o3magic.errors import O3Error as O3Error
     from o3magic.events import Answer as Answer
     from o3magic.events import Event
     from o3magic.events import Usage as Usage
-    from o3magic.jobs.batch.open import AnyBatch, AnyJob
-    from o3magic.jobs.batch.room import Room
-    from o3magic.jobs.progress import Show
     from o3magic.notebook.panel import Panel
-    from o3magic.notebook.sweeping import sweep as sweep
-    from o3magic.talk.compare import Comparison as Comparison
-    from o3magic.talk.session import Session as Session
-
-# The room of that name binds itself here when it is first loaded: before `jobs` below does.
-import_module("o3magic.jobs")
+    from o3magic.notebook.sweep import sweep as sweep
+    from o3magic.reports.report import CostReport
+    from o3magic.rows.batch.context import Room
+    from o3magic.rows.batch.registry import AnyBatch, AnyJob
+    from o3magic.rows.progress import Show
+    from o3magic.session.comparison import Comparison as Comparison
+    from o3magic.session.session import Session as Session
 
 T = TypeVar("T")
 
 HOMES = {
     "Answer": "o3magic.events",
-    "Comparison": "o3magic.talk.compare",
+    "Comparison": "o3magic.session.comparison",
     "O3Error": "o3magic.errors",
-    "Session": "o3magic.talk.session",
+    "Session": "o3magic.session.session",
     "Usage": "o3magic.events",
-    "sweep": "o3magic.notebook.sweeping",
+    "sweep": "o3magic.notebook.sweep",
     "tool": "o3magic.tools.function",
 }
 
@@ -109,7 +106,7 @@ def batch(rows: Any, prompt: str, *, schema: Any = None, **options: Any) -> AnyB
 
     Raises BadOption where there is no Batch API, OverBudget, and CassetteMiss in a replay.
     """
-    from o3magic.jobs.batch.submit import submit
+    from o3magic.rows.batch.submit import submit
 
     room, names = _room()
     return submit(room, rows, prompt, schema=schema, names=names, **options)
@@ -189,14 +186,14 @@ def jobs() -> list[AnyJob]:
     `o3.job(3)` and `o3.job("name")` give one of them. Nobody is asked how they stand: a batch's
     `.status()` does that.
     """
-    from o3magic.jobs.batch.open import all_jobs
+    from o3magic.rows.batch.registry import all_jobs
 
     return all_jobs(*_room())
 
 
 def job(named: int | str) -> AnyJob:
     """The job of a number or a name. Raises BadOption."""
-    from o3magic.jobs.batch.open import one_job
+    from o3magic.rows.batch.registry import one_job
 
     room, names = _room()
     return one_job(room, named, names)
@@ -230,8 +227,8 @@ def map(
     Answers are kept as they come: the same call goes on where it stopped and pays for none twice;
     `name` makes it another job. Raises O3Error, with the rows so far in `.answer`.
     """
-    from o3magic.cluster.mapping import map_on
-    from o3magic.notebook.mapping import show_for
+    from o3magic.cluster.map_on_cluster import map_on
+    from o3magic.notebook.progress import show_for
 
     room, names = _room()
     wish = {"concurrency": concurrency, "budget": budget, "on_error": on_error, "name": name}
@@ -264,7 +261,7 @@ def panel() -> Panel | None:
         from o3magic.errors import BadOption
 
         raise BadOption("a panel needs a notebook", hint="o3.ask(prompt) asks from Python")
-    from o3magic.notebook.load import magics_of
+    from o3magic.notebook.extension import magics_of
 
     return magics_of(shell).panel()
 
@@ -283,7 +280,7 @@ def prompt(name: str, path: str | Path) -> Path:
         raise BadOption(f"there is no file {found}", hint=f"paths begin in {Path.cwd()}")
     shell = _shell()
     if shell is not None:
-        from o3magic.notebook.load import session_of
+        from o3magic.notebook.extension import session_of
 
         session_of(shell).prompts[name] = found
     return found
@@ -293,7 +290,7 @@ def schema(python_type: T) -> T:
     """Register a type under its name, for `%%o3 --schema NAME` in this shell: a decorator."""
     shell = _shell()
     if shell is not None:
-        from o3magic.notebook.load import session_of
+        from o3magic.notebook.extension import session_of
 
         session_of(shell).schemas[getattr(python_type, "__name__", str(python_type))] = python_type
     return python_type
@@ -301,14 +298,14 @@ def schema(python_type: T) -> T:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """What `%load_ext o3magic` calls."""
-    from o3magic.notebook.load import load
+    from o3magic.notebook.extension import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """What `%unload_ext o3magic` calls."""
-    from o3magic.notebook.load import unload
+    from o3magic.notebook.extension import unload
 
     unload(shell)
 
@@ -325,22 +322,22 @@ def _session() -> tuple[Session, bool]:
 
     shell = _shell()
     if shell is not None:
-        from o3magic.notebook.load import session_of
+        from o3magic.notebook.extension import session_of
 
         return session_of(shell), False
-    from o3magic.talk.session import Session
+    from o3magic.session.session import Session
 
     return Session.start(os.environ), True
 
 
 def _room() -> tuple[Room, dict[str, Any]]:
     """Where jobs are worked on, and the names of the notebook, or of the script."""
-    from o3magic.jobs.batch.open import room_of
+    from o3magic.rows.batch.registry import room_of
 
     shell, (session, ours) = _shell(), _session()
 
     def show() -> Show:
-        from o3magic.notebook.mapping import show_for
+        from o3magic.notebook.progress import show_for
 
         return show_for(shell)
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 from o3magic.citations import Citation
-from o3magic.frames import frame
+from o3magic.dataframes import frame
 from o3magic.messages import ToolCall
 from o3magic.money import show_usd
 

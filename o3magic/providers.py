@@ -15,8 +15,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from o3magic.catalog import Price, own_prices
 from o3magic.errors import BadOption, did_you_mean
+from o3magic.models import Price, own_prices
 
 ADDRESS_HINT = "an address looks like https://api.openai.com/v1"
 LISTS = ("endpoints", "lacks", "default_models", "uplift_not_for")

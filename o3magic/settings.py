@@ -1,264 +1,316 @@
-"""What the user chose: one frozen `Profile` out of layers, each laid over the one before.
+"""What can be chosen for a call: one frozen `Profile`, whose fields are the magic's options.
 
-defaults < user file < project file < environment < %o3_config < widget < the line
-
-The files are TOML: Profile fields at the top, `[profile.NAME]`, `[providers.NAME]` and
-`[models.NAME]` tables below. A named profile lies just below the layer that names it.
+Declared here, once: the parser, the help, TAB completion, the files, the environment's names and
+the README's table all follow from it.
 """
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from itertools import chain
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.profile import Profile, options, profile_of
+from o3magic.messages import Effort, Tier, Verbosity
+from o3magic.params import canonical
 
-LAYERS = ("user file", "project file", "environment", "%o3_config", "widget")
-PROJECT_FILE = "o3magic.toml"
-# A file that came with somebody's notebooks must not choose where the reader's key is sent, nor
-# whether what is said is written down.
-NOT_IN_A_PROJECT = ("base_url", "providers", "keep_text")
-# Functions of a notebook run only where a cell names them, or the profile they are in.
-ONLY_BY_NAME = ("tools", "profile")
-# What a reader made stricter stays so.
-STRICT: Mapping[str, bool] = {"confirm": True, "store": False}
-# What nobody typed in a notebook names no profile that came with it.
-UNTYPED = ("user file", "environment")
-TABLES = ("profile", "providers", "models")
-BUDGETS = tuple(
-    o.name for o in options() if o.name.startswith("budget_") and o.name != "budget_warn"
-)
+MOST_SECONDS = 86_400  # a socket takes no endless timeout
+# More than anybody owns: sums in nano-dollars stay within 63 bits.
+Usd = Annotated[Decimal, Field(ge=0, le=1_000_000)]
+
+
+class Flag(NamedTuple):
+    """How a field is written on the `%%o3` line, and what it does.
+
+    switch: the value a bare flag sets, for a field that takes no word (`--no-stream` sets False).
+    value: what the word behind it looks like, where the field's name does not say it; example: one.
+    repeats: it may be said several times, and all of them count: a line of the value each.
+    """
+
+    names: tuple[str, ...]
+    help: str
+    switch: bool | None = None
+    value: str = ""
+    example: str = ""
+    repeats: bool = False
+
+
+@checked_dataclass(frozen=True)
+class Profile:
+    """Everything that can be chosen for a call. A field is an option; declared here, once."""
+
+    effort: Annotated[
+        Effort | None, Flag(("-e", "--effort"), "reasoning effort; unset: the model's own default")
+    ] = None
+    schema: Annotated[
+        str, Flag(("-s", "--schema"), "type of the answer: `Invoice`, `list[Invoice]`, ...")
+    ] = ""
+    out: Annotated[str, Flag(("-o", "--out"), "name that gets the Answer, besides `_`")] = ""
+    model: Annotated[
+        str,
+        Flag(
+            ("-m", "--model"),
+            "model, by any name the provider knows; unset: the provider's default of today",
+        ),
+    ] = ""
+    provider: Annotated[
+        str, Flag(("-p", "--provider"), "the provider to ask; unset: the one whose key is set")
+    ] = ""
+    api: Annotated[
+        Literal["auto", "responses", "chat"],
+        Flag(("--api",), "which API is spoken; auto: Responses where both sides have it"),
+    ] = "auto"
+    developer: Annotated[
+        str,
+        Flag(("-d", "--developer"), "developer message, above the prompt; `@FILE`: from a file"),
+    ] = ""
+    profile: Annotated[
+        str, Flag(("-P", "--profile"), "named settings: `[profile.NAME]` of a settings file")
+    ] = ""
+    template: Annotated[
+        bool, Flag(("--no-template",), "send `{{ names }}` in the prompt as they are", False)
+    ] = True
+    file: Annotated[
+        str,
+        Flag(("--file",), "a file or registered prompt to ask; the cell's text comes below it"),
+    ] = ""
+    conversation: Annotated[
+        str, Flag(("-c", "--conversation"), "name of a conversation: its turns are sent before")
+    ] = ""
+    keep_text: Annotated[
+        bool, Flag(("--keep-text",), "conversations outlive the kernel, in a file of yours", True)
+    ] = False
+    compact: Annotated[
+        bool, Flag(("--compact",), "sum up the oldest turns before the window is full", True)
+    ] = False
+    tools: Annotated[
+        str, Flag(("-t", "--tools"), "functions the model may call: `f,g`; also python, sql, ...")
+    ] = ""
+    turns: Annotated[
+        int, Field(ge=0, le=1000), Flag(("--turns",), "how often the model may call tools")
+    ] = 10
+    tool_timeout_s: Annotated[
+        float,
+        Field(gt=0, le=MOST_SECONDS),
+        Flag(("--tool-timeout-s",), "seconds one call of a tool may take"),
+    ] = 60.0
+    confirm: Annotated[
+        bool, Flag(("--confirm",), "ask before each call of a tool; always so for dangerous", True)
+    ] = False
+    store: Annotated[
+        bool, Flag(("--no-store",), "ask the provider to keep neither question nor answer", False)
+    ] = True
+    formatting: Annotated[
+        bool,
+        Flag(("--no-formatting",), "do not ask plain-text models for Markdown", False),
+    ] = True
+    summary: Annotated[
+        Literal["none", "auto", "concise", "detailed"],
+        Flag(("--summary",), "ask for a summary of the reasoning"),
+    ] = "none"
+    verbosity: Annotated[
+        Verbosity | None,
+        Flag(("--verbosity",), "how wordy the answer is; unset: the model's default"),
+    ] = None
+    max_output_tokens: Annotated[
+        int | None,
+        Field(ge=1),
+        Flag(("--max-output-tokens",), "limit of output tokens, hidden reasoning included"),
+    ] = None
+    param: Annotated[
+        str,
+        BeforeValidator(canonical),
+        Flag(
+            ("--param",),
+            "any other field of the request, such as `top_p=0.5`; repeatable",
+            value="NAME=JSON",
+            example="top_p=0.5",
+            repeats=True,
+        ),
+    ] = ""
+    tier: Annotated[
+        Tier | None,
+        Flag(
+            ("--tier",),
+            "service tier: flex is cheaper and slower, priority faster and costlier",
+        ),
+    ] = None
+    budget_call: Annotated[
+        Usd | None,
+        Flag(("--budget", "--budget-call"), "US dollars one question may cost, repairs included"),
+    ] = None
+    budget_session: Annotated[
+        Usd | None, Flag(("--budget-session",), "US dollars this session may cost")
+    ] = None
+    budget_notebook: Annotated[
+        Usd | None,
+        Flag(("--budget-notebook",), "US dollars this notebook may cost, in all its runs"),
+    ] = None
+    budget_day: Annotated[
+        Usd | None, Flag(("--budget-day",), "US dollars a day (UTC), all notebooks together")
+    ] = None
+    budget_month: Annotated[
+        Usd | None, Flag(("--budget-month",), "US dollars a month (UTC), all notebooks together")
+    ] = None
+    budget_warn: Annotated[
+        float,
+        Field(ge=0, le=1),
+        Flag(("--budget-warn",), "share of a budget from which on each answer says so"),
+    ] = 0.8
+    repairs: Annotated[
+        int,
+        Field(ge=0, le=10),
+        Flag(("--repairs",), "how often an answer that does not fit its schema is asked again"),
+    ] = 1
+    background: Annotated[
+        bool, Flag(("--background",), "go on at once; the answer comes while other cells run", True)
+    ] = False
+    compare: Annotated[
+        bool, Flag(("--compare",), "ask at every effort of the model at once, side by side", True)
+    ] = False
+    map: Annotated[
+        str,
+        Flag(("--map",), "ask for each row of this DataFrame or list: `{{ column }}` is its value"),
+    ] = ""
+    concurrency: Annotated[
+        int,
+        Field(ge=1, le=1024),
+        Flag(("--concurrency",), "with --map: how many rows are asked at once"),
+    ] = 64
+    efforts: Annotated[
+        str, Flag(("--efforts",), "with --compare: these efforts only, such as low,high")
+    ] = ""
+    models: Annotated[
+        str, Flag(("--models",), "with --compare: these models, such as o3,o4-mini")
+    ] = ""
+    view: Annotated[
+        Literal["auto", "tree", "table"],
+        Flag(("--view",), "a structured answer as a tree or a table; auto: rows as a table"),
+    ] = "auto"
+    mode: Annotated[
+        Literal["live", "replay", "auto", "record", "refresh"] | None,
+        Flag(("--mode",), "ask, or replay the cassette; unset: replay where nobody can be asked"),
+    ] = None
+    sample: Annotated[
+        int, Field(ge=1), Flag(("--sample",), "which answer to the same question, on a cassette")
+    ] = 1
+    scrub: Annotated[
+        bool, Flag(("--scrub",), "record a question with a secret in it, without the secret", True)
+    ] = False
+    replay_speed: Annotated[
+        float, Field(ge=0), Flag(("--replay-speed",), "pace of a replay; 0: all at once")
+    ] = 1.0
+    notebook: Annotated[
+        str, Flag(("--notebook",), "path of this notebook, where the front end does not say it")
+    ] = ""
+    stream: Annotated[
+        bool, Flag(("--no-stream",), "wait for the whole answer instead of streaming it", False)
+    ] = True
+    quiet: Annotated[bool, Flag(("-q", "--quiet"), "show nothing; the answer is in `_`", True)] = (
+        False
+    )
+    raw: Annotated[
+        bool, Flag(("--raw",), "show the answer as plain text, not as Markdown", True)
+    ] = False
+    dry_run: Annotated[
+        bool, Flag(("--dry-run",), "show the request that would be sent, and send nothing", True)
+    ] = False
+    exact: Annotated[
+        bool, Flag(("--exact",), "with --dry-run: let the provider count the input tokens", True)
+    ] = False
+    base_url: Annotated[
+        str, Flag(("--base-url",), "address of the API, instead of the provider's")
+    ] = ""
+    connect_timeout_s: Annotated[
+        float,
+        Field(gt=0, le=MOST_SECONDS),
+        Flag(("--connect-timeout-s",), "seconds to wait for a connection"),
+    ] = 10.0
+    first_token_timeout_s: Annotated[
+        float,
+        Field(gt=0, le=MOST_SECONDS),
+        Flag(
+            ("--first-token-timeout-s",),
+            "seconds to wait for a sign of life before the answer starts; 900 with --tier flex",
+        ),
+    ] = 600.0
+    chunk_timeout_s: Annotated[
+        float,
+        Field(gt=0, le=MOST_SECONDS),
+        Flag(("--chunk-timeout-s",), "seconds without any sign of life within the answer"),
+    ] = 120.0
+    max_answer_bytes: Annotated[
+        int, Field(ge=1), Flag(("--max-answer-bytes",), "largest answer that is taken")
+    ] = 67_108_864
+    retries: Annotated[
+        int,
+        Field(ge=0, le=20),
+        Flag(("--retries",), "how often a request is sent again that found nobody or a full house"),
+    ] = 2
+    on_retired: Annotated[
+        Literal["stop", "replace"],
+        Flag(("--on-retired",), "a model that is gone: stop, or ask the provider's replacement"),
+    ] = "stop"
+    certificates: Annotated[
+        Literal["bundled", "system"],
+        Flag(("--certificates",), "which certificates are trusted; read when a session begins"),
+    ] = "bundled"
 
 
 @dataclass(frozen=True)
-class Layers:
-    """What each layer says, without the defaults; a new value for every change."""
+class Option:
+    """One field as the parser, the help, completion and the README see it."""
 
-    said: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    # Its headers are the user's own, and may be secret.
-    providers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
-    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    own_profiles: frozenset[str] = frozenset()
-
-    def with_layer(self, layer: str, values: Mapping[str, Any]) -> Layers:
-        """The same with `values` laid into one layer; None takes a field out of it again."""
-        merged = {**self.said.get(layer, {}), **values}
-        kept = {name: value for name, value in merged.items() if value is not None}
-        changed = replace(self, said={**self.said, layer: kept})
-        changed.profile()  # what would not hold is refused here, and not at the next question
-        return changed
-
-    def profile(self, line: Mapping[str, Any] | None = None) -> Profile:
-        """The profile all layers make, the line's options on top. Raises BadOption."""
-        values: dict[str, Any] = {}
-        for layer in LAYERS:
-            said = checked(self.said.get(layer, {}), layer)
-            values |= self._named(said, layer, values) | said
-        said = checked(line or {}, "the line")
-        return profile_of(values | self._named(said, "the line", values) | said)
-
-    def _named(
-        self, said: Mapping[str, Any], layer: str, below: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """What the profile says that a layer names. Raises BadOption where there is none."""
-        name = said.get("profile")
-        if not name:
-            return {}
-        known = sorted(self.own_profiles if layer in UNTYPED else self.profiles)
-        if name not in known:
-            hint = did_you_mean(str(name), known, f"[profile.{name}] in a settings file makes one")
-            raise BadOption(f"{layer}: there is no profile {name!r}", hint=hint)
-        found = dict(self.profiles[name])
-        return found if name in self.own_profiles else bounded(below, found)
-
-    def origin(self, name: str) -> str:
-        """Which layer a field's value comes from: one of LAYERS, or `default`."""
-        return next((la for la in reversed(LAYERS) if self._says(la, name)), "default")
-
-    def _says(self, layer: str, name: str) -> bool:
-        """Whether a layer says a field, by itself or by the profile that it names."""
-        said = self.said.get(layer, {})
-        return name in said or name in self.profiles.get(str(said.get("profile", "")), {})
+    name: str
+    flag: Flag
+    default: Any
+    choices: tuple[str, ...]
 
 
-def checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`values` again if every name is a field. Raises BadOption with near names."""
-    known = [item.name for item in fields(Profile)]
-    for name in values:
-        if name not in known:
-            raise BadOption(
-                f"{where}: there is no option {name!r}",
-                hint=did_you_mean(name, known, "%%o3? lists the options"),
-            )
-    return dict(values)
+@cache
+def options() -> tuple[Option, ...]:
+    """All options, in the order they are declared. Read off the class once: that takes 3 ms."""
+    hints = get_type_hints(Profile, include_extras=True)
+    found = []
+    for item in fields(Profile):
+        flag = next(m for m in hints[item.name].__metadata__ if isinstance(m, Flag))
+        found.append(Option(item.name, flag, item.default, choices_of(hints[item.name])))
+    return tuple(found)
 
 
-def load_layers(environment: Mapping[str, str], folder: Path) -> Layers:
-    """The layers that are there before anything is typed: two files and the environment.
-
-    Raises BadOption for a file that is not TOML or that says something nobody knows.
-    """
-    user, user_tables = read_file(user_file(environment))
-    project_path = project_file(folder)
-    project, project_tables = read_file(project_path)
-    named = [*project, *project_tables, *chain(*project_tables.get("profile", {}).values())]
-    for name in NOT_IN_A_PROJECT:
-        if name in named:
-            raise BadOption(
-                f"{project_path}: a project's file may not set {name!r}",
-                hint=f"set it in your own file, {user_file(environment)}",
-            )
-    shared = project_tables.get("profile", {})
-    for name in ONLY_BY_NAME:
-        if name in project:
-            raise BadOption(
-                f"{project_path}: a project's file may not set {name!r} for every cell",
-                hint="[profile.NAME] there may hold tools; %%o3 -P NAME names it",
-            )
-    own = user_tables.get("profile", {})
-    known = {f"O3MAGIC_{o.name.upper()}": o.name for o in options()}
-    said = {
-        "user file": user,
-        "project file": project,
-        "environment": {known[k]: v for k, v in environment.items() if k in known and v},
-    }
-    layers = Layers(
-        said | {"project file": bounded(user, project)},
-        providers=user_tables.get("providers", {}),
-        models={**project_tables.get("models", {}), **user_tables.get("models", {})},
-        profiles={**shared, **own},
-        own_profiles=frozenset(own),
-    )
-    layers.profile()
-    return layers
+def choices_of(hint: Any) -> tuple[str, ...]:
+    """The words a field allows, or () where it takes any."""
+    inner = get_args(hint)
+    if inner and all(isinstance(value, str) for value in inner):
+        return inner
+    return next((found for part in inner if (found := choices_of(part))), ())
 
 
-def bounded(below: Mapping[str, Any], project: Mapping[str, Any]) -> dict[str, Any]:
-    """What a project's file says, but for what is not its to set.
-
-    Budgets above those that hold already, and what the user made stricter.
-    """
-
-    def value(said: Mapping[str, Any], name: str) -> Any:
-        return getattr(profile_of({name: said[name]}), name)
-
-    def too_much(name: str) -> bool:
-        if name not in below:
-            return False
-        if name in BUDGETS:
-            return bool(value(below, name) < value(project, name))
-        strict = STRICT.get(name)
-        return strict is not None and value(below, name) is strict
-
-    return {name: said for name, said in project.items() if not too_much(name)}
-
-
-def read_file(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A file's fields and its tables; both empty where there is no file."""
-    if path is None or not path.is_file():
-        return {}, {}
+def profile_of(values: Mapping[str, Any]) -> Profile:
+    """A profile of these values, texts converted. Raises BadOption for one that does not fit."""
     try:
-        # Some editors begin a file with a byte order mark, which TOML has not.
-        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise BadOption(f"{path}: {error}", hint="the file is TOML; see the README") from None
-    tables: dict[str, Any] = {
-        # `profile = "careful"` names one, `[profile.careful]` makes one.
-        n: data.pop(n)
-        for n in TABLES
-        if n in data and (n != "profile" or not isinstance(data[n], str))
-    }
-    for kind, named in tables.items():
-        if not isinstance(named, dict) or not all(isinstance(t, dict) for t in named.values()):
-            raise BadOption(f"{path}: {kind!r} holds no tables", hint=f"write [{kind}.NAME]")
-    if "profile" in tables:
-        tables["profile"] = {
-            name: named_profile(name, table, path) for name, table in tables["profile"].items()
-        }
-    return checked(with_files(data, path), str(path)), tables
+        return TypeAdapter(Profile).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        raise bad_value(name, values.get(name), first["msg"]) from None
 
 
-def named_profile(name: str, table: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The fields of a `[profile.NAME]`. Raises BadOption for what it cannot hold."""
-    where = f"{path} [profile.{name}]"
-    said = checked(with_files(table, path), where)
-    if "profile" in said:
-        raise BadOption(f"{where}: a profile names no other one", hint="say its fields here")
-    profile_of(said)
-    return said
+def bad_value(name: str, value: Any, why: str) -> BadOption:
+    """What to say of a value that an option does not take."""
+    option = next(o for o in options() if o.name == name)
+    shown = f"{option.flag.names[-1]} {value}"
+    if option.choices:
+        hint = did_you_mean(str(value), option.choices, f"one of {', '.join(option.choices)}")
+        return BadOption(f"{shown}: not one of {', '.join(option.choices)}", hint=hint)
+    return BadOption(f"{shown}: {why[0].lower()}{why[1:]}", hint=option.flag.help)
 
 
-def with_files(said: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The same with the files that it names found from where it stands itself.
-
-    `developer_file = "careful.md"` is another word for `developer = "@careful.md"`. Raises
-    BadOption where a project's file names one outside of its folder.
-    """
-    found, folder = dict(said), path.parent.resolve()
-    if "developer_file" in found:
-        found["developer"] = f"@{found.pop('developer_file')}"
-    developer = str(found.get("developer", ""))
-    marks = {"file": "", "developer": "@"} if developer[:2] != "@@" else {"file": ""}
-    for name, mark in marks.items():
-        word = str(found.get(name, ""))
-        if not word.startswith(mark) or len(word) == len(mark):
-            continue
-        there = (folder / Path(word[len(mark) :]).expanduser()).resolve()
-        if path.name == PROJECT_FILE and not there.is_relative_to(folder):
-            raise BadOption(
-                f"{path}: a project's file may not name {word!r}",
-                hint=f"only files in {folder}",
-            )
-        if name == "developer" or there.exists():  # else it may be a registered prompt
-            found[name] = f"{mark}{there}"
-    return found
-
-
-def user_file(environment: Mapping[str, str]) -> Path:
-    """The user's own settings file, whether it is there or not."""
-    if own := environment.get("O3MAGIC_CONFIG"):
-        return Path(own).expanduser()
-    from platformdirs import user_config_path
-
-    return user_config_path("o3magic") / "config.toml"
-
-
-def project_file(folder: Path) -> Path | None:
-    """The nearest project file in `folder` or above it, or None."""
-    return next(
-        (p for f in (folder, *folder.parents) if (p := f / PROJECT_FILE).is_file()),
-        None,
-    )
-
-
-def conversations_file(environment: Mapping[str, str]) -> Path:
-    """Where conversations outlive a kernel: O3MAGIC_CONVERSATIONS, or the user's data folder."""
-    if own := environment.get("O3MAGIC_CONVERSATIONS"):
-        return Path(own).expanduser()
-    from platformdirs import user_data_path
-
-    return user_data_path("o3magic") / "conversations.json"
-
-
-def models_folder(environment: Mapping[str, str]) -> Path:
-    """Where model files are kept: O3MAGIC_MODELS, or a folder of the user's cache."""
-    if own := environment.get("O3MAGIC_MODELS"):
-        return Path(own).expanduser().absolute()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("o3magic") / "models"
-
-
-def ledger_file(environment: Mapping[str, str]) -> Path | str:
-    """Where the ledger is kept: O3MAGIC_LEDGER, `:memory:`, or the user's data folder."""
-    if own := environment.get("O3MAGIC_LEDGER"):
-        return own if own == ":memory:" else Path(own).expanduser()
-    from platformdirs import user_data_path
-
-    return user_data_path("o3magic") / "ledger.sqlite3"
+def listed(words: str) -> tuple[str, ...]:
+    """The words of `low,high`."""
+    return tuple(word.strip() for word in words.split(",") if word.strip())

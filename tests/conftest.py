@@ -10,7 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from o3magic.draft import Draft
+from o3magic.answer_builder import Draft
 from o3magic.simulator import Simulator
 from o3magic.wire import sse
 from o3magic.wire.dialects import DIALECTS

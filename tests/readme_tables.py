@@ -2,9 +2,9 @@
 
 from datetime import date
 
-from o3magic.catalog import Catalog
-from o3magic.notebook.options import default_of, usage_of
-from o3magic.profile import options
+from o3magic.models import Catalog
+from o3magic.notebook.line_parser import default_of, usage_of
+from o3magic.settings import options
 
 
 def option_table() -> str:

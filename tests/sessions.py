@@ -3,9 +3,9 @@
 import json
 from contextlib import closing
 
+from o3magic.config import Layers
 from o3magic.messages import Tool
-from o3magic.settings import Layers
-from o3magic.talk.session import Session
+from o3magic.session.session import Session
 
 KEY = "sk-test-0123456789abcdefSECRET"
 USAGE = {"input_tokens": 7, "output_tokens": 87, "input_tokens_details": {"cached_tokens": 0}}

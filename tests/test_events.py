@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from o3magic.draft import Draft
+from o3magic.answer_builder import Draft
 from o3magic.events import (
     Accepted,
     Alive,

@@ -10,10 +10,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from o3magic.cassettes.cassette import Cassette
+from o3magic.cassettes.record_mode import cassette_path
 from o3magic.cli.check import IGNORED, SKIPPED
 from o3magic.events import LABELS
-from o3magic.tapes.cassette import Cassette
-from o3magic.tapes.mode import cassette_path
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

@@ -4,12 +4,11 @@ import json
 
 import pytest
 
+from o3magic.config import Layers, load_layers
 from o3magic.errors import BadOption
-from o3magic.notebook.cell_text import cell_text
-from o3magic.notebook.options import parse
+from o3magic.notebook.line_parser import cell_text, parse
 from o3magic.params import MOST_CHARS, OWN, canonical, fields_of
-from o3magic.profile import Profile, profile_of
-from o3magic.settings import Layers, load_layers
+from o3magic.settings import Profile, profile_of
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 from unicodedata import category
 
+from o3magic.cassettes import format
+from o3magic.cassettes.cassette import Cassette, write_over
+from o3magic.cassettes.entry import Take
+from o3magic.cassettes.format import merged, resolved
+from o3magic.cassettes.record_mode import refresh_path
 from o3magic.errors import CassetteError, CassetteMiss
 from o3magic.money import show_usd
-from o3magic.tapes import layout
-from o3magic.tapes.cassette import Cassette, write_over
-from o3magic.tapes.merge import merged, resolved
-from o3magic.tapes.mode import refresh_path
-from o3magic.tapes.take import Take
 
 FEWEST_DIGITS = 4
 UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
@@ -139,7 +139,7 @@ def show_entry(chosen: argparse.Namespace) -> int:
             why = f", {take.default_reason}" if take.default_reason else ""
             print(plain(f"no model was named: {take.default_model} was asked{why}"))
         print()
-        print(plain(layout.to_text(dict(take.request))))
+        print(plain(format.to_text(dict(take.request))))
         print(plain(f"\n{answer_of(take)}\n"))
     return SAME
 
@@ -209,9 +209,9 @@ def merge_files(chosen: argparse.Namespace) -> int:
     if len(files) == 1:
         tape, said = resolved(bytes_of(files[0]), str(files[0]))
     else:
-        ours, theirs = (layout.read(bytes_of(path), str(path)) for path in files)
+        ours, theirs = (format.read(bytes_of(path), str(path)) for path in files)
         ancestor = bytes_of(base) if base else b""
-        old = layout.read(ancestor, str(base)) if ancestor.strip() else None
+        old = format.read(ancestor, str(base)) if ancestor.strip() else None
         tape, said = merged(ours, theirs, old)
     print(plain("\n".join([*said, counted(tape.entries)])), file=sys.stderr)
     target = Path(chosen.output) if chosen.output else files[0]
@@ -255,7 +255,7 @@ def accept_refresh(chosen: argparse.Namespace) -> int:
         what = "removed" if chosen.drop else "kept; --drop removes what is not asked any more"
         print(f"not asked again: {counted(left)}, {what}")
 
-    def taken_over(tape: layout.Tape) -> layout.Tape:
+    def taken_over(tape: format.Tape) -> format.Tape:
         return fresh if chosen.drop else merged(fresh, tape, None, ours_wins=True)[0]
 
     old.replace(taken_over)

@@ -6,21 +6,75 @@ Every answer comes out of the notebook's cassette; no key is in the kernel's env
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from o3magic.cli import check_report, notebooks, used_takes
-from o3magic.cli.checked import SAME, UNREADABLE, Cell, Checked, Verdict, heading, worst
-from o3magic.cli.compare_outputs import difference, same
-from o3magic.cli.execution import Runner, Step, variables_for
+from o3magic.cassettes.cassette import Cassette
+from o3magic.cassettes.entry import Take
+from o3magic.cassettes.format import Place
+from o3magic.cassettes.record_mode import cassette_path
+from o3magic.cli import check_report, notebooks
+from o3magic.cli.check_report import SAME, UNREADABLE, Cell, Checked, Verdict, heading, worst
+from o3magic.cli.kernel_runner import Runner, Step, variables_for
 from o3magic.cli.notebooks import Opened, UnreadableNotebook, UnwritableNotebook
+from o3magic.cli.output_diff import difference, same
 from o3magic.errors import O3Error
-from o3magic.render.literal import plain_text
+from o3magic.render.markdown.escape import plain_text
+
+# Asked in the kernel: not every answer that is used is shown in an output.
+USED = (
+    "(lambda magics: __import__('json').dumps("
+    "magics.opened.session.decks.used() if magics and magics.opened else {}))"
+    "(get_ipython().magics_manager.registry.get('O3Magics'))"
+)
+
+
+def places(path: Path, said: str) -> set[Place] | None:
+    """Keys and numbers of the takes in use, out of what the kernel said; None if it did not."""
+    if not said:
+        return None
+    by_path = json.loads(said)
+    used = by_path.get(str(cassette_path(path.absolute(), os.environ).absolute()), ())
+    return {(key, n) for key, n in used}
+
+
+def cassette_of(path: Path) -> Cassette:
+    """The cassette of a notebook."""
+    return Cassette(cassette_path(path, os.environ))
+
+
+def findings(path: Path, used: Collection[Place]) -> list[str]:
+    """What a strict check does not let pass."""
+    cassette = cassette_of(path)
+    if not cassette.exists:
+        return []
+    found = [f"not in use: {told(take)}" for take in cassette.unused(used)]
+    for take in cassette.entries:
+        if take.place in used and take.source == "hand":
+            found.append(f"written by hand: {told(take)}")
+        elif take.place in used and take.edited:
+            found.append(f"edited by hand: {told(take)}")
+    return found
+
+
+def prune(path: Path, used: Collection[Place]) -> list[str]:
+    """Delete the takes that are not in use, and tell which."""
+    cassette = cassette_of(path)
+    if not cassette.exists or not cassette.unused(used):
+        return []
+    return [f"deleted from the cassette: {told(take)}" for take in cassette.prune(used)]
+
+
+def told(take: Take) -> str:
+    """A take in one line."""
+    return f"{take.key} n={take.n}, recorded {take.recorded or 'on an unknown day'}"
+
 
 TIMEOUT_S = 600.0  # per cell: a build server should not hang
 IGNORED, SKIPPED = "o3-ignore-output", "o3-skip"
@@ -105,7 +159,7 @@ def compared(opened: Opened, options: Options) -> Checked:
         closed=True,
         goes_on=True,
         skipped=SKIPPED,
-        asked_last=used_takes.USED if options.strict or options.prune else "",
+        asked_last=USED if options.strict or options.prune else "",
     )
     steps = {step.index: step for step in runner.play()} if runner.code_cells else {}
     if any(step.state == "stopped" for step in steps.values()):
@@ -194,11 +248,11 @@ def with_cassette(checked: Checked, said: str, options: Options) -> Checked:
     if checked.of("skipped"):
         return noted(checked, "cassette not looked at: cells were skipped that may need it")
     try:
-        used = used_takes.places(checked.path, said)
+        used = places(checked.path, said)
         if used is None:
             return noted(checked, "cassette not looked at: the kernel does not say what it used")
-        told = used_takes.prune(checked.path, used) if options.prune else []
-        found = used_takes.findings(checked.path, used) if options.strict else []
+        told = prune(checked.path, used) if options.prune else []
+        found = findings(checked.path, used) if options.strict else []
     except O3Error as error:
         return replace(checked, findings=tuple(error.lines()))
     return replace(checked, notes=(*checked.notes, *told), findings=tuple(found))

@@ -9,7 +9,7 @@ import sys
 from decimal import Decimal, InvalidOperation
 
 from o3magic.cost.ledger import Ledger
-from o3magic.cost.query import OF_ALONE, add_words, costs
+from o3magic.reports.query import OF_ALONE, add_words, costs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Show it. With --reconcile the exit code is 1 where the bill says something else."""
-    from o3magic.settings import ledger_file
+    from o3magic.config import ledger_file
 
     ledger = Ledger(ledger_file(os.environ))
     try:
@@ -58,10 +58,9 @@ def reconcile(ledger: Ledger, chosen: argparse.Namespace) -> int:
     """Where the ledger and a bill differ."""
     from pathlib import Path
 
-    from o3magic.catalog import Catalog
-    from o3magic.cost.bill import read_bill
-    from o3magic.cost.reconcile import compared
-    from o3magic.settings import load_layers
+    from o3magic.config import load_layers
+    from o3magic.models import Catalog
+    from o3magic.reports.reconciliation import compared, read_bill
 
     catalog = Catalog.built_in(load_layers(os.environ, Path.cwd()).models)
     bill = read_bill(Path(chosen.reconcile).expanduser())

@@ -17,6 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.markdown import Markdown
@@ -25,18 +27,53 @@ from rich.segment import Segment
 from rich.syntax import Syntax
 from rich.text import Text
 
+from o3magic.cassettes.cassette import Cassette
+from o3magic.cassettes.record_mode import SUFFIX, cassette_path
 from o3magic.cli import notebooks
-from o3magic.cli.execution import Runner, Step, variables_for
+from o3magic.cli.kernel_runner import Runner, Step, variables_for
 from o3magic.cli.local import fetch
-from o3magic.cli.page import page
+from o3magic.config import models_folder
 from o3magic.errors import LocalModelError, O3Error
 from o3magic.local.server import is_installed
 from o3magic.local.weights import INSTALL, KNOWN, Weights
 from o3magic.local.weights import SUFFIX as SUFFIX_OF_WEIGHTS
-from o3magic.render.safe_markdown import plain_text
-from o3magic.settings import models_folder
-from o3magic.tapes.cassette import Cassette
-from o3magic.tapes.mode import SUFFIX, cassette_path
+from o3magic.render.markdown.sanitize import plain_text
+
+
+def page(notebook: Any, title: str) -> str:
+    """The page of a notebook."""
+    renderer = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+
+    templates = Environment(
+        loader=PackageLoader("o3magic.cli", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = templates.get_template("page.html")
+    return template.render(
+        title=title, cells=map(cell_of, notebook.cells), rendered=renderer.render
+    )
+
+
+def cell_of(cell: Any) -> dict[str, Any]:
+    """A cell with the outputs a page can show."""
+    outputs = [found for output in cell.get("outputs", ()) if (found := output_of(output))]
+    return {"kind": cell.cell_type, "source": cell.source, "outputs": outputs}
+
+
+def output_of(output: Any) -> tuple[str, str] | None:
+    """The kind and the text of an output: Markdown if it has it, then text; None for neither."""
+    if output.output_type == "stream":
+        return "text", output.text
+    if output.output_type == "error":
+        return "text", "\n".join(output.traceback)
+    data = output.get("data", {})
+    if "text/markdown" in data and "application/json" not in data:
+        return "markdown", data["text/markdown"]
+    return ("text", data["text/plain"]) if "text/plain" in data else None
+
 
 NOTEBOOK = "01-quickstart.ipynb"
 LIVE = "00-live.ipynb"

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from o3magic.config import ledger_file, project_file, user_file
 from o3magic.cost.ledger import Ledger
 from o3magic.cost.pricing import card_at
 from o3magic.errors import O3Error
-from o3magic.profile import Profile
 from o3magic.providers import Provider
-from o3magic.settings import ledger_file, project_file, user_file
-from o3magic.talk.explain import current_replacement
-from o3magic.talk.plan import check_effort, provider_for
-from o3magic.talk.session import Session
+from o3magic.session.error_hints import current_replacement
+from o3magic.session.plan import check_effort, provider_for
+from o3magic.session.session import Session
+from o3magic.settings import Profile
 from o3magic.version import __version__
 
 

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from o3magic.config import models_folder
 from o3magic.errors import BadOption, did_you_mean
 from o3magic.local import weights
 from o3magic.local.weights import KNOWN, Weights
-from o3magic.settings import models_folder
 
 
 def add_arguments(local: argparse.ArgumentParser) -> None:

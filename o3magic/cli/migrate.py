@@ -20,6 +20,11 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
+from o3magic.cassettes.cassette import Cassette
+from o3magic.cassettes.entry import Take
+from o3magic.cassettes.format import Place, Tape
+from o3magic.cassettes.record_mode import cassette_path, refresh_path
+from o3magic.cassettes.request_key import FIRST_DEFAULT, UNNAMED, key_of
 from o3magic.cli import notebooks
 from o3magic.cli.cassettes import answer_of, counted, plain
 from o3magic.cli.notebooks import Opened, UnreadableNotebook, UnwritableNotebook
@@ -27,14 +32,8 @@ from o3magic.cli.run import FAILED, UNREADABLE, Options, Progress, conclude
 from o3magic.errors import CassetteError, CassetteMiss
 from o3magic.events import LABELS
 from o3magic.money import show_usd
-from o3magic.render.uses import short
-from o3magic.talk.default_model import MIGRATE_TO
-from o3magic.tapes.canonical import key_of
-from o3magic.tapes.cassette import Cassette
-from o3magic.tapes.key import FIRST_DEFAULT, UNNAMED
-from o3magic.tapes.layout import Place, Tape
-from o3magic.tapes.mode import cassette_path, refresh_path
-from o3magic.tapes.take import Take
+from o3magic.render.markdown.escape import shorten
+from o3magic.session.default_model import MIGRATE_TO
 
 HEAD = "migration"
 MOST_DIFF_LINES = 4
@@ -269,7 +268,7 @@ def report(path: Path, pairs: Sequence[Pair], to: str) -> Iterator[str]:
     for number, pair in enumerate(again, 1):
         assert pair.new is not None
         yield ""
-        yield f"{number}. {short(pair.new.prompt)}"
+        yield f"{number}. {shorten(pair.new.prompt)}"
         yield f"   before  {who(pair.old)}"
         yield f"   now     {who(pair.new)}"
         yield from (f"   {line}" for line in differences(pair))
@@ -354,7 +353,7 @@ def differences(pair: Pair) -> list[str]:
 def first_lines(lines: Sequence[str]) -> list[str]:
     """The first lines of one side of a difference."""
     left = len(lines) - MOST_DIFF_LINES
-    shown = [f"{line[0]} {short(line[1:])}" for line in lines[:MOST_DIFF_LINES]]
+    shown = [f"{line[0]} {shorten(line[1:])}" for line in lines[:MOST_DIFF_LINES]]
     return shown + ([f"{lines[0][0]} ... {left} more lines"] if left > 0 else [])
 
 
@@ -378,7 +377,7 @@ def as_json(values: Mapping[str, Any], name: str) -> str:
     """A field's value, cut where it is long."""
     if name not in values:
         return "–"
-    return short(json.dumps(values[name], ensure_ascii=False))
+    return shorten(json.dumps(values[name], ensure_ascii=False))
 
 
 def is_typed(take: Take) -> bool:

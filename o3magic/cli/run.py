@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import keyword
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,16 +13,82 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from o3magic.cli import notebooks, parameters
-from o3magic.cli.checked import heading
-from o3magic.cli.execution import Runner, Step, variables_for
+from o3magic.cli import notebooks
+from o3magic.cli.check_report import heading
+from o3magic.cli.kernel_runner import Runner, Step, variables_for
 from o3magic.cli.notebooks import Opened, UnreadableNotebook, UnwritableNotebook
 from o3magic.errors import BadOption
-from o3magic.render.literal import plain_text
+from o3magic.render.markdown.escape import plain_text
+
+WORDS = {"true": True, "false": False, "null": None, "none": None, "~": None}
+TAG, INJECTED = "parameters", "injected-parameters"
+
+
+def value_of(word: str) -> Any:
+    """A word as a number, a truth, None, a list or dict of them, else as the text it is."""
+    if word.lower() in WORDS:
+        return WORDS[word.lower()]
+    for read in (json.loads, ast.literal_eval):
+        try:
+            value = read(word)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            continue
+        if is_plain(value):
+            return value
+    return word
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value has a literal that gives it back."""
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and is_plain(v) for k, v in value.items())
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, str | int)
+
+
+def check_name(name: str) -> str:
+    """A name that can be assigned. Raises BadOption."""
+    if not name.isidentifier() or keyword.iskeyword(name):
+        hint = "-p name value, the name as in Python"
+        raise BadOption(f"{name!r} cannot be the name of a parameter", hint=hint)
+    return name
+
+
+def inject(notebook: Any, values: Mapping[str, Any]) -> None:
+    """Put the values into the notebook, behind its own."""
+    if not values:
+        return
+    lines = [f"{check_name(name)} = {value!r}" for name, value in values.items()]
+    source = "\n".join(["# Parameters", *lines])
+    for cell in notebook.cells:
+        if INJECTED in cell.metadata.get("tags", []):
+            cell["source"] = source
+            return
+    places = [i for i, c in enumerate(notebook.cells) if TAG in c.metadata.get("tags", [])]
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": [INJECTED]}, id=INJECTED)
+    notebook.cells.insert(places[0] + 1 if places else 0, cell)
+
+
+def declared(notebook: Any) -> set[str] | None:
+    """The names its `parameters` cell sets, or None where there is no such cell."""
+    for cell in notebook.cells:
+        if TAG in cell.metadata.get("tags", []):
+            try:
+                tree = ast.parse(cell.source)
+            except SyntaxError:
+                return None
+            names = (n for n in ast.walk(tree) if isinstance(n, ast.Name))
+            return {n.id for n in names if isinstance(n.ctx, ast.Store)}
+    return None
+
 
 FAILED, UNREADABLE, STOPPED = 2, 3, 130
 
@@ -43,7 +113,7 @@ class Options:
 def run(names: Sequence[str], options: Options) -> int:
     """Run the notebooks, one after the other. Gives the worst exit code among them."""
     for name in options.values:
-        parameters.check_name(name)
+        check_name(name)
     worst = 0
     try:
         paths = notebooks.found(names)
@@ -86,7 +156,7 @@ def run_one(path: Path, target: Path, options: Options) -> int:
         raise UnwritableNotebook(told, hint=f"--output NEW{notebooks.SUFFIX}")
     notebooks.check_replaceable(target)
     warn_of_unknown(opened, options.values)
-    parameters.inject(opened.notebook, options.values)
+    inject(opened.notebook, options.values)
     runner = Progress(opened, options)
     written = None
     try:
@@ -117,7 +187,7 @@ def write(opened: Opened, target: Path, in_place: bool) -> Path:
 
 def warn_of_unknown(opened: Opened, values: Mapping[str, Any]) -> None:
     """A parameter that the notebook does not know is likely misspelt."""
-    known = parameters.declared(opened.notebook)
+    known = declared(opened.notebook)
     for name in values:
         if known is not None and name not in known:
             tell(f"{opened.path}: its parameters cell does not set {name}")
@@ -205,7 +275,7 @@ def tell_error(error: UnreadableNotebook | UnwritableNotebook) -> int:
 
 def values_of(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
     """The parameters of `-p name value`; of two with one name the later holds."""
-    return {name: parameters.value_of(word) for name, word in pairs}
+    return {name: value_of(word) for name, word in pairs}
 
 
 def check_budget(word: str) -> str:

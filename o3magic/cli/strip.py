@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from o3magic.cli import notebooks
-from o3magic.cli.compare_outputs import LINK, WIDGET
 from o3magic.cli.notebooks import UnreadableNotebook, UnwritableNotebook
+from o3magic.cli.output_diff import LINK, WIDGET
 
 Kind = Literal["all", "o3", "unreproducible"]
 DONE, WOULD_CHANGE, UNREADABLE = 0, 1, 3

@@ -18,7 +18,7 @@ from o3magic.client.retry import Policy
 from o3magic.errors import BrokenAnswer, RequestFailed
 from o3magic.providers import Provider
 from o3magic.wire.batch import State, state
-from o3magic.wire.shape import load, objects, word
+from o3magic.wire.json_access import load, objects, word
 
 T = TypeVar("T")
 

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import httpx
 from pydantic import SecretStr
 
-from o3magic.client.call import Call, as_bytes, body, headers, secrets_of, to_provider
-from o3magic.client.reading import bounded, stream_events, unpacked
+from o3magic.client.cancellation import Stop, Watch
+from o3magic.client.request import Call, as_bytes, body, headers, secrets_of, to_provider
+from o3magic.client.response_stream import bounded, stream_events, unpacked
 from o3magic.client.retry import retry_after_s, should_retry
-from o3magic.client.watch import Stop, Watch
 from o3magic.errors import (
     BadOption,
     BrokenAnswer,
@@ -32,9 +32,9 @@ from o3magic.providers import ADDRESS_HINT, Provider
 from o3magic.redaction import redact
 from o3magic.version import __version__
 from o3magic.wire.dialects import DIALECTS, Dialect
-from o3magic.wire.failures import failure, summary_of_page
+from o3magic.wire.errors import failure, summary_of_page
 from o3magic.wire.hosted import COST_HEADER, cost_in_header
-from o3magic.wire.shape import load, objects, word
+from o3magic.wire.json_access import load, objects, word
 
 MOST_ERROR_BYTES = 65_536
 INPUT_TOKENS = "/responses/input_tokens"

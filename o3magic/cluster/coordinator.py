@@ -16,7 +16,7 @@ from typing import Any
 
 from o3magic import errors
 from o3magic.errors import RateLimited, RequestFailed
-from o3magic.jobs.rate import Closed, Gate
+from o3magic.rows.rate_limiter import Closed, Gate
 
 OP = "o3magic"  # the name of the messages between scheduler and workers
 GONE = b""  # the last letter of a worker that is gone

@@ -10,21 +10,61 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from o3magic.client.wide import Wide
-from o3magic.cluster.books import Books, Standing
-from o3magic.cluster.door import Cluster, Unlucky, in_task
-from o3magic.cluster.letters import pack, unpack
-from o3magic.cluster.rows_here import ask_rows, error_of
-from o3magic.cluster.spec import limits_of, packed_spec
+from o3magic.client.pool import Wide
+from o3magic.cluster.caller import Books, Standing
+from o3magic.cluster.messages import Spec, pack, unpack
+from o3magic.cluster.plugin import Cluster, Unlucky, in_task, pickled
+from o3magic.cluster.worker_run import ask_rows, error_of
 from o3magic.errors import O3Error
-from o3magic.jobs.clerk import Clerk
-from o3magic.jobs.desk import Ask, Desk
-from o3magic.jobs.rate import Gate
-from o3magic.jobs.rows import Ending
-from o3magic.jobs.runner import GRACE_S, Run, Work
-from o3magic.jobs.tally import Halt, Ledgers
-from o3magic.talk.session import Session
+from o3magic.rows.context import Ask, Chosen, Clerk, Desk, Halt, Ledgers
+from o3magic.rows.rate_limiter import Gate
+from o3magic.rows.records import Ending
+from o3magic.rows.row_template import Form
+from o3magic.rows.runner import GRACE_S, Run, Work
+from o3magic.schemas.lookup import AnswerType
+from o3magic.session.session import Session
+from o3magic.session.spending import Place
+
+
+def packed_spec(
+    session: Session,
+    form: Form,
+    chosen: Chosen,
+    *,
+    prompt: str = "",
+    folder: Path | None = None,
+    flatten: bool = False,
+) -> bytes:
+    """A job's spec in bytes. Raises BadOption where the schema cannot be sent."""
+    plan, wanted = form.plan, form.plan.answer_type
+    if wanted is not None:  # without what pydantic has made of it: that is each process's own
+        wanted = AnswerType(wanted.name, wanted.python_type)
+    place = Place(session.id, session.notebook, session.cell_key)
+    spec = Spec(
+        plan=replace(plan, call=replace(plan.call, key=None), answer_type=wanted),
+        width=chosen.width,
+        prompt=prompt,
+        folder=str(folder or ""),
+        place=(place.session, place.notebook, place.cell_key),
+        providers=dict(session.layers.providers),
+        system_certificates=chosen.system_certificates,
+        stop_at_error=chosen.stop_at_error,
+        flatten=flatten,
+    )
+    return pickled(spec)
+
+
+def limits_of(chosen: Chosen) -> dict[str, Any]:
+    """What holds the gate of a job back."""
+    return {
+        "requests_per_min": chosen.requests_per_min,
+        "tokens_per_min": chosen.tokens_per_min,
+        "most_down_s": chosen.most_down_s,
+    }
+
 
 LEAST_ROWS = 64  # of a task
 MOST_BYTES = 1_000_000  # of the prompts of a task

@@ -9,21 +9,92 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from o3magic.cost.budgets import Budget, Standing, check, standing
+from o3magic.cost.database import MEMORY, Store
 from o3magic.cost.entries import LOST, PENDING, Attempt, Entry, Outcome, Sums, Total
 from o3magic.cost.process import Owner
-from o3magic.cost.rows import MOST_NANO_USD, clean, completed, entry_of, moment, moments
 from o3magic.cost.schema import GROUPS, MIGRATIONS, ROW, totals_query
-from o3magic.cost.store import Store
 from o3magic.errors import BadOption, LedgerUnavailable, OverBudget, did_you_mean
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
+
+LONGEST_TEXT = 500  # names come from servers
+# Above these a number is a server's mistake; sums of what is below stay within SQLite's 63 bits.
+MOST_TOKENS = 10**12
+MOST_NANO_USD = 10**15
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def clean(text: str) -> str:
+    """What SQLite can keep of a text that may come from anywhere."""
+    return text[:LONGEST_TEXT].encode("utf-8", "replace").decode("utf-8")
+
+
+def credible(count: int | None, most: int) -> int | None:
+    """The number, or None for one that no call can have: then nobody knows it."""
+    return count if count is not None and 0 <= count <= most else None
+
+
+def completed(outcome: Outcome) -> tuple[Any, ...]:
+    """An outcome as the parameters of `SETTLE`."""
+    usage = outcome.usage
+    tokens = (
+        usage.input_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+        usage.total_tokens,
+    )
+    names = (
+        outcome.model_served,
+        outcome.service_tier,
+        outcome.price_since,
+        outcome.price_source,
+        outcome.request_id,
+        outcome.response_id,
+        outcome.error,
+    )
+    return (
+        clean(outcome.status),
+        outcome.source,
+        *(credible(count, MOST_TOKENS) for count in tokens),
+        outcome.source,
+        credible(outcome.cost_nano_usd, MOST_NANO_USD),
+        *map(clean, names),
+        outcome.first_token_s,
+        outcome.elapsed_s,
+        credible(outcome.hosted_calls, MOST_TOKENS) or 0,
+        credible(outcome.hosted_nano_usd, MOST_NANO_USD),
+    )
+
+
+def moment(at_ms: int) -> datetime:
+    """Milliseconds since 1970 as a UTC time."""
+    return EPOCH + timedelta(milliseconds=at_ms)
+
+
+def moments(since: datetime) -> dict[str, Any]:
+    """A moment as the ledger's queries want it: in milliseconds, and the next whole day."""
+    if since.tzinfo is None:
+        raise ValueError(f"{since} has no time zone")
+    # Rows are dated in whole milliseconds: the first that is not before this moment.
+    since_ms = -((EPOCH - since) // timedelta(milliseconds=1))
+    next_day = moment(since_ms - 1).date() + timedelta(days=1)
+    next_day_ms = (next_day - EPOCH.date()) // timedelta(milliseconds=1)
+    return {"since_ms": since_ms, "next_day": next_day.isoformat(), "next_day_ms": next_day_ms}
+
+
+def entry_of(row: Sequence[Any]) -> Entry:
+    """A row as a value."""
+    return Entry(row[0], moment(row[1]), *row[2:])
+
 
 __all__ = ["Attempt", "Entry", "Ledger", "Outcome", "Sums", "Total"]
 
@@ -327,3 +398,130 @@ class Ledger:
     def _gone(self, entry: Entry) -> bool:
         alive = Owner(entry.host, entry.pid, entry.started).alive()
         return moment(self._clock()) - entry.at > GIVEN_UP_AFTER if alive is None else not alive
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """An entry that is not settled yet: which ledger has it, and what it says."""
+
+    ledger: Ledger
+    entry: int
+    attempt: Attempt
+    hold: int | None = None
+
+
+class Keeping:
+    """Keeps the books of a session. `trouble` says why they are in memory, "" if they are not."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.trouble = ""
+        self._told = False
+        self._looked = False
+        self._said: set[str] = set()
+
+    def hold(
+        self, nano_usd: int, budgets: Sequence[Budget], session: str, notebook: str = ""
+    ) -> int:
+        """Keep back what a question can cost. Raises OverBudget, and LedgerUnavailable where the
+        file fails: without it nobody knows what is left.
+        """
+        return self.ledger.hold(nano_usd, budgets, session, notebook)
+
+    def enter(
+        self, attempt: Attempt, *, hold: int | None = None, budgets: Sequence[Budget] = ()
+    ) -> Ticket:
+        """A row, before the request leaves. Raises OverBudget; with budgets LedgerUnavailable."""
+        try:
+            entry = self.ledger.enter(attempt, hold=hold, budgets=budgets)
+        except LedgerUnavailable as error:
+            if budgets:
+                raise
+            entry = self._in_memory(error).enter(attempt)
+        return Ticket(self.ledger, entry, attempt, hold)
+
+    def settle(self, ticket: Ticket, outcome: Outcome) -> None:
+        """What became of it; in memory where the file does not take it any more."""
+        try:
+            ticket.ledger.settle(ticket.entry, outcome, hold=ticket.hold)
+        except LedgerUnavailable as error:
+            memory = self._in_memory(error)
+            memory.settle(memory.enter(ticket.attempt), outcome)
+
+    def enter_many(
+        self,
+        attempts: Sequence[Attempt],
+        *,
+        hold: int | None = None,
+        budgets: Sequence[Budget] = (),
+    ) -> list[Ticket | OverBudget]:
+        """The same for several calls at once; an error stands in for a row that does not fit."""
+        try:
+            entered = self.ledger.enter_many(attempts, hold=hold, budgets=budgets)
+        except LedgerUnavailable as error:
+            if budgets:
+                raise
+            entered = self._in_memory(error).enter_many(attempts)
+        ledger = self.ledger
+        return [
+            each if isinstance(each, OverBudget) else Ticket(ledger, each, attempt, None)
+            for each, attempt in zip(entered, attempts, strict=True)
+        ]
+
+    def settle_many(self, settled: Sequence[tuple[Ticket, Outcome]]) -> None:
+        """What became of several; all of these tickets are without a hold of their own."""
+        mine = [(ticket.entry, outcome) for ticket, outcome in settled]
+        try:
+            for ledger in {id(ticket.ledger): ticket.ledger for ticket, _ in settled}.values():
+                pairs = zip(mine, settled, strict=True)
+                same = [each for each, (ticket, _) in pairs if ticket.ledger is ledger]
+                ledger.settle_many(same)
+        except LedgerUnavailable:
+            for ticket, outcome in settled:
+                self.settle(ticket, outcome)
+
+    def release(self, hold: int) -> None:
+        """Give back what was not spent. A file that fails is no reason to lose an answer."""
+        try:
+            self.ledger.release(hold)
+        except LedgerUnavailable as error:
+            self._in_memory(error)
+
+    def standing(
+        self, budgets: Sequence[Budget], session: str, notebook: str = ""
+    ) -> list[Standing]:
+        """How budgets stand now. Raises LedgerUnavailable."""
+        return self.ledger.standing(budgets, session, notebook)
+
+    def news(self) -> str:
+        """What the user should know of the books and was not told yet, or ""."""
+        if self.trouble:
+            told, self._told = self._told, True
+            return "" if told else f"{self.trouble}: %o3_cost --csv FILE keeps them"
+        if self._looked:
+            return ""
+        self._looked = True
+        try:
+            lost = sum(entry.source == "live" for entry in self.ledger.orphans())
+        except LedgerUnavailable:
+            return ""  # it fails when the next call is entered, and then that is news
+        calls = "1 call" if lost == 1 else f"{lost} calls"
+        return f"{calls} of kernels that died are in the ledger with a cost unknown" if lost else ""
+
+    def is_new(self, said: str) -> bool:
+        """Whether this was not said yet in this session; from now on it was."""
+        new = said not in self._said
+        self._said.add(said)
+        return new
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.ledger.close()
+
+    def _in_memory(self, error: LedgerUnavailable) -> Ledger:
+        """The ledger that takes over, the file's trouble told once."""
+        if not self.trouble:
+            self.trouble = f"{error}; from here on the books of this session are in memory only"
+            self.ledger.close()
+            self.ledger = Ledger(MEMORY)
+        return self.ledger

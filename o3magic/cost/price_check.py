@@ -14,8 +14,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from o3magic.catalog import Card, Catalog, Price, Rates
 from o3magic.errors import BadOption
+from o3magic.models import Card, Catalog, Price, Rates
 
 INSTALL = "pip install 'genai-prices>=0.2'"
 PROVIDER = "openai"

@@ -16,12 +16,30 @@ from IPython.core.completer import (
 )
 
 from o3magic.errors import O3Error
-from o3magic.notebook.cards import card_of
+from o3magic.models import Card
 from o3magic.params import OFFERED
-from o3magic.profile import Option, options
 from o3magic.schemas.lookup import known_types
-from o3magic.talk.session import Session
+from o3magic.session.session import Session
+from o3magic.settings import Option, Profile, options
 from o3magic.tools.function import ToolFunction
+
+
+def card_of(session: Session, profile: Profile) -> Card:
+    """The card of a profile's model; a provider may call its deployment otherwise."""
+    with suppress(O3Error):
+        model = session.choose_model(profile, look=False).model
+        provider = session.reach.stand_in(profile)
+        return session.catalog.card(provider.cards.get(model, model))
+    return session.catalog.card(profile.model)
+
+
+def default_model(session: Session) -> tuple[str, str]:
+    """The model that is asked while none is named, and why; blanks where that is not known."""
+    with suppress(O3Error):
+        choice = session.choose_model(session.layers.profile(), look=False)
+        return choice.model, choice.reason
+    return "", ""
+
 
 MAGICS = ("%%o3 ", "%o3 ")
 CONFIG = "%o3_config "

@@ -7,25 +7,24 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 
-from o3magic.errors import BadOption, did_you_mean
-from o3magic.money import show_usd
-from o3magic.notebook.cards import card_of
-from o3magic.notebook.options import words
-from o3magic.render.bundle import Bundle
-from o3magic.render.listing import aligned, line, table
-from o3magic.render.safe_markdown import plain_text, safe_markdown
-from o3magic.talk.compacting import KEEP_TURNS
-from o3magic.talk.conversation import Conversation, Turn
-from o3magic.talk.conversation_store import existing, moved, placed
-from o3magic.talk.conversation_text import (
+from o3magic.conversations.compaction import FULL_SHARE, KEEP_TURNS, share_of
+from o3magic.conversations.conversation import Conversation, Turn
+from o3magic.conversations.export import (
     calls_of,
     question_of,
     to_markdown,
     to_notebook,
     turn_markdown,
 )
-from o3magic.talk.session import Session
-from o3magic.talk.window import FULL_SHARE, share_of
+from o3magic.conversations.store import existing, moved, placed
+from o3magic.errors import BadOption, did_you_mean
+from o3magic.money import show_usd
+from o3magic.notebook.completion import card_of
+from o3magic.notebook.line_parser import words
+from o3magic.render.answer import Bundle
+from o3magic.render.markdown.sanitize import plain_text, safe_markdown
+from o3magic.render.tables import aligned, line, table
+from o3magic.session.session import Session
 
 USAGE = {
     "show": "NAME [TURN]",

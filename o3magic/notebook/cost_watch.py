@@ -8,13 +8,13 @@ from datetime import datetime
 import ipywidgets as widgets
 
 from o3magic.cost.entries import Total
-from o3magic.cost.query import TITLES, limits, span
-from o3magic.cost.report import Span
-from o3magic.cost.wording import cost_cell
 from o3magic.errors import O3Error
-from o3magic.notebook.panel_words import error_html, escape
-from o3magic.notebook.workbench import Workbench
-from o3magic.talk.session import Session
+from o3magic.notebook.context import Workbench
+from o3magic.notebook.panel_html import error_html, escape
+from o3magic.reports.formatting import cost_cell
+from o3magic.reports.query import TITLES, limits, span
+from o3magic.reports.report import Span
+from o3magic.session.session import Session
 
 LINES = "border-collapse:collapse;line-height:1.3;color:var(--jp-ui-font-color1,#424242)"
 ROW = "padding:2px 22px 2px 0;white-space:nowrap"

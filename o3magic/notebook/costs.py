@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, NoReturn
 
-from o3magic.cost.query import add_words, costs
-from o3magic.cost.report import CostReport
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.notebook.options import words
-from o3magic.render.bundle import Bundle
-from o3magic.render.listing import line as one_line
+from o3magic.notebook.line_parser import words
+from o3magic.render.answer import Bundle
+from o3magic.render.tables import line as one_line
+from o3magic.reports.query import add_words, costs
+from o3magic.reports.report import CostReport
 
 if TYPE_CHECKING:
-    from o3magic.notebook.workbench import Workbench
-    from o3magic.talk.session import Session
+    from o3magic.notebook.context import Workbench
+    from o3magic.session.session import Session
 
 FLAGS = ("--of", "--by", "--since", "--plot", "--csv", "--json", "--watch")
 
@@ -113,9 +113,9 @@ def watch(bench: Workbench) -> None:
 
 def price_check() -> Bundle:
     """How the built-in cards differ from the prices that genai-prices has."""
-    from o3magic.catalog import Catalog
     from o3magic.cost.price_check import check
-    from o3magic.render.listing import table
+    from o3magic.models import Catalog
+    from o3magic.render.tables import table
 
     found = check(Catalog.built_in())
     if not found.differences:

@@ -12,14 +12,14 @@ from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any, NamedTuple
 
+from o3magic.config import NOT_IN_A_PROJECT, PROJECT_FILE, Layers
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.notebook.options import default_of, usage_of
-from o3magic.profile import Option, options
+from o3magic.notebook.line_parser import default_of, usage_of
 from o3magic.providers import Providers
-from o3magic.render.bundle import Bundle
-from o3magic.render.listing import said
-from o3magic.render.safe_markdown import code_span, plain_text, safe_markdown
-from o3magic.settings import NOT_IN_A_PROJECT, PROJECT_FILE, Layers
+from o3magic.render.answer import Bundle
+from o3magic.render.markdown.sanitize import code_span, plain_text, safe_markdown
+from o3magic.render.tables import said
+from o3magic.settings import Option, options
 
 CODE_CHARS = 34  # a longer usage has a line of its own
 FEWEST_CHARS, MOST_CHARS = 60, 100

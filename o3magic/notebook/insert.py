@@ -8,7 +8,7 @@ from typing import Any
 
 from o3magic.errors import BadOption
 from o3magic.events import Answer
-from o3magic.render.safe_markdown import plain_text
+from o3magic.render.markdown.sanitize import plain_text
 
 FENCE = re.compile(
     r"(?P<margin>[ \t]*)(?:[-*+][ \t]+|\d{1,9}[.)][ \t]+)?(?P<run>`{3,}|~{3,})(?P<info>.*)"

@@ -19,9 +19,9 @@ from o3magic.errors import O3Error
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from o3magic.notebook.actions import Actions, Shown
+    from o3magic.notebook.commands import Actions, Shown
     from o3magic.notebook.panel import Panel
-    from o3magic.talk.session import Session
+    from o3magic.session.session import Session
 
 
 @magics_class
@@ -40,8 +40,8 @@ class O3Magics(Magics):
     @cached_property
     def actions(self) -> Actions:
         """What the magics do. Raises BadOption for a bad settings file, until it is mended."""
-        from o3magic.notebook.actions import Actions
-        from o3magic.notebook.workbench import Workbench
+        from o3magic.notebook.commands import Actions
+        from o3magic.notebook.context import Workbench
 
         actions = Actions(Workbench(self._ip, self.session))
         actions.begin_cell(self._cell)
@@ -50,7 +50,7 @@ class O3Magics(Magics):
     @cached_property
     def session(self) -> Session:
         """The session of all magics. Raises BadOption as `actions` does."""
-        from o3magic.talk.session import Session
+        from o3magic.session.session import Session
 
         return Session.start(self._environment, self._folder)
 

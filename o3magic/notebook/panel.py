@@ -12,18 +12,18 @@ from datetime import date
 from functools import partial
 from typing import Any, get_args
 
-from o3magic.catalog import Card
 from o3magic.errors import BadOption, O3Error
 from o3magic.events import Answer
-from o3magic.messages import Effort
-from o3magic.notebook.asker import Asker
-from o3magic.notebook.budget_bars import bars_html
-from o3magic.notebook.cards import card_of, default_model
-from o3magic.notebook.cell_text import cell_text
-from o3magic.notebook.controls import Controls, set_options
-from o3magic.notebook.fronts import KernelFront
-from o3magic.notebook.options import check_name
-from o3magic.notebook.panel_words import (
+from o3magic.messages import Effort, ToolCall
+from o3magic.models import Card
+from o3magic.notebook.background import Asker
+from o3magic.notebook.completion import card_of, default_model
+from o3magic.notebook.context import Workbench
+from o3magic.notebook.display import KernelFront
+from o3magic.notebook.line_parser import cell_text, check_name
+from o3magic.notebook.panel_html import (
+    alarm,
+    bars_html,
     effort_columns,
     efforts_html,
     error_html,
@@ -33,13 +33,51 @@ from o3magic.notebook.panel_words import (
     spent,
     status,
 )
-from o3magic.notebook.permission import Permission
-from o3magic.notebook.workbench import Workbench
-from o3magic.profile import Profile
-from o3magic.render import listing
-from o3magic.render.bundle import request_bundle
+from o3magic.notebook.panel_widgets import Controls, set_options
+from o3magic.render import tables
+from o3magic.render.answer import request_bundle
 from o3magic.schemas.lookup import known_types
-from o3magic.talk.plan import check_effort, shown_request
+from o3magic.session.plan import check_effort, shown_request
+from o3magic.settings import Profile
+
+MOST_CHARS = 2_000
+
+
+class Permission:
+    """The question and its two buttons, which are seen only while it is asked.
+
+    row: the widget that holds them. words, allow, decline: what it holds.
+    """
+
+    def __init__(self, row: Any, words: Any, allow: Any, decline: Any) -> None:
+        self._row, self._words = row, words
+        self._answered = threading.Event()
+        self._allowed = False
+        allow.on_click(lambda _: self.say(True))
+        decline.on_click(lambda _: self.say(False))
+        self._hide()
+
+    def ask(self, call: ToolCall) -> bool:
+        """Whether this call may be made. Waits for a click, or for `say`."""
+        said = f"{call.name}({call.arguments})"
+        shown = said if len(said) <= MOST_CHARS else f"{said[:MOST_CHARS]}…"
+        self._answered.clear()
+        self._allowed = False
+        self._words.value = alarm(f"The model wants to call {shown}")
+        self._row.layout.display = "flex"
+        self._answered.wait()
+        self._hide()
+        return self._allowed
+
+    def say(self, allowed: bool) -> None:
+        """Answer, as a click does."""
+        self._allowed = allowed
+        self._answered.set()
+
+    def _hide(self) -> None:
+        self._row.layout.display = "none"
+        self._words.value = ""
+
 
 FIELDS = ("model", "effort", "schema", "developer", "out")
 NO_WIDGETS = "a panel needs a notebook; here `%o3_config effort=high` sets what it would"
@@ -256,7 +294,7 @@ class Panel:
 def open_panel(bench: Workbench) -> Panel | None:
     """A new panel; the one that the same cell made before is closed. A line in a terminal."""
     if not isinstance(bench.front, KernelFront):
-        bench.front.show(listing.line(NO_WIDGETS))
+        bench.front.show(tables.line(NO_WIDGETS))
         return None
     return Panel(bench, bench.place(Panel))
 

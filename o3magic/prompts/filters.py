@@ -24,11 +24,11 @@ from typing import Any, Final
 from o3magic.errors import O3Error, TemplateError
 from o3magic.events import Answer
 from o3magic.messages import Image
+from o3magic.prompts.files import code_of, file_within, text_of_file
+from o3magic.prompts.formatting import MOST_CHARS, MOST_ROWS, Shown, as_csv, as_json, shown
 from o3magic.prompts.images import image_of
-from o3magic.prompts.plain import plain
-from o3magic.prompts.rows import is_frame, is_lazy, is_series
-from o3magic.prompts.showing import MOST_CHARS, MOST_ROWS, Shown, as_csv, as_json, shown
-from o3magic.prompts.sources import code_of, file_within, text_of_file
+from o3magic.prompts.jsonable import plain
+from o3magic.prompts.tabular import is_frame, is_lazy, is_series
 from o3magic.schemas.answer_type import answer_type, could_be_schema
 
 FROM_JINJA: Final = frozenset(

@@ -17,10 +17,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
-from o3magic.catalog import Card, Catalog
 from o3magic.errors import BadOption, TemplateError
 from o3magic.messages import Image
-from o3magic.prompts.sources import file_within
+from o3magic.models import Card, Catalog
+from o3magic.prompts.files import file_within
 
 MOST_SIDE: Final = 2048  # the models make larger ones smaller themselves
 MOST_BYTES: Final = 15_000_000

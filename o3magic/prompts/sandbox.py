@@ -22,7 +22,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from o3magic.errors import TemplateError, did_you_mean
 from o3magic.prompts.filters import FROM_JINJA, filters
-from o3magic.prompts.showing import Shown
+from o3magic.prompts.formatting import Shown
 
 MOST_LENGTH: Final = 1_000_000
 MOST_BITS: Final = 4_096

@@ -55,8 +55,8 @@ def render(text: str, names: Mapping[str, Any], *, folder: Path) -> Rendered:
     if "{{" not in text:
         return Rendered((Text(text),))
     # jinja2 is loaded where a prompt needs it, and not before.
+    from o3magic.prompts.formatting import marked, shown
     from o3magic.prompts.sandbox import Sandbox, placed, short
-    from o3magic.prompts.showing import marked, shown
 
     sandbox = Sandbox(names, folder)
     parts: list[Text | Image] = []

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from o3magic.citations import Citation
-from o3magic.render.footer import entities
-from o3magic.render.links import address
-from o3magic.render.uses import short
+from o3magic.render.markdown.escape import entities, shorten
+from o3magic.render.markdown.inline import safe_address
 
 MOST_SHOWN = 50
 TITLE_CHARS = 120
@@ -46,19 +45,21 @@ def pages_of(citations: Iterable[Citation]) -> Sequence[Citation]:
 def link(page: Citation) -> str:
     """A page as a link, or as words."""
     url = web_address(page.url)
-    words = entities(title(page) or short(url.replace("&amp;", "&"), TITLE_CHARS) or "(no address)")
+    words = entities(
+        title(page) or shorten(url.replace("&amp;", "&"), TITLE_CHARS) or "(no address)"
+    )
     # In an element, for a dash at the beginning of a line is a list.
     return f"[{words}]({url})" if url else f"<span>{words}</span>"
 
 
 def title(page: Citation) -> str:
     """What a page is called, on one line; "" where it has no name."""
-    return short(page.title, TITLE_CHARS)
+    return shorten(page.title, TITLE_CHARS)
 
 
 def web_address(url: str) -> str:
     """An address as a link's destination in Markdown, "" unless it is one of the web."""
-    found = address(url.strip())
+    found = safe_address(url.strip())
     return found if found.startswith(WEB) else ""
 
 

@@ -12,10 +12,10 @@ from xml.sax.saxutils import escape
 from o3magic.events import Answer, Event, TextDelta
 from o3magic.money import show_usd
 from o3magic.render import citations
-from o3magic.render.bundle import LINK, Bundle, as_json, body
-from o3magic.render.footer import entities, remarks
+from o3magic.render.answer import LINK, Bundle, as_json, body, remarks
 from o3magic.render.live import INTERVAL_S, Screen
-from o3magic.render.safe_markdown import plain_text, table_cell
+from o3magic.render.markdown.escape import entities
+from o3magic.render.markdown.sanitize import plain_text, table_cell
 
 TAIL_CHARS = 160
 MADE_UP = {"simulated": "SIMULATED", "hand": "BY HAND"}

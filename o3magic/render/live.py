@@ -16,12 +16,45 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from o3magic.events import Answer, Event, ModelStatus, ReasoningDelta, Retrying, TextDelta, ToolUsed
-from o3magic.render import uses
-from o3magic.render.bundle import Bundle, View, bundles, footer_bundle, reasoning
-from o3magic.render.footer import entities
-from o3magic.render.growing import Growing
-from o3magic.render.safe_markdown import plain_text, safe_markdown
-from o3magic.render.segments import Segments
+from o3magic.render import answer
+from o3magic.render.answer import Bundle, View, bundles, footer_bundle, reasoning
+from o3magic.render.data_table import as_markdown
+from o3magic.render.markdown.escape import entities
+from o3magic.render.markdown.sanitize import plain_text, safe_markdown
+from o3magic.render.markdown.segments import Segments
+
+GROWTH = 1.1
+LEAST_CHARS = 24
+ROWS = 20
+CELL = 100  # characters
+
+
+class Growing:
+    """Takes pieces of JSON. `read` gives what the beginning of a text says, or None for nothing."""
+
+    def __init__(self, read: Callable[[str], Any], name: str) -> None:
+        self._read, self._name = read, name
+        self._pieces: list[str] = []
+        self._chars = 0
+        self._next_chars = LEAST_CHARS
+        self._shown = ""
+
+    def feed(self, text: str) -> None:
+        """Take the next piece."""
+        self._pieces.append(text)
+        self._chars += len(text)
+
+    def shown(self) -> str:
+        """The answer so far as a Markdown table; "" where there is nothing to see yet."""
+        if self._chars >= self._next_chars:
+            self._next_chars = int(self._chars * GROWTH) + LEAST_CHARS
+            whole = "".join(self._pieces)
+            self._pieces = [whole]
+            data = self._read(whole)
+            if data not in (None, {}, [], ""):
+                self._shown = as_markdown(data, self._name, rows=ROWS, cell=CELL, brief=True)
+        return self._shown
+
 
 INTERVAL_S = 0.1
 LIVELY_CHARS = 2_000  # beyond, no one reads along: half as often spares half of the page's work
@@ -320,5 +353,5 @@ class Live:
             quoted = thought.rpartition("\n\n")[2][-600:]
             shown += f"\n\n> {entities(' '.join(quoted.split()))}"
         if self._uses:
-            shown = f"{uses.markdown(self._uses)}\n\n{shown}"
+            shown = f"{answer.render_tool_uses(self._uses)}\n\n{shown}"
         return self._words(shown, line)

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from o3magic.events import Answer, Event, ModelStatus, ReasoningDelta, Retrying, TextDelta, ToolUsed
 from o3magic.render import citations
-from o3magic.render.bundle import Bundle, as_json
-from o3magic.render.footer import plain_footer
-from o3magic.render.safe_markdown import plain_text, safe_markdown
-from o3magic.render.segments import Segments
-from o3magic.render.uses import plain
+from o3magic.render.answer import Bundle, as_json, plain_footer, tool_uses_text
+from o3magic.render.markdown.sanitize import plain_text, safe_markdown
+from o3magic.render.markdown.segments import Segments
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -69,7 +67,7 @@ class TerminalLive:
             self._reasoning.append(event[0])
         elif type(event) is ToolUsed:
             self._again("reads what its tools say")
-            self._console.print(plain([event]), style="dim", markup=False, highlight=False)
+            self._console.print(tool_uses_text([event]), style="dim", markup=False, highlight=False)
         elif type(event) is Retrying:
             self._again(f"is asked again ({event.why})")
         elif type(event) is ModelStatus:

@@ -18,9 +18,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
 from o3magic.errors import NotASchema
 from o3magic.messages import AnswerSchema
-from o3magic.wire.fillers import resolved, without_fillers
-from o3magic.wire.shape import load_partial
-from o3magic.wire.strict import OPENAI, Limits, strict_schema
+from o3magic.wire.json_access import load_partial
+from o3magic.wire.optional_fields import resolved, without_fillers
+from o3magic.wire.strict_schema import OPENAI, Limits, strict_schema
 
 _TYPE_MAKERS: Final = ("typing", "typing_extensions", "types")
 _MOST_PROBLEMS: Final = 20

@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal
 
-from o3magic.catalog import Card
 from o3magic.errors import BadOption, did_you_mean
 from o3magic.events import Answer
 from o3magic.messages import HostedTool, Message, Part, Raw, Text, Tool, ToolCall, ToolResult
-from o3magic.prompts.plain import cut_words, json_text
+from o3magic.models import Card
+from o3magic.prompts.jsonable import cut_words, json_text
 from o3magic.redaction import redact
 from o3magic.schemas.answer_type import SchemaMismatch
-from o3magic.tools.builtin_tools import built_in
+from o3magic.tools.builtin import built_in
+from o3magic.tools.execution import Job, run_jobs
 from o3magic.tools.function import ToolFunction, tool_of
-from o3magic.tools.running import Job, run_jobs
-from o3magic.wire.strict import OPENAI, Limits
+from o3magic.wire.strict_schema import OPENAI, Limits
 
 MOST_RESULT_CHARS: Final = 50_000
 MOST_CALLS: Final = 64

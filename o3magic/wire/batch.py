@@ -13,8 +13,8 @@ from typing import Any
 from o3magic.errors import BatchUnfinished, BrokenAnswer, RequestFailed
 from o3magic.events import Usage
 from o3magic.redaction import redact
-from o3magic.wire.failures import failure
-from o3magic.wire.shape import count, load, objects, section, word
+from o3magic.wire.errors import failure
+from o3magic.wire.json_access import count, load, objects, section, word
 from o3magic.wire.usage import usage_of
 
 BOM = b"\xef\xbb\xbf"

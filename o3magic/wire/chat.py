@@ -47,9 +47,9 @@ from o3magic.messages import (
 )
 from o3magic.params import with_params
 from o3magic.redaction import redact
-from o3magic.wire.failures import error_of, failure
+from o3magic.wire.errors import error_of, failure
 from o3magic.wire.hosted import said_cost_usd
-from o3magic.wire.shape import count, load, objects, section, word
+from o3magic.wire.json_access import count, load, objects, section, word
 from o3magic.wire.usage import usage_of
 
 PATH = "/chat/completions"

@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from o3magic.events import HostedUse
-from o3magic.wire.shape import count, objects, section, word
+from o3magic.wire.json_access import count, objects, section, word
 
 # Calls that the provider does not run, or that cost nothing but their tokens.
 # Source: OpenAI's pricing page and API specification (2026-10).

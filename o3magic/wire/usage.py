@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from o3magic.events import Usage
-from o3magic.wire.shape import count, section
+from o3magic.wire.json_access import count, section
 
 # Tokens of an answer that are neither reasoning nor visible: 1 to 14 in recordings of 2025-26.
 HIDDEN_TOKENS = 64

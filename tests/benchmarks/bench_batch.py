@@ -21,14 +21,14 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from o3magic.jobs.batch.fetch import Fetching
-from o3magic.jobs.batch.open import job_in
-from o3magic.jobs.batch.room import Room
-from o3magic.jobs.batch.submit import submit
-from o3magic.jobs.store import JobStore
-from o3magic.settings import Layers
+from o3magic.config import Layers
+from o3magic.rows.batch.context import Room
+from o3magic.rows.batch.download import Fetching
+from o3magic.rows.batch.registry import job_in
+from o3magic.rows.batch.submit import submit
+from o3magic.rows.store import JobStore
+from o3magic.session.session import Session
 from o3magic.simulator import BatchScript, Simulator
-from o3magic.talk.session import Session
 
 USAGE = {"input_tokens": 40, "output_tokens": 30, "total_tokens": 70}
 USAGE |= {"output_tokens_details": {"reasoning_tokens": 10}}

@@ -25,7 +25,7 @@ from loopback import Stream, served, simulated
 from side_by_side import in_turns, show
 
 from o3magic.events import TextDelta
-from o3magic.talk.session import Session
+from o3magic.session.session import Session
 
 CHUNKS = 10_000
 TOKENS, WORDS = 5 * CHUNKS, 20 * CHUNKS  # characters of an answer

@@ -28,10 +28,10 @@ from loopback import Stream, served
 from side_by_side import in_turns, show
 
 from o3magic.events import TextDelta
-from o3magic.render.bundle import Bundle
+from o3magic.render.answer import Bundle
+from o3magic.render.data_table import as_markdown
 from o3magic.render.live import INTERVAL_S, Live
-from o3magic.render.table import as_markdown
-from o3magic.wire.shape import load_partial
+from o3magic.wire.json_access import load_partial
 
 SIZES = (250_000, 500_000, 1_000_000)
 SHARE = 16  # of a length that the slow way is measured at

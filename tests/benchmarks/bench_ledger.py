@@ -23,9 +23,9 @@ from pathlib import Path
 
 from o3magic.cost.budgets import Budget
 from o3magic.cost.ledger import Attempt, Ledger, Outcome
-from o3magic.cost.query import costs
 from o3magic.cost.schema import ENTRIES, SUMS
 from o3magic.events import Usage
+from o3magic.reports.query import costs
 
 EFFORTS = ("low", "medium", "high")
 NAMES = ("session", "provider", "model", "effort", "service_tier", "schema_name", "notebook")

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from o3magic.jobs.form import Form
-from o3magic.jobs.mapping import Wish, digest_of, form_of, map_rows, profile_of
-from o3magic.jobs.rows import Ending, Wanted
-from o3magic.jobs.store import JobStore
+from o3magic.rows.map_job import Wish, digest_of, form_of, map_rows, profile_of
+from o3magic.rows.records import Ending, Wanted
+from o3magic.rows.row_template import Form
+from o3magic.rows.store import JobStore
 from tests.benchmarks.row_peers import (
     HEAD,
     LATENCY_S,
@@ -30,7 +30,7 @@ from tests.benchmarks.row_peers import (
     sdk,
 )
 from tests.benchmarks.side_by_side import show
-from tests.jobs.loopback import COST_NANO_USD, Server, served
+from tests.rows.loopback import COST_NANO_USD, Server, served
 from tests.sessions import session_at
 
 PROMPT = "Classify: {{ a }}"

@@ -39,7 +39,7 @@ from tests.benchmarks.row_peers import (
     with_pydantic_ai,
 )
 from tests.benchmarks.side_by_side import show
-from tests.jobs.loopback import Server, served
+from tests.rows.loopback import Server, served
 
 OURS = "o3.map"
 PEERS = {

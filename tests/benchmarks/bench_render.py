@@ -17,8 +17,8 @@ from functools import partial
 from answers import heavy_markdown, pieces
 from side_by_side import in_turns, seconds, show
 
-from o3magic.render.safe_markdown import safe_markdown
-from o3magic.render.segments import Segments
+from o3magic.render.markdown.sanitize import safe_markdown
+from o3magic.render.markdown.segments import Segments
 
 SIZES = (50_000, 200_000, 800_000)
 BIG_SIZES = (1_000_000, 2_500_000, 5_000_000, 10_000_000)

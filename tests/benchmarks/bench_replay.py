@@ -21,13 +21,13 @@ from kernels import real_kernel
 from loopback import Stream, served
 from side_by_side import in_turns, show
 
-from o3magic.draft import Draft
+from o3magic.answer_builder import Draft
+from o3magic.cassettes.cassette import Cassette
+from o3magic.cassettes.entry import Take
+from o3magic.cassettes.request_key import Question
 from o3magic.events import Finished, TextDelta, Usage
 from o3magic.messages import Message
-from o3magic.talk.session import Session
-from o3magic.tapes.cassette import Cassette
-from o3magic.tapes.key import Question
-from o3magic.tapes.take import Take
+from o3magic.session.session import Session
 
 RECORDED = datetime(2026, 11, 21, tzinfo=UTC)
 ANSWER = heavy_markdown(1_500)

@@ -21,8 +21,8 @@ import httpx
 from answers import chat_stream, heavy_markdown, pieces, responses_stream
 from side_by_side import in_turns, seconds, show
 
-from o3magic.client.reading import bounded, stream_events
-from o3magic.client.watch import Watch
+from o3magic.client.cancellation import Watch
+from o3magic.client.response_stream import bounded, stream_events
 from o3magic.events import TextDelta
 from o3magic.messages import Api
 from o3magic.wire.dialects import DIALECTS

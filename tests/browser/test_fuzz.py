@@ -8,9 +8,9 @@ import os
 import pytest
 
 from o3magic.events import Answer, ToolUsed
-from o3magic.render import uses
+from o3magic.render import answer
 from o3magic.render.comparison import final
-from o3magic.render.safe_markdown import safe_markdown
+from o3magic.render.markdown.sanitize import safe_markdown
 from tests.browser.hostile import documents
 from tests.render.test_hostile_markdown import Page
 
@@ -113,7 +113,9 @@ def test_no_document_does_anything_in_jupyterlab(lab):
     assert_nothing_happens(lab, [safe_markdown(text) for text in documents(COUNT, SEED)])
 
 
-@pytest.mark.parametrize("made", [lambda text: uses.markdown([called(text)] * 2), compared])
+@pytest.mark.parametrize(
+    "made", [lambda text: answer.render_tool_uses([called(text)] * 2), compared]
+)
 def test_no_tool_and_no_comparison_does_anything_in_jupyterlab(lab, made):
     texts = [made(text) for text in documents(COUNT // 4, SEED + 2)]
     assert_nothing_happens(lab, texts, "DETAILS SUMMARY SMALL")

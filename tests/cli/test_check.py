@@ -9,11 +9,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_output
 
-from o3magic.cli import compare_outputs, offline
+from o3magic.cli import network_guard, output_diff
 from o3magic.cli.check import environment
-from o3magic.cli.compare_outputs import MOST_SHOWN, WIDEST, difference, same
-from o3magic.cli.streams import as_left, settle
-from o3magic.render import bundle
+from o3magic.cli.output_diff import MOST_SHOWN, WIDEST, as_left, difference, same, settle
+from o3magic.render import answer
 from tests.cli.conftest import outputs, printed, result, text_of
 from tests.cli.test_run import OLD
 
@@ -177,7 +176,7 @@ def test_the_network_is_closed_and_this_machine_is_not(o3magic, book):
     ],
 )
 def test_which_hosts_are_this_machine(host, here):
-    assert offline.is_here(host) is here
+    assert network_guard.is_here(host) is here
 
 
 def test_neither_keys_nor_the_users_own_settings_reach_the_kernel():
@@ -333,7 +332,7 @@ def test_a_difference_can_be_printed_whatever_is_in_it():
 
 
 def test_the_word_for_a_recorded_answer_is_the_renderers():
-    assert {compare_outputs.LINK} == {bundle.LINK} == set(LINK)
+    assert {output_diff.LINK} == {answer.LINK} == set(LINK)
 
 
 def test_a_screen_shows_what_was_written_last():

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from o3magic.cli import lite, lite_tools, lite_wheels
+from o3magic.cli import lite
 from o3magic.cli.main import main
 from o3magic.errors import O3Error
 
@@ -115,14 +115,14 @@ def test_a_file_that_is_not_pyodide_is_refused(monkeypatch, tmp_path):
 
 
 def test_our_own_wheel_is_the_package_and_always_the_same_bytes(tmp_path):
-    first = lite_wheels.own(tmp_path).read_bytes()
-    wheel = lite_wheels.own(tmp_path)
+    first = lite.own(tmp_path).read_bytes()
+    wheel = lite.own(tmp_path)
     assert wheel.read_bytes() == first
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert {"o3magic/__init__.py", "o3magic/models.toml", "o3magic/notebook/load.py"} <= names
+    assert {"o3magic/__init__.py", "o3magic/models.toml", "o3magic/notebook/extension.py"} <= names
     assert not [name for name in names if "__pycache__" in name or "labextension" in name]
-    assert lite_wheels.imports(wheel) == ["o3magic"]
+    assert lite.imports(wheel) == ["o3magic"]
 
 
 def test_a_wheel_without_its_compiled_modules_is_for_any_python(tmp_path):
@@ -134,7 +134,7 @@ def test_a_wheel_without_its_compiled_modules_is_for_any_python(tmp_path):
         archive.writestr("fast-1.0.dist-info/METADATA", "Name: fast\nVersion: 1.0\n")
         archive.writestr("fast-1.0.dist-info/WHEEL", "Tag: cp311-cp311-linux_x86_64\n")
         archive.writestr("fast-1.0.dist-info/RECORD", "")
-    made = lite_wheels.pure(compiled, tmp_path / "out")
+    made = lite.pure(compiled, tmp_path / "out")
     assert made.name == "fast-1.0-py3-none-any.whl"
     with zipfile.ZipFile(made) as archive:
         assert not [name for name in archive.namelist() if name.endswith(".so")]
@@ -142,26 +142,26 @@ def test_a_wheel_without_its_compiled_modules_is_for_any_python(tmp_path):
 
 
 def test_the_list_holds_what_each_wheel_needs_there_and_refuses_what_does_not_fit(tmp_path):
-    python = lite_wheels.Python("3.14.2", "2026_0")
+    python = lite.Python("3.14.2", "2026_0")
     needs = 'Requires-Dist: b>=2\nRequires-Dist: c; sys_platform != "emscripten"\n'
     for name, version, more in (("a", "1", needs), ("b", "2", ""), ("c", "1", "")):
         said = f"Name: {name}\nVersion: {version}\n{more}"
         inside = {f"{name}.py": b"", f"{name}-{version}.dist-info/METADATA": said.encode()}
-        lite_wheels.write(tmp_path, name, version, inside)
-    packages = lite_wheels.lock(tmp_path, python)
+        lite.write(tmp_path, name, version, inside)
+    packages = lite.lock(tmp_path, python)
     assert packages["a"]["depends"] == ["b"]
     assert packages["a"]["imports"] == ["a"]
     (tmp_path / "b-2-py3-none-any.whl").unlink()
     inside = {"b-1.dist-info/METADATA": b"Name: b\nVersion: 1\n"}
-    lite_wheels.write(tmp_path, "b", "1", inside)
+    lite.write(tmp_path, "b", "1", inside)
     with pytest.raises(O3Error, match="a needs b>=2, but 1 was fetched"):
-        lite_wheels.lock(tmp_path, python)
+        lite.lock(tmp_path, python)
 
 
 def test_a_program_that_fails_is_quoted_without_whoever_a_registry_knows(tmp_path):
     code = "import sys; sys.exit('ERROR: no https://me:secret@registry.invalid/simple here')"
     with pytest.raises(O3Error) as caught:
-        lite_tools.finished([sys.executable, "-c", code], tmp_path, "it failed", hint="again")
+        lite.finished([sys.executable, "-c", code], tmp_path, "it failed", hint="again")
     assert str(caught.value) == "it failed: ERROR: no https://registry.invalid/simple here"
     with pytest.raises(O3Error, match="it failed: No such file"):
-        lite_tools.finished([str(tmp_path / "none")], tmp_path, "it failed", hint="again")
+        lite.finished([str(tmp_path / "none")], tmp_path, "it failed", hint="again")

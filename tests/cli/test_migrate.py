@@ -5,10 +5,10 @@ import json
 import nbformat
 import pytest
 
-from o3magic.tapes.cassette import Cassette
+from o3magic.cassettes.cassette import Cassette
 from tests.cli.conftest import outputs, text_of
 from tests.servers import running
-from tests.talk.test_default_model import Api, Handler
+from tests.session.test_default_model import Api, Handler
 
 INVOICE = """\
 from pydantic import BaseModel

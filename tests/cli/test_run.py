@@ -10,9 +10,9 @@ import sys
 import nbformat
 import pytest
 
-from o3magic.cli import execution
+from o3magic.cli import kernel_runner
 from o3magic.cli.notebooks import encoded, give_ids, replace
-from o3magic.cli.parameters import inject, value_of
+from o3magic.cli.run import inject, value_of
 from tests.cli.conftest import outputs, printed, text_of
 
 STAYS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
@@ -121,7 +121,7 @@ def test_a_cell_may_be_meant_to_fail_or_to_be_left_alone(o3magic, book):
 
 @pytest.mark.parametrize("loop", ["while True: pass", STAYS], ids=["interrupted", "killed"])
 def test_a_cell_that_never_ends_is_stopped_in_time(o3magic, book, monkeypatch, loop):
-    monkeypatch.setattr(execution, "GRACE_S", 0.5)
+    monkeypatch.setattr(kernel_runner, "GRACE_S", 0.5)
     path = book("a.ipynb", f"print('here', flush=True)\n{loop}", "2")
     code, _, told = o3magic("run", path, "--timeout", "0.5")
     assert code == 2

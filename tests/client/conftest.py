@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from o3magic.client.call import Call
 from o3magic.client.http import Client
+from o3magic.client.request import Call
 from o3magic.messages import Message, Request
 from o3magic.providers import Provider
 

@@ -8,17 +8,17 @@ import pickle
 import httpx
 import pytest
 
-from o3magic.client.call import as_bytes, own_headers
+from o3magic.client.request import as_bytes, own_headers
+from o3magic.config import Layers, load_layers
 from o3magic.errors import BadOption, RequestFailed, RequestRefused
-from o3magic.jobs.batch.room import Room
-from o3magic.jobs.batch.submit import submit
-from o3magic.jobs.mapping import map_rows
-from o3magic.jobs.store import JobStore
 from o3magic.providers import Providers
-from o3magic.settings import Layers, load_layers
+from o3magic.rows.batch.context import Room
+from o3magic.rows.batch.submit import submit
+from o3magic.rows.map_job import map_rows
+from o3magic.rows.store import JobStore
+from o3magic.session.plan import shown_request
 from o3magic.simulator import Reply, Simulator
-from o3magic.talk.plan import shown_request
-from tests.jobs.conftest import texts
+from tests.rows.conftest import texts
 from tests.sessions import KEY, session_at
 
 SECRET = "gate-token-0042-quite-secret"

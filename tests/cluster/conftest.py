@@ -10,12 +10,12 @@ from contextlib import closing, contextmanager
 import pytest
 from distributed import Client, LocalCluster
 
-from o3magic.cluster.books import Books
-from o3magic.cluster.mapping import map_on
+from o3magic.cluster.caller import Books
+from o3magic.cluster.map_on_cluster import map_on
 from o3magic.cost.ledger import Ledger
-from o3magic.jobs.progress import Silent
-from o3magic.jobs.store import JobStore
-from tests.jobs.loopback import served
+from o3magic.rows.progress import Silent
+from o3magic.rows.store import JobStore
+from tests.rows.loopback import served
 from tests.sessions import KEY, session_at
 
 WORKERS_KEY = "sk-workers-0123456789abcdefOTHER"

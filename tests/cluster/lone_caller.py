@@ -7,7 +7,7 @@ from pathlib import Path
 from distributed import Client
 
 from tests.cluster.conftest import Caller
-from tests.jobs.worker import Label
+from tests.rows.worker import Label
 
 if __name__ == "__main__":
     said = json.loads(sys.argv[1])

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from o3magic.cluster.books import Books
+from o3magic.cluster.caller import Books
 from o3magic.cluster.coordinator import GONE
-from o3magic.cluster.letters import (
+from o3magic.cluster.messages import (
     PARKED,
     Begin,
     Close,
@@ -21,13 +21,11 @@ from o3magic.cluster.letters import (
     unpack,
 )
 from o3magic.cost.entries import Attempt, Outcome
-from o3magic.cost.keeping import Keeping
-from o3magic.cost.ledger import Ledger
-from o3magic.jobs.clerk import Clerk
-from o3magic.jobs.rows import Ending, Wanted
-from o3magic.jobs.store import JobStore
-from o3magic.jobs.tally import Chosen, Ledgers
-from o3magic.talk.books import Place
+from o3magic.cost.ledger import Keeping, Ledger
+from o3magic.rows.context import Chosen, Clerk, Ledgers
+from o3magic.rows.records import Ending, Wanted
+from o3magic.rows.store import JobStore
+from o3magic.session.spending import Place
 
 ATTEMPT = Attempt(session="s", provider="openai", model="o3-mini", worst_nano_usd=100)
 PAID = Outcome("ok", cost_nano_usd=60)

@@ -13,12 +13,12 @@ import pytest
 from pydantic import BaseModel
 
 from o3magic.errors import BadOption, LedgerUnavailable, O3Error, TemplateError, WrongKey
-from o3magic.jobs.store import JobStore
 from o3magic.money import usd
+from o3magic.rows.store import JobStore
 from tests.cluster.conftest import kill_a_worker, wait_for
 from tests.cluster.test_rows import LIMIT, WORST_NANO_USD, Label
-from tests.jobs.conftest import texts
-from tests.jobs.loopback import COST_NANO_USD
+from tests.rows.conftest import texts
+from tests.rows.loopback import COST_NANO_USD
 
 OWN = ["error", "cost_usd", "input_tokens", "output_tokens", "reasoning_tokens"]
 

@@ -4,8 +4,8 @@ import os
 import pickle
 from dataclasses import replace
 
-from o3magic.cluster.letters import Spec
-from o3magic.cluster.own_key import with_own_key
+from o3magic.cluster.messages import Spec
+from o3magic.cluster.worker import with_own_key
 from tests.sessions import KEY, session_at
 
 OWN = {"openai": {"headers": {"X-Gate": "$GATE_TOKEN"}}}

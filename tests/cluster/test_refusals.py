@@ -11,16 +11,16 @@ import pytest
 from distributed import Client
 
 import o3magic as o3
-from o3magic.cluster import door
+from o3magic.cluster import plugin
 from o3magic.errors import BadOption, NoKey, O3Error
 from tests.cluster.conftest import WORKERS_KEY, Caller
 from tests.cluster.test_rows import Label
-from tests.jobs.conftest import texts
+from tests.rows.conftest import texts
 from tests.sessions import KEY
 
 
 def test_dask_is_an_extra_and_its_name_is_said(caller, server, monkeypatch):
-    monkeypatch.delitem(sys.modules, "o3magic.cluster.door")
+    monkeypatch.delitem(sys.modules, "o3magic.cluster.plugin")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(BadOption, match="client= needs Dask") as caught:
         caller.map(texts(2))
@@ -114,12 +114,12 @@ def test_no_key_is_in_any_message(caller, client, server, monkeypatch):
     write, read = comm.write, comm.read
 
     async def written(self, message, *args, **more):
-        seen.append(door.pickle.dumps(message))
+        seen.append(plugin.pickle.dumps(message))
         return await write(self, message, *args, **more)
 
     async def heard(self, *args, **more):
         message = await read(self, *args, **more)
-        seen.append(door.pickle.dumps(message))
+        seen.append(plugin.pickle.dumps(message))
         return message
 
     monkeypatch.setattr(comm, "write", written)

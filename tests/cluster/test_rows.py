@@ -18,13 +18,13 @@ from o3magic.errors import (
     RateLimited,
     WrongKey,
 )
-from o3magic.jobs.mapping import map_rows
-from o3magic.jobs.store import JobStore
 from o3magic.money import usd
+from o3magic.rows.map_job import map_rows
+from o3magic.rows.store import JobStore
 from tests.cluster.conftest import kill_a_worker, killed_if, wait_for
-from tests.jobs.conftest import texts
-from tests.jobs.kernels import HOUSE
-from tests.jobs.loopback import COST_NANO_USD
+from tests.rows.conftest import texts
+from tests.rows.kernels import HOUSE
+from tests.rows.loopback import COST_NANO_USD
 from tests.sessions import session_at
 
 LIMIT = 100

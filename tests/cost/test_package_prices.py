@@ -10,14 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from o3magic.catalog import Catalog
-from o3magic.cost import package_prices
-from o3magic.cost.package_prices import priced_card
+from o3magic.cost import pricing
+from o3magic.cost.pricing import priced_card
 from o3magic.errors import OverBudget
 from o3magic.events import Finished, Usage
-from o3magic.jobs.batch.read import Reading
+from o3magic.models import Catalog
 from o3magic.providers import Providers
-from o3magic.render.footer import plain_footer
+from o3magic.render.answer import plain_footer
+from o3magic.rows.batch.download import Reading
 from o3magic.simulator import Reply
 from tests.sessions import entries, response, session_at
 
@@ -91,7 +91,7 @@ def test_a_price_by_length_keeps_its_limit_and_each_of_its_rates():
         cache_read_mtok=Decimal("0.2"),
         web_searches_kcount=Decimal(10),
     )
-    price = package_prices.price_of("default", theirs, "there")
+    price = pricing.price_of("default", theirs, "there")
     assert price.long_above_tokens == 200_000
     assert (price.long.input, price.long.output, price.long.cached) == (4, 15, Decimal("0.2"))
     assert price.nano_usd(Usage(200_000, 0, 1)) == 200_000 * 2_000 + 10_000
@@ -108,7 +108,7 @@ def test_a_price_by_length_keeps_its_limit_and_each_of_its_rates():
 )
 def test_a_price_that_four_rates_cannot_say_is_none(theirs):
     with pytest.raises(ValueError, match="it "):
-        package_prices.price_of("default", theirs, "there")
+        pricing.price_of("default", theirs, "there")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_trouble_in_the_package_leaves_the_cost_unknown(monkeypatch, trouble):
     def broken():
         raise trouble("its business")
 
-    monkeypatch.setattr(package_prices, "snapshot", broken)
+    monkeypatch.setattr(pricing, "snapshot", broken)
     assert priced_card("openai", OLD, ON) is None
 
 
@@ -157,7 +157,7 @@ def test_a_model_with_a_card_never_loads_the_package(sim, monkeypatch):
     def never():
         raise AssertionError("the package was loaded")
 
-    monkeypatch.setattr(package_prices, "snapshot", never)
+    monkeypatch.setattr(pricing, "snapshot", never)
     with session_at(sim.base_url) as session:
         sim.script(Reply(body=response()))
         assert session.ask("four?").notes == ()

@@ -10,9 +10,9 @@ from decimal import Decimal
 
 import pytest
 
-from o3magic.catalog import Card, Catalog, Price, Rates
 from o3magic.cost.price_check import check
 from o3magic.errors import BadOption
+from o3magic.models import Card, Catalog, Price, Rates
 
 ON = date(2026, 11, 20)
 

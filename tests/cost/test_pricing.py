@@ -5,10 +5,10 @@ from decimal import Decimal, getcontext
 
 import pytest
 
-from o3magic.catalog import Catalog, Price, Rates
 from o3magic.cost.pricing import card_at, raised
 from o3magic.errors import BadOption
 from o3magic.events import Usage
+from o3magic.models import Catalog, Price, Rates
 from o3magic.providers import Providers
 
 TODAY = date(2026, 12, 1)

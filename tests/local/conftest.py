@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from o3magic.settings import Layers
-from o3magic.talk.session import Session
+from o3magic.config import Layers
+from o3magic.session.session import Session
 from tests.real_servers.tiny_gguf import write
 
 

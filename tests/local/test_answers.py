@@ -10,13 +10,13 @@ import pytest
 from jsonschema import validate
 from pydantic import BaseModel, Field
 
+from o3magic.cassettes.cassette import Cassette
 from o3magic.errors import BadOption, BrokenAnswer, LocalModelError
 from o3magic.events import ModelStatus, TextDelta, ToolCallDelta
-from o3magic.jobs.mapping import map_rows
-from o3magic.jobs.store import JobStore
-from o3magic.render.footer import plain_footer
-from o3magic.talk.plan import shown_request
-from o3magic.tapes.cassette import Cassette
+from o3magic.render.answer import plain_footer
+from o3magic.rows.map_job import map_rows
+from o3magic.rows.store import JobStore
+from o3magic.session.plan import shown_request
 from tests.local.conftest import get, process_of, wait_until
 from tests.sessions import WEATHER
 

@@ -11,7 +11,7 @@ import pytest
 from o3magic.errors import LocalModelError
 from o3magic.local.server import available_bytes
 from o3magic.local.weights import KNOWN, fetch
-from o3magic.talk.explain import nobody_to_ask
+from o3magic.session.error_hints import nobody_to_ask
 
 MODEL = KNOWN[0]
 WITHOUT = "import sys\nsys.modules[{module!r}] = None\nfrom o3magic.cli.main import main\n"
@@ -246,9 +246,9 @@ def test_who_has_no_key_is_told_of_it():
 
 def test_a_cluster_cannot_ask_a_model_of_this_machine(make):
     from o3magic.errors import BadOption
-    from o3magic.jobs.mapping import map_rows
-    from o3magic.jobs.runner import Run
-    from o3magic.jobs.store import JobStore
+    from o3magic.rows.map_job import map_rows
+    from o3magic.rows.runner import Run
+    from o3magic.rows.store import JobStore
 
     with pytest.raises(BadOption, match="cannot be asked by a cluster"):
         map_rows(make(), JobStore(":memory:"), [{"n": 1}], "{{ n }}", names={}, runs=lambda: Run)

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from o3magic.cost.budgets import Budget, Standing
-from o3magic.notebook.budget_bars import FINE, GONE, NEAR, bars_html, percent
+from o3magic.notebook.panel_html import FINE, GONE, NEAR, bars_html, percent
 from tests.notebook.conftest import Kernel
 
 DAY = Budget("day", 1_000_000_000)

@@ -116,7 +116,7 @@ def watch(kernel: Kernel) -> None:
     [out] = [out for out in ran.outputs if out["kind"] == "display_data"]
     assert "application/vnd.jupyter.widget-view+json" in out["data"]
     assert out["data"]["text/plain"] == "o3magic costs, live (%o3_cost shows them once)"
-    kernel.run("from o3magic.notebook.load import magics_of")
+    kernel.run("from o3magic.notebook.extension import magics_of")
     kernel.run("from o3magic.notebook.cost_watch import CostWatch")
 
 

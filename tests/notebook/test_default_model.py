@@ -8,7 +8,7 @@ import pytest
 
 from o3magic.simulator import Simulator
 from tests.servers import running
-from tests.talk.test_default_model import Api
+from tests.session.test_default_model import Api
 
 REASON = "openai's default since o3-mini was shut down on 2026-10-23"
 

@@ -5,11 +5,11 @@ from dataclasses import fields
 
 import pytest
 
+from o3magic.config import Layers
 from o3magic.notebook.help import EXAMPLES, GROUPS, cell_help, help_bundle, option_sections
-from o3magic.notebook.options import parse, usage_of
-from o3magic.profile import Profile, options
+from o3magic.notebook.line_parser import parse, usage_of
 from o3magic.providers import Providers
-from o3magic.settings import Layers
+from o3magic.settings import Profile, options
 from o3magic.simulator import Reply, Simulator
 from tests.notebook.conftest import Kernel
 

@@ -13,16 +13,15 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from pydantic import BaseModel
 
-from o3magic.notebook.cell_text import cell_text
-from o3magic.notebook.load import load, magics_of, unload
-from o3magic.notebook.one_display import OneDisplay, joined
-from o3magic.notebook.options import parse
-from o3magic.render.bundle import Bundle
-from o3magic.settings import Layers
+from o3magic.config import Layers
+from o3magic.notebook.display import OneDisplay, joined
+from o3magic.notebook.extension import load, magics_of, unload
+from o3magic.notebook.line_parser import cell_text, parse
+from o3magic.render.answer import Bundle
 from o3magic.simulator import Call, Reply
 from tests.notebook.conftest import SECRET, chat_stream
 from tests.servers import running
-from tests.talk.test_default_model import Api
+from tests.session.test_default_model import Api
 
 
 class Line(BaseModel):
@@ -436,7 +435,7 @@ def test_every_control_has_a_name_for_a_screen_reader(panel):
 
 
 def test_a_terminal_is_told_in_one_line(shell, capsys):
-    from o3magic.notebook.fronts import TerminalFront
+    from o3magic.notebook.display import TerminalFront
 
     magics_of(shell).actions.bench.front = TerminalFront()
     assert shell.run_line_magic("o3_panel", "") is None

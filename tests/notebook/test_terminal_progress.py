@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from o3magic.jobs.progress import LINE_S, Lines, Progress
-from o3magic.notebook.terminal_progress import Bar
+from o3magic.notebook.progress import Bar
+from o3magic.rows.progress import LINE_S, Lines, Progress
 from o3magic.simulator import Simulator
 from tests.notebook.test_terminal import CONTROL, environment, say, shell
 

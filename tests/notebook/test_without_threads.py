@@ -4,8 +4,8 @@ import sys
 import threading
 from types import SimpleNamespace
 
-from o3magic.notebook import place
-from o3magic.tools.running import Job, run_jobs
+from o3magic.notebook import context
+from o3magic.tools.execution import Job, run_jobs
 from tests.notebook.test_cassette import CELLS, lesson, offline, shown
 
 __all__ = ["lesson"]
@@ -52,7 +52,7 @@ def test_a_tool_runs_where_it_is_called_and_its_prints_are_kept_apart(monkeypatc
 
 def browser(monkeypatch, tmp_path, parent):
     """The shell of a browser's kernel, in a folder."""
-    monkeypatch.setattr(place, "sys", SimpleNamespace(platform="emscripten"))
+    monkeypatch.setattr(context, "sys", SimpleNamespace(platform="emscripten"))
     monkeypatch.chdir(tmp_path)
     return SimpleNamespace(user_ns={}, kernel=SimpleNamespace(get_parent=lambda: parent))
 
@@ -64,20 +64,20 @@ def test_in_a_browser_the_notebook_is_the_one_that_holds_the_running_cell(monkey
     (tmp_path / "list.ipynb").write_text("[]", "utf-8")
     parent = {"metadata": {"cellId": "c"}}
     shell = browser(monkeypatch, tmp_path, parent)
-    assert place.cell_key(shell, "text") == "c"
-    assert place.notebook_path(shell, {}) == str(tmp_path / "two.ipynb")
+    assert context.cell_key(shell, "text") == "c"
+    assert context.notebook_path(shell, {}) == str(tmp_path / "two.ipynb")
     parent["metadata"]["cellId"] = "b"  # in both
-    assert place.notebook_path(shell, {}) == ""
+    assert context.notebook_path(shell, {}) == ""
     parent["metadata"]["cellId"] = "new"  # not saved yet: the notebook is still the same
-    assert place.notebook_path(shell, {}, "two.ipynb") == "two.ipynb"
-    assert place.notebook_path(shell, {}) == ""
+    assert context.notebook_path(shell, {}, "two.ipynb") == "two.ipynb"
+    assert context.notebook_path(shell, {}) == ""
     parent.clear()
-    assert place.notebook_path(shell, {}) == ""
-    assert place.notebook_path(shell, {place.SERVER: "said.ipynb"}) == "said.ipynb"
+    assert context.notebook_path(shell, {}) == ""
+    assert context.notebook_path(shell, {context.SERVER: "said.ipynb"}) == "said.ipynb"
 
 
 def test_elsewhere_no_notebook_is_looked_for(monkeypatch, tmp_path):
     (tmp_path / "one.ipynb").write_text('{"cells": [{"id": "a"}]}', "utf-8")
     shell = browser(monkeypatch, tmp_path, {"metadata": {"cellId": "a"}})
-    monkeypatch.setattr(place, "sys", SimpleNamespace(platform="linux"))
-    assert place.notebook_path(shell, {}) == ""
+    monkeypatch.setattr(context, "sys", SimpleNamespace(platform="linux"))
+    assert context.notebook_path(shell, {}) == ""

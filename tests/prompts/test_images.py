@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy
 import pytest
 
-from o3magic.catalog import Card, Catalog
 from o3magic.errors import BadOption, TemplateError
 from o3magic.messages import Image, Text
+from o3magic.models import Card, Catalog
 from o3magic.prompts import images
 from o3magic.prompts.images import check_images, image_of, png_of, size_of
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, SecretStr
 from o3magic.errors import TemplateError
 from o3magic.events import Answer
 from o3magic.messages import Image, Text
-from o3magic.prompts.plain import json_text, plain
+from o3magic.prompts.jsonable import json_text, plain
 from o3magic.prompts.template import render
 
 

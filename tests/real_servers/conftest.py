@@ -5,8 +5,8 @@ from contextlib import ExitStack, closing
 import pytest
 
 from o3magic.client.http import Client
-from o3magic.settings import Layers
-from o3magic.talk.session import Session
+from o3magic.config import Layers
+from o3magic.session.session import Session
 from tests.real_servers.running import Server
 
 

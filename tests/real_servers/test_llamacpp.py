@@ -13,7 +13,7 @@ import pytest
 from jsonschema import validate
 from pydantic import Field
 
-from o3magic.client.call import Call
+from o3magic.client.request import Call
 from o3magic.errors import RequestRefused, TooLarge, WrongKey
 from o3magic.events import Accepted, Finished, TextDelta, ToolCallDelta
 from o3magic.messages import AnswerSchema, Message, Request, Tool

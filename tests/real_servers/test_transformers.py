@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from o3magic.client.call import Call
+from o3magic.client.request import Call
 from o3magic.errors import InvalidAnswer, ProviderDown, RequestRefused
 from o3magic.events import Finished, Started, TextDelta
 from o3magic.messages import Message, Request

@@ -11,7 +11,7 @@ from rich.console import Console
 from o3magic.citations import Citation
 from o3magic.events import Answer, Finished, TextDelta
 from o3magic.render import citations
-from o3magic.render.bundle import bundles
+from o3magic.render.answer import bundles
 from o3magic.render.comparison import final
 from o3magic.render.terminal import PlainLive, TerminalLive
 from tests.render.test_hostile_markdown import PIECES

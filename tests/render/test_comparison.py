@@ -8,7 +8,7 @@ import pytest
 
 from o3magic.events import Answer, Usage
 from o3magic.render.comparison import TAIL_CHARS, final, plot, running, spaced, tail
-from o3magic.render.safe_markdown import safe_markdown
+from o3magic.render.markdown.sanitize import safe_markdown
 
 SVG = "{http://www.w3.org/2000/svg}"
 

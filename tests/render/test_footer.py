@@ -7,7 +7,8 @@ import pytest
 from nbconvert import filters
 
 from o3magic.events import Answer, ToolCall
-from o3magic.render.footer import entities, remarks
+from o3magic.render.answer import remarks
+from o3magic.render.markdown.escape import entities
 
 
 @pytest.mark.parametrize("reason", ["interrupted", "error"])

@@ -2,8 +2,8 @@
 
 import json
 
-from o3magic.render.growing import ROWS, Growing
-from o3magic.wire.shape import load_partial
+from o3magic.render.live import ROWS, Growing
+from o3magic.wire.json_access import load_partial
 
 
 def test_what_is_there_so_far_is_shown():

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from o3magic.render.safe_markdown import safe_markdown
-from o3magic.render.table import as_markdown
+from o3magic.render.data_table import as_markdown
+from o3magic.render.markdown.sanitize import safe_markdown
 
 filters = pytest.importorskip("nbconvert.filters")
 

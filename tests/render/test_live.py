@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 import pytest
 
 from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta
-from o3magic.render.bundle import Bundle, footer_bundle, text_bundle
+from o3magic.render.answer import Bundle, footer_bundle, text_bundle
 from o3magic.render.live import INTERVAL_S, LONGEST_S, MOST_MERGED_CHARS, PAUSE, Live
-from o3magic.render.segments import MOST
+from o3magic.render.markdown.segments import MOST
 
 PARAGRAPH = "One sentence after another, and `code` in it: " * 12 + "an end.\n\n"
 

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from o3magic.render.safe_markdown import code_span, plain_text, safe_markdown, table_cell
+from o3magic.render.markdown.sanitize import code_span, plain_text, safe_markdown, table_cell
 
 ANSWER = r"""# Roots of *x*
 

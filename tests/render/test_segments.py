@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from o3magic.render.segments import LEAST, LONGEST, MOST, Segments
+from o3magic.render.markdown.segments import LEAST, LONGEST, MOST, Segments
 
 PARAGRAPH = "One sentence after another, " * 20 + "and an end.\n\n"
 FENCE = "```python\n" + "x = 1  # code\n\n" * 60 + "```\n\n"

@@ -1,7 +1,7 @@
 """Structured data as tables, whatever is in it."""
 
-from o3magic.render.safe_markdown import safe_markdown
-from o3magic.render.table import as_markdown
+from o3magic.render.data_table import as_markdown
+from o3magic.render.markdown.sanitize import safe_markdown
 
 EMPTY: list[object] = [None, {}, [], ""]
 

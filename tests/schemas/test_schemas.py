@@ -27,7 +27,7 @@ from typing_extensions import TypedDict
 
 from o3magic.errors import NotASchema, NotStrict, UnknownSchema
 from o3magic.schemas.lookup import AnswerType, SchemaMismatch, answer_type, known_types, resolve
-from o3magic.wire.strict import AZURE
+from o3magic.wire.strict_schema import AZURE
 
 
 class Color(enum.Enum):

@@ -15,20 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
-from o3magic.catalog import Catalog
-from o3magic.client.call import Call as ClientCall
+from o3magic.answer_builder import Draft
 from o3magic.client.http import Client
-from o3magic.draft import Draft
+from o3magic.client.request import Call as ClientCall
 from o3magic.errors import BadOption
 from o3magic.events import Answer
 from o3magic.messages import HostedTool, Message, Raw, Request, Text, ToolCall
+from o3magic.models import Catalog
 from o3magic.providers import Provider
 from o3magic.simulator import Reply
 from o3magic.simulator.reply import Call
-from o3magic.tools import builtin_tools
+from o3magic.tools import builtin
+from o3magic.tools.execution import Job, kept_apart, run_jobs, when_left
 from o3magic.tools.function import ToolFunction, tool, tool_of
-from o3magic.tools.prints import kept_apart
-from o3magic.tools.running import Job, run_jobs, when_left
 from o3magic.tools.toolbox import Toolbox, check_tools, following, toolbox
 from o3magic.wire import responses
 
@@ -793,7 +792,7 @@ def test_sql_without_duckdb_says_how_to_get_it(monkeypatch):
     def gone(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(builtin_tools, "import_module", gone)
+    monkeypatch.setattr(builtin, "import_module", gone)
     with pytest.raises(BadOption, match="needs DuckDB") as caught:
         toolbox(["sql"], {}, {})
     assert caught.value.hint == "%pip install duckdb"

@@ -6,10 +6,10 @@ from decimal import Decimal
 import pytest
 
 from o3magic import errors
-from o3magic.catalog import Catalog
 from o3magic.client.retry import retry_after_s
 from o3magic.errors import BrokenAnswer
 from o3magic.events import Usage
+from o3magic.models import Catalog
 from o3magic.simulator import Reply
 from tests.sessions import COST_NANO_USD, USAGE, chat_stream, entries, response, response_stream
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from o3magic import errors
-from o3magic.cost.tokens import estimate_tokens
+from o3magic.cost.token_estimates import estimate_tokens
 from o3magic.errors import RequestRefused
 from o3magic.messages import AnswerSchema, Message, Request, Tool
 from o3magic.providers import join_url

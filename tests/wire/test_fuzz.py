@@ -14,16 +14,16 @@ import pytest
 from hypothesis import HealthCheck, configuration, given, settings
 from hypothesis import strategies as st
 
-from o3magic.client.reading import bounded, unpacked
+from o3magic.answer_builder import Draft
+from o3magic.client.response_stream import bounded, unpacked
 from o3magic.client.retry import retry_after_s
-from o3magic.draft import Draft
 from o3magic.errors import BrokenAnswer, NotStrict, RequestFailed
 from o3magic.events import ToolCallDelta
 from o3magic.redaction import MOST_CHARS, redact
 from o3magic.wire.dialects import DIALECTS
-from o3magic.wire.failures import failure
+from o3magic.wire.errors import failure
 from o3magic.wire.sse import Decoder
-from o3magic.wire.strict import strict_schema
+from o3magic.wire.strict_schema import strict_schema
 
 # What it remembers of the modules it saw is kept out of the folder the tests are run from.
 configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "o3magic-hypothesis")

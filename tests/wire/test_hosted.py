@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
+from o3magic.answer_builder import Draft
 from o3magic.citations import Citation, cited_by, cited_in
-from o3magic.draft import Draft
 from o3magic.events import HostedUse
 from o3magic.wire import chat, responses
 from o3magic.wire.hosted import cost_in_header, hosted_in, said_cost_usd

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from o3magic.draft import Draft
+from o3magic.answer_builder import Draft
 from o3magic.errors import (
     BrokenAnswer,
     ContentFiltered,

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from o3magic.answer_builder import Draft
 from o3magic.citations import Citation
-from o3magic.draft import Draft
 from o3magic.events import Answer
 from o3magic.messages import (
     HostedTool,

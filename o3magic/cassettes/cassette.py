@@ -1,0 +1,367 @@
+"""The file beside a notebook in which its questions and answers are kept.
+
+Read when it is first needed and again when it has changed. Every change is made under a lock, to
+the file as it is then, in a new file that takes the old one's place whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import stat
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from glob import escape
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from o3magic.cassettes import format
+from o3magic.cassettes.entry import Take
+from o3magic.cassettes.format import MIGRATIONS, Migration, Place, Tape
+from o3magic.cassettes.record_mode import SUFFIX
+from o3magic.cassettes.request_key import Question
+from o3magic.errors import CassetteError
+
+STALE_S = 60.0
+UNSIGNED_S = 2.0  # a lock that does not say whose it is: its maker died before it could
+WAIT_S = 90.0
+TAKING_OVER_S = 5.0
+
+
+class Lock:
+    """Held while its block runs. Raises OSError where the folder cannot be written.
+
+    A lock whose process is gone, or that is older than `stale_s`, is taken over.
+    """
+
+    def __init__(self, path: Path, *, stale_s: float = STALE_S, wait_s: float = WAIT_S) -> None:
+        self.path = path
+        self._stale_s = stale_s
+        self._wait_s = wait_s
+        owner = {"host": platform.node(), "pid": os.getpid(), "token": uuid4().hex}
+        self._owner = json.dumps(owner)
+
+    def __enter__(self) -> Lock:
+        """Wait for it. Raises CassetteError where that takes too long."""
+        until_s = time.monotonic() + self._wait_s
+        while not created(self.path, self._owner):
+            if self._stale():
+                self._take_over()
+            elif time.monotonic() > until_s:
+                raise CassetteError(
+                    f"{self.path.name} is held by another program",
+                    hint=f"delete {self.path.name} if no other program is recording",
+                )
+            time.sleep(random.uniform(0.002, 0.01))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go, unless somebody has taken it over."""
+        if self.held:
+            with suppress(OSError):
+                self.path.unlink()
+
+    @property
+    def held(self) -> bool:
+        """Whether it is still ours: a computer that sleeps may lose it."""
+        return content(self.path) == self._owner
+
+    def _stale(self) -> bool:
+        """Whether its holder is gone."""
+        try:
+            age_s = time.time() - self.path.stat().st_mtime
+        except OSError:
+            return False  # it was let go meanwhile
+        said = content(self.path)
+        return age_s > (self._stale_s if said else min(self._stale_s, UNSIGNED_S)) or dead(said)
+
+    def _take_over(self) -> None:
+        """Remove a stale lock. Only one process at a time looks and removes, by a second lock."""
+        guard = self.path.with_name(f"{self.path.name}.taken-over")
+        if not created(guard, self._owner):
+            with suppress(OSError):
+                if time.time() - guard.stat().st_mtime > TAKING_OVER_S:
+                    guard.unlink()
+            return
+        try:
+            if self._stale():
+                with suppress(FileNotFoundError):
+                    self.path.unlink()
+        finally:
+            with suppress(OSError):
+                guard.unlink()
+
+
+def created(path: Path, text: str) -> bool:
+    """Make a file, if there is none."""
+    try:
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        return False
+    try:
+        os.write(file, text.encode())
+    except OSError:
+        with suppress(OSError):
+            path.unlink()
+        raise
+    finally:
+        os.close(file)
+    return True
+
+
+def content(path: Path) -> str:
+    """What a lock says, or ""."""
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def dead(owner: str) -> bool:
+    """Whether a process of this computer that is not there any more holds a lock."""
+    try:
+        said = json.loads(owner)
+        host, pid = said["host"], int(said["pid"])
+    except (ValueError, TypeError, KeyError):
+        return False  # still being written, or cut off: its age decides
+    # On Windows, os.kill(pid, 0) is no question: it sends the process a Ctrl-C.
+    if host != platform.node() or os.name != "posix" or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+READ_ONLY = "check the permissions and the room on the disk; --mode live records nothing"
+Stamp = tuple[int, int, int]
+
+
+class Cassette:
+    """The takes of one notebook, in its order. Making one touches no file.
+
+    May be used by several threads, and the file by several processes. All methods raise
+    CassetteError, with a hint, where the file fails them; then it is as it was.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        notebook: str = "",
+        *,
+        migrations: Mapping[int, Migration] = MIGRATIONS,
+    ) -> None:
+        self.path = Path(path)
+        self._notebook = notebook or f"{self.path.name.partition(SUFFIX)[0]}.ipynb"
+        self._migrations = migrations
+        self._tape = Tape()
+        self._stamp: Stamp | None = None
+        self._partial: list[Take] | None = None
+        self._texts: dict[Place, tuple[Mapping[str, Any], str]] = {}
+        self._mutex = threading.RLock()
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        return self.path.exists()
+
+    @property
+    def entries(self) -> tuple[Take, ...]:
+        """All takes, in the order of the notebook."""
+        tape = self._read()
+        return tuple(self._take(tape, at) for at in range(len(tape.entries)))
+
+    def find(self, question: Question | str, n: int = 1) -> Take | None:
+        """The take of a question, or of a key, that was asked for the n-th time; or None.
+
+        A take that was written by hand may say less than a whole question: it answers each one
+        that has what it says, where there is no other.
+        """
+        tape = self._read()
+        for key in (question,) if isinstance(question, str) else question.keys:
+            at = tape.index.get((key, n))
+            if at is not None:
+                return self._take(tape, at)
+        if isinstance(question, str):
+            return None
+        canonical = question.canonical()
+        return next((t for t in self._partials(tape) if t.n == n and t.answers(canonical)), None)
+
+    @property
+    def newest_default(self) -> Take | None:
+        """The last take of a question that named no model, where it is said which one that was."""
+        tape = self._read()
+        last: tuple[str, int] | None = None
+        for at, entry in enumerate(tape.entries):
+            if isinstance(entry.get("default"), Mapping):
+                last = max(last or ("", at), (str(entry.get("recorded", "")), at))
+        return None if last is None else self._take(tape, last[1])
+
+    def keep(self, take: Take, after: Place | None = None) -> None:
+        """Write a take down, behind the one used just before it, or at the end.
+
+        It takes the place of one with the same key and number.
+        """
+        self.keep_all([take], after)
+
+    def keep_all(self, takes: Sequence[Take], after: Place | None = None) -> None:
+        """Write several down, one behind the other, in one change of the file."""
+        entries = [(take.place, take.to_json()) for take in takes]
+
+        def change(tape: Tape) -> Tape:
+            return tape.put_all(entries, after)
+
+        self._change(change)
+
+    def unused(self, used: Collection[Place]) -> list[Take]:
+        """The takes that are not among these keys and numbers."""
+        return [take for take in self.entries if take.place not in used]
+
+    def prune(self, keep: Callable[[Take], bool] | Collection[Place]) -> list[Take]:
+        """Remove the takes that are not to be kept, and give them."""
+        gone: list[Take] = []
+
+        def change(tape: Tape) -> Tape:
+            takes = [self._take(tape, at) for at in range(len(tape.entries))]
+            gone[:] = [t for t in takes if not (keep(t) if callable(keep) else t.place in keep)]
+            places = {take.place for take in gone}
+            return tape.only(lambda place: place not in places) if gone else tape
+
+        self._change(change)
+        return gone
+
+    def replace(self, change: Callable[[Tape], Tape]) -> None:
+        """Put another tape in the place of this one, made from what it is now."""
+        self._change(change)
+
+    def tape(self) -> Tape:
+        """The file's content as it is now."""
+        return self._read()
+
+    def _take(self, tape: Tape, at: int) -> Take:
+        key, n = tape.places[at]
+        where = f"{self.path}, entry {at + 1}"
+        return Take.from_json({**tape.entries[at], "key": key, "n": n}, where)
+
+    def _partials(self, tape: Tape) -> list[Take]:
+        """The takes that say less than a whole question."""
+        with self._mutex:
+            if self._partial is None:
+                asked = [entry.get("request") for entry in tape.entries]
+                some = [at for at, each in enumerate(asked) if each and "model" not in each]
+                self._partial = [t for at in some if (t := self._take(tape, at)).partial]
+            return self._partial
+
+    def _read(self) -> Tape:
+        """The tape, read anew where the file has changed."""
+        with self._mutex, explained(self.path, "read"):
+            try:
+                stamp = stamp_of(self.path)
+            except FileNotFoundError:
+                self._set(Tape(), None)
+                return self._tape
+            if stamp != self._stamp:
+                name, migrations = str(self.path), self._migrations
+                self._set(format.read(self.path.read_bytes(), name, migrations=migrations), stamp)
+            return self._tape
+
+    def _set(self, tape: Tape, stamp: Stamp | None) -> None:
+        self._tape, self._stamp, self._partial = tape, stamp, None
+
+    def _change(self, change: Callable[[Tape], Tape]) -> None:
+        """Make a change to the file as it is at this moment."""
+        with self._mutex, explained(self.path, "written"):
+            target = self.path.resolve()  # a link stays one
+            target.parent.mkdir(parents=True, exist_ok=True)
+            changed = False
+            while not changed:
+                with Lock(target.with_name(f"{target.name}.lock")) as lock:
+                    before = self._read()
+                    after = change(before)
+                    changed = after is before or self._write(target, after, lock)
+
+    def _write(self, target: Path, tape: Tape, lock: Lock) -> bool:
+        """Put a tape into the place of the file; False where the lock was lost meanwhile."""
+        texts = {}
+        for place, entry in zip(tape.places, tape.entries, strict=True):
+            known, text = self._texts.get(place, (None, ""))
+            texts[place] = (entry, text if known == entry else format.entry_text(entry))
+        data = format.dump(tape.head, self._notebook, [text for _, text in texts.values()])
+        stamp = put(target, data, lock)
+        if stamp is None:
+            return False
+        self._texts = texts
+        self._set(tape, stamp)
+        return True
+
+
+def write_over(path: Path, tape: Tape) -> None:
+    """Put a tape into the place of a file, whatever is in that."""
+    with explained(path, "written"):
+        target = path.resolve()
+        notebook = f"{target.name.partition(SUFFIX)[0]}.ipynb"
+        data = format.dump(tape.head, notebook, [*map(format.entry_text, tape.entries)])
+        stamp = None
+        while stamp is None:
+            with Lock(target.with_name(f"{target.name}.lock")) as lock:
+                stamp = put(target, data, lock)
+
+
+def put(target: Path, data: bytes, lock: Lock) -> Stamp | None:
+    """Write a file whole or not at all; None where the lock was lost meanwhile."""
+    for left in target.parent.glob(f".{escape(target.name)}.*.part"):  # by a process that died
+        left.unlink(missing_ok=True)
+    part = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
+    try:
+        write_new(part, data, mode_of(target))
+        if not lock.held:
+            return None
+        stamp = stamp_of(part)
+        part.replace(target)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    return stamp
+
+
+@contextmanager
+def explained(path: Path, what: str) -> Iterator[None]:
+    """Say which file could not be read or written, and why."""
+    try:
+        yield
+    except OSError as error:
+        why = (error.strerror or type(error).__name__).lower()
+        hint = READ_ONLY if what == "written" else ""
+        raise CassetteError(f"{path} cannot be {what}: {why}", hint=hint) from None
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What changes when a file does."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def mode_of(path: Path) -> int | None:
+    """The permissions of a file, or None where there is none."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return None
+
+
+def write_new(path: Path, data: bytes, mode: int | None) -> None:
+    """Make a file and wait until the disk has it."""
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
+        if mode is not None and hasattr(os, "fchmod"):
+            os.fchmod(file.fileno(), mode)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,98 @@
+"""Reading an answer's body: bounded, decompressed, cut into events, with an eye on the clock."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+
+from o3magic.client.cancellation import Watch
+from o3magic.errors import BrokenAnswer
+from o3magic.events import Accepted, Alive, Event, Started
+from o3magic.wire import sse
+from o3magic.wire.dialects import Dialect
+
+MOST_DRAINED_CHUNKS = 64
+MOST_DRAINED_S = 0.5
+UNPACKED_BYTES = 1_048_576  # at once: a small chunk may hold a large one
+ANY_HEADER = 47  # zlib's word for: gzip or deflate, whichever it is
+NOT_THE_ANSWER = (Alive, Started, Accepted)
+
+
+def stream_events(
+    chunks: Iterator[bytes], dialect: Dialect, watch: Watch, chunk_timeout_s: float
+) -> Iterator[Event]:
+    """The events of a stream, each as soon as its last byte is there.
+
+    From the first word on, silence may last only `chunk_timeout_s`. Raises BrokenAnswer.
+    """
+    reader, decoder = dialect.reader(), sse.Decoder()
+    read, feed = reader.read, decoder.feed
+    waiting = True
+    for chunk in chunks:
+        watch.seen += 1
+        for data in feed(chunk):
+            events = read(data)
+            yield from events
+            if waiting and not all(isinstance(event, NOT_THE_ANSWER) for event in events):
+                waiting = False
+                watch.expect(chunk_timeout_s)
+            if reader.done:
+                drain(chunks, watch)
+                yield from reader.close()
+                return
+        if decoder.comments:
+            decoder.comments = 0
+            yield Alive()
+    for data in decoder.close():
+        with suppress(BrokenAnswer):  # half a frame: `close` says truer what has happened
+            yield from read(data)
+    yield from reader.close()
+
+
+def drain(chunks: Iterator[bytes], watch: Watch) -> None:
+    """Read to the end of the body, so that the connection can be used again; but not for long.
+
+    The answer is whole: whatever is wrong with the rest does not matter any more.
+    """
+    watch.expect(MOST_DRAINED_S)
+    # Every error of the line ends here, whatever its class: there is nothing left to break.
+    with suppress(Exception):
+        for _ in islice(chunks, MOST_DRAINED_CHUNKS):
+            pass
+
+
+def bounded(chunks: Iterable[bytes], most_bytes: int) -> Iterator[bytes]:
+    """The same chunks. Raises BrokenAnswer when they are more than `most_bytes` together."""
+    left = most_bytes
+    for chunk in chunks:
+        left -= len(chunk)
+        if left < 0:
+            raise BrokenAnswer(
+                f"the answer is larger than {most_bytes:,} bytes, and was left there",
+                hint="--max-answer-bytes takes more; what had arrived is kept in _",
+            )
+        yield chunk
+
+
+def unpacked(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """The chunks decompressed, a bounded piece at a time. Raises BrokenAnswer for damaged ones."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        yield from chunks
+        return
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise BrokenAnswer(f"the answer is compressed as {encoding[:20]!r}, which nobody asked for")
+    unpacker = zlib.decompressobj(ANY_HEADER)
+    try:
+        for chunk in chunks:
+            packed = chunk
+            while packed and not unpacker.eof:
+                yield unpacker.decompress(packed, UNPACKED_BYTES)
+                packed = unpacker.unconsumed_tail
+            yield unpacker.decompress(b"", UNPACKED_BYTES) if not unpacker.eof else b""
+    except zlib.error:
+        raise BrokenAnswer("the answer broke off: its compression is damaged") from None
+    if not unpacker.eof:
+        raise BrokenAnswer("the answer broke off: its compression has no end")

@@ -1,0 +1,121 @@
+"""`o3.map(..., client=)`: rows asked by the workers of a Dask cluster; the books stay here."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from o3magic.errors import BadOption
+from o3magic.events import LABELS
+from o3magic.rows.map_job import (
+    Runs,
+    Wish,
+    folder_of,
+    map_in,
+    prepared,
+    profile_of,
+    store_of,
+    tape_of,
+)
+from o3magic.rows.progress import Progress, Show
+from o3magic.rows.runner import Run
+from o3magic.session.session import Session
+
+Opened = Callable[[], AbstractContextManager[None]]
+
+
+def map_on(
+    client: Any,
+    session: Session,
+    rows: Any,
+    prompt: str,
+    options: Mapping[str, Any],
+    show: Show,
+    opened: Opened,
+) -> Any:
+    """What `o3.map` gives: the table, or for rows of Dask what is lazy as they are.
+
+    client: None where the rows are asked from here. options: those of `map_in`. opened: work that
+    uses the session, and closes it where nobody else does. Raises BadOption where there is no
+    Dask, no such client, or no o3magic in its cluster.
+    """
+    if client is None:
+        with opened():
+            return map_in(session, rows, prompt, options, show)
+    if not hasattr(rows, "__dask_graph__"):
+        said = {**options, "runs": partial(runs_on, client, session)}
+        with opened():
+            return map_in(session, rows, prompt, said, show)
+    try:
+        return lazily(client, session, rows, prompt, options, show, opened)
+    except BaseException:
+        with opened():  # no books are kept: what was opened is closed
+            raise
+
+
+def runs_on(client: Any, session: Session) -> Runs:
+    """Who asks rows that are here: the workers. Raises BadOption."""
+    cluster = door().ready(client, secrets.token_hex(8))
+    from o3magic.cluster.run import ClusterRun
+
+    return partial(ClusterRun, cluster, session)
+
+
+def lazily(
+    client: Any,
+    session: Session,
+    rows: Any,
+    prompt: str,
+    options: Mapping[str, Any],
+    show: Show,
+    opened: Opened,
+) -> Any:
+    """The lazy collection of answers to lazy rows. Nothing is asked here."""
+    wish, rest = Wish.among(options)
+    wish = wish.checked()
+    schema, names = rest.pop("schema", None), rest.pop("names", None)
+    profile, _ = profile_of(session, schema, names, rest)
+    if tape_of(session, profile, can_ask=True) is not None:
+        raise BadOption(
+            "rows of Dask that stay lazy are neither recorded nor replayed",
+            hint="give rows.compute() to o3.map, or ask them with mode='live'",
+        )
+    cluster = door().ready(client, secrets.token_hex(8))
+    from o3magic.cluster.collections import LazyTable, answered, looked_at
+    from o3magic.cluster.lazy_caller import LazyBooks
+    from o3magic.cluster.run import packed_spec
+
+    source = looked_at(rows)
+    said = (prompt, schema, names, wish, rest)
+    # Its rows are asked by nobody but the workers, whose keys are their own.
+    ready = prepared(session, store_of(session), source, *said, runs=lambda: Run)
+    spec = packed_spec(
+        session,
+        ready.work.form,
+        ready.work.chosen,
+        prompt=ready.text,
+        folder=folder_of(session, profile),
+        flatten=wish.flatten,
+    )
+    table = LazyTable(ready.work.form.plan.answer_type, flatten=wish.flatten)
+    LazyBooks(session, ready, cluster, spec, opened).start()
+    if ready.work.form.plan.call.provider.embedded:
+        show.update(Progress(over=True, said=f"{LABELS['simulated']}; asked when it is computed"))
+    return answered(rows, cluster.job, table)
+
+
+def door() -> Any:
+    """The door of Dask. Raises BadOption where it is not installed."""
+    try:
+        return import_module("o3magic.cluster.plugin")
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("dask", "distributed"):
+            raise
+        raise BadOption(
+            f"client= needs Dask, and there is no {error.name}",
+            hint="pip install 'o3magic[dask]', here and on every worker",
+        ) from None

@@ -1,0 +1,84 @@
+"""Costs and counts in words, and the order of efforts."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from o3magic.cost.entries import Sums
+from o3magic.errors import BadOption
+from o3magic.money import NANO_DIGITS, show_usd
+from o3magic.render.tables import visible
+
+# With these in front a spreadsheet takes a cell for a formula.
+FORMULA = ("=", "+", "-", "@")
+
+
+def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as UTF-8 CSV; None is an empty cell. Raises BadOption."""
+    text = StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: harmless(value) for name, value in row.items()} for row in rows)
+    write(path, text.getvalue())
+
+
+def write_json(path: Path | str, value: Mapping[str, Any]) -> None:
+    """Write a value as JSON, Decimals as text, so that no reader rounds them. Raises BadOption."""
+    write(path, json.dumps(value, indent=1, default=plain_digits) + "\n")
+
+
+def write(path: Path | str, text: str) -> None:
+    """Write a file. Raises BadOption where it cannot be."""
+    try:
+        Path(path).expanduser().write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise BadOption(f"{path} cannot be written: {why}", hint="name another file") from None
+
+
+def plain_digits(value: Any) -> str:
+    """Money in plain digits, to the nano-dollar. Raises TypeError for anything else."""
+    if isinstance(value, Decimal):
+        return f"{value:.{NANO_DIGITS}f}"
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def harmless(value: Any) -> Any:
+    """A CSV cell that no spreadsheet takes for a formula; money in plain digits."""
+    if isinstance(value, Decimal):
+        return plain_digits(value)
+    if not isinstance(value, str):
+        return value
+    name = visible(value)
+    return f"'{name}" if name.startswith(FORMULA) else name
+
+
+EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+def rank(effort: str) -> int:
+    """Where an effort stands among the others; unknown ones come last."""
+    return EFFORTS.index(effort) if effort in EFFORTS else len(EFFORTS)
+
+
+def known_nano_usd(sums: Sums) -> int | None:
+    """The known part of a cost, or None where no call's cost is known."""
+    nothing_known = sums.calls and sums.unknown_cost_calls == sums.calls
+    return None if nothing_known else sums.cost_nano_usd
+
+
+def cost_cell(sums: Sums) -> str:
+    """A cost to look at; at least, where some of it is unknown."""
+    shown = show_usd(known_nano_usd(sums))
+    return f"at least {shown}" if sums.unknown_cost_calls and shown != "unknown" else shown
+
+
+def counted(calls: int) -> str:
+    """A number of calls in words."""
+    return "1 call" if calls == 1 else f"{calls:,} calls"

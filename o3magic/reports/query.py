@@ -1,0 +1,217 @@
+"""Which calls a report is of, how they are grouped, and the words that say so.
+
+The words are the same for `%o3_cost`, for `o3magic cost` and for `o3.costs`.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import date, datetime, time
+from typing import Any
+
+from o3magic.cost.entries import Entry, Sums, Total
+from o3magic.cost.ledger import Ledger
+from o3magic.cost.schema import GROUPS
+from o3magic.errors import BadOption, did_you_mean
+from o3magic.reports.report import BY, HEADINGS, CostReport, Span, report
+
+OF = ("cell", "conversation", "session", "notebook", "day", "month", "all")
+LAST_YEAR = 3000
+OF_ALONE = ("day", "month", "all")  # without a notebook around
+TITLES = {
+    "cell": "the last cell that asked",
+    "conversation": "the conversation that was asked last",
+    "session": "this session",
+    "notebook": "this notebook",
+    "day": "today",
+    "month": "this month",
+    "all": "all time",
+}
+SHORT = {heading: name for name, heading in HEADINGS.items()}
+
+
+def add_words(parser: ArgumentParser, of: Sequence[str] = OF) -> None:
+    """Add the words a report of costs is asked for with."""
+    groups = ", ".join(HEADINGS.get(name, name) for name in GROUPS)
+    add = parser.add_argument
+    add("--of", choices=of, help="which calls")
+    add("--by", metavar="NAMES", help=f"grouped by some of {groups}, with commas between them")
+    add("--since", metavar="DATE", help="only calls since then, such as 2026-11-01")
+    add(
+        "--plot",
+        nargs="?",
+        const=True,
+        metavar="FILE",
+        help="draw the cost of each day; with FILE.svg into a file",
+    )
+    add("--csv", metavar="FILE", help="write the rows as CSV")
+    add("--json", metavar="FILE", help="write the rows as JSON")
+    add("--watch", action="store_true", help="keep it on the page, up to date (notebooks)")
+
+
+def costs(
+    ledger: Ledger,
+    *,
+    of: str | None = None,
+    by: str | Sequence[str] | None = None,
+    since: str | date | None = None,
+    session: str = "",
+    notebook: str = "",
+    now: datetime | None = None,
+) -> CostReport:
+    """The costs of a cell, session, notebook, day, month or of all time.
+
+    of     "cell" and "conversation" are those asked last. None: the session, with a line for each
+           longer time; all time where there is no session, or where a `since` is given
+    by     names of groups, `"effort,model"` or a sequence; None: model and effort
+    since  a date or moment; without a time zone it is local. Days in `by` are UTC
+
+    Raises BadOption for a word that makes no sense.
+    """
+    now = now or datetime.now().astimezone()
+    groups, begin = grouping(by), moment_of(since)
+    usual = of is None
+    of = of or ("session" if session and begin is None else "all")
+    where = limits(of, begin, now, session, notebook)
+    if of in ("cell", "conversation"):
+        last = last_cell if of == "cell" else last_conversation
+        entries = last(ledger, session, begin)
+        rows, days = totals_of(entries, groups), totals_of(entries, ("day", "effort"))
+    else:
+        rows = ledger.totals(by=groups, **where)
+        days = ledger.totals(by=("day", "effort"), **where)
+    title = titled(of, begin)
+    found = spans(ledger, now, "" if of == "all" else notebook) if usual and begin is None else ()
+    return report(rows, title, groups, spans=found, days=days)
+
+
+def titled(of: str, begin: datetime | None) -> str:
+    """What the report is of, in words."""
+    if begin is None:
+        return TITLES[of]
+    since = f"since {begin:%Y-%m-%d}" if begin.time() == time() else f"since {begin:%Y-%m-%d %H:%M}"
+    return since if of == "all" else f"{TITLES[of]}, {since}"
+
+
+def limits(
+    of: str, begin: datetime | None, now: datetime, session: str, notebook: str
+) -> dict[str, Any]:
+    """What `Ledger.totals` is asked for. Raises BadOption for a place that is not known."""
+    if of not in OF:
+        hint = did_you_mean(of, OF, f"of one of {', '.join(OF)}")
+        raise BadOption(f"costs cannot be shown of {of!r}", hint=hint)
+    if of in ("cell", "conversation", "session") and not session:
+        raise BadOption(f"there is no session here whose {of} could be summed", hint="--of all")
+    if of == "notebook" and not notebook:
+        raise BadOption("this notebook's name is not known here", hint="--of session, --of day")
+    if of in ("day", "month"):
+        midnight = first_moment(of, now)
+        begin = midnight if begin is None else max(begin, midnight)
+    place = {"session": {"session": session}, "notebook": {"notebook": notebook}}.get(of, {})
+    return {**place, "since": begin}
+
+
+def first_moment(of: str, now: datetime) -> datetime:
+    """When this day or this month began here."""
+    here = now.astimezone().replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
+    # Naive, then local again: the offset at midnight may have been another.
+    return (here if of == "day" else here.replace(day=1)).astimezone()
+
+
+def spans(ledger: Ledger, now: datetime, notebook: str) -> tuple[Span, ...]:
+    """One sum each for today, this notebook where its name is known, this month, all time."""
+    asked: dict[str, dict[str, Any]] = {"day": {"since": first_moment("day", now)}}
+    if notebook:
+        asked["notebook"] = {"notebook": notebook}
+    asked |= {"month": {"since": first_moment("month", now)}, "all": {}}
+    found = []
+    for of, where in asked.items():
+        total = (ledger.totals(by=(), **where) or [Total()])[0]
+        found.append(span(TITLES[of], total))
+    return tuple(found)
+
+
+def span(name: str, total: Total) -> Span:
+    """What a sum of everything says in a line."""
+    return Span(name, total.live, total.simulated.calls, total.replayed.calls)
+
+
+def grouping(by: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The names of groups, each once. Raises BadOption for one the ledger has not."""
+    if by is None:
+        return BY
+    given = by.split(",") if isinstance(by, str) else by
+    names = [SHORT.get(name.strip(), name.strip()) for name in given]
+    known = [HEADINGS.get(name, name) for name in GROUPS]
+    for name in filter(None, names):
+        if name not in GROUPS:
+            hint = did_you_mean(name, known, f"by some of {', '.join(known)}")
+            raise BadOption(f"costs cannot be shown by {name!r}", hint=hint)
+    return tuple(dict.fromkeys(filter(None, names)))
+
+
+def moment_of(since: str | date | None) -> datetime | None:
+    """A date or moment with its time zone, the local one where none is said. Raises BadOption."""
+    if since is None:
+        return None
+    if isinstance(since, str):
+        try:
+            since = datetime.fromisoformat(since.strip())
+        except ValueError:
+            raise BadOption(f"{since!r} is no date", hint="--since 2026-11-01") from None
+    if not isinstance(since, datetime):
+        since = datetime(since.year, since.month, since.day)
+    if not 1970 <= since.year < LAST_YEAR:
+        raise BadOption(f"no call was made about {since.year}", hint="--since 2026-11-01")
+    return since.astimezone() if since.tzinfo is None else since
+
+
+def last_cell(ledger: Ledger, session: str, since: datetime | None) -> list[Entry]:
+    """The calls of the cell that asked last. Raises BadOption where no cell is named."""
+    entries = list(ledger.entries(session=session, since=since))
+    keys = [entry.cell_key for entry in entries if entry.cell_key]
+    if entries and not keys:
+        raise BadOption("this front end does not name its cells", hint="--of session")
+    return [entry for entry in entries if entry.cell_key == keys[-1]]
+
+
+def last_conversation(ledger: Ledger, session: str, since: datetime | None) -> list[Entry]:
+    """The calls of the conversation this session asked last, those of other sessions included.
+
+    Raises BadOption where no conversation was asked.
+    """
+    names = [e.conversation for e in ledger.entries(session=session) if e.conversation]
+    if not names:
+        raise BadOption("this session asked no conversation", hint="%%o3 -c NAME begins one")
+    return list(ledger.entries(conversation=names[-1], since=since))
+
+
+def totals_of(entries: Iterable[Entry], by: Sequence[str]) -> list[Total]:
+    """The sums of some rows, grouped as the ledger groups all of them."""
+    groups: dict[tuple[str, ...], Total] = {}
+    for entry in entries:
+        day = f"{entry.at:%Y-%m-%d}"
+        own = {"day": day, "month": day[:7]}
+        names = tuple(str(own.get(name) or getattr(entry, name)) for name in by)
+        known = groups.get(names) or Total(**dict(zip(by, names, strict=True)))  # type: ignore[arg-type]
+        sums: Sums = getattr(known, entry.source)
+        changed: dict[str, Any] = {entry.source: sums.plus(share(entry))}
+        groups[names] = replace(known, **changed)
+    return list(groups.values())
+
+
+def share(entry: Entry) -> Sums:
+    """What one row adds to the sums."""
+    return Sums(
+        calls=1,
+        unknown_cost_calls=int(entry.cost_nano_usd is None),
+        unknown_tokens_calls=int(entry.input_tokens is None or entry.output_tokens is None),
+        input_tokens=entry.input_tokens or 0,
+        cached_tokens=entry.cached_tokens or 0,
+        cache_write_tokens=entry.cache_write_tokens or 0,
+        output_tokens=entry.output_tokens or 0,
+        reasoning_tokens=entry.reasoning_tokens or 0,
+        cost_nano_usd=entry.cost_nano_usd or 0,
+    )

@@ -1,0 +1,277 @@
+"""What was spent, as a table: Markdown, plain text, CSV, JSON, a plot or a data frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from o3magic.cost.entries import Sums, Total
+from o3magic.dataframes import frame
+from o3magic.events import Source
+from o3magic.money import usd
+from o3magic.render.tables import Columns, escaped, plain
+from o3magic.reports.formatting import cost_cell, counted, known_nano_usd, rank
+
+BY = ("model", "effort")
+NUMBERS = ("calls", "input", "cached", "output", "reasoning", "cost")
+LESS_TO_SHOW = ("cached", "input", "reasoning", "output")  # what a narrow page does without
+COUNTED = (
+    "calls",
+    "unknown_cost_calls",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
+LABELS: dict[Source, str] = {"live": "", "simulated": " (SIMULATED)", "replayed": " (replayed)"}
+HEADINGS = {"schema_name": "schema"}
+LONGEST_NOTEBOOK = 40
+
+
+@dataclass(frozen=True, slots=True)
+class CostRow:
+    """The calls of one group and one source. Only live ones cost.
+
+    names: what they were grouped by, in the order of the report's `by`.
+    """
+
+    names: tuple[str, ...]
+    source: Source
+    sums: Sums
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What is known of their cost; None where nothing is."""
+        return usd(known_nano_usd(self.sums))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What all calls of some time or place came to, for a line below the table."""
+
+    name: str
+    live: Sums
+    simulated_calls: int = 0
+    replayed_calls: int = 0
+
+    @property
+    def calls(self) -> str:
+        """How many calls: `12 + 3 simulated`."""
+        others = {"simulated": self.simulated_calls, "replayed": self.replayed_calls}
+        more = (f"{n:,} {word}" for word, n in others.items() if n)
+        return " + ".join([f"{self.live.calls:,}", *more])
+
+    def cells(self) -> tuple[str, str, str]:
+        """Its name, its calls, its cost."""
+        return self.name, self.calls, cost_cell(self.live)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CostReport:
+    """The live rows, their `total`, and the rows of simulated and replayed calls.
+
+    by     what the rows are grouped by
+    spans  sums of longer times, for a line each
+    days   the same calls by UTC day and effort, which `plot` draws
+
+    `.to_frame()`, `.to_csv(path)`, `.to_json(path)` and `.plot()` give it in other forms.
+    """
+
+    title: str
+    live: tuple[CostRow, ...]
+    total: Sums
+    free: tuple[CostRow, ...]
+    by: tuple[str, ...] = BY
+    spans: tuple[Span, ...] = ()
+    days: tuple[Total, ...] = ()
+
+    @property
+    def rows(self) -> tuple[CostRow, ...]:
+        """All rows, without the total."""
+        return self.live + self.free
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What is known of the live calls' cost, exact; None where nothing is."""
+        return usd(known_nano_usd(self.total))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of what `records` holds."""
+        return ("source", *self.by, *COUNTED, "cost_usd")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of the numbers, one sentence each."""
+        notes = []
+        if self.total.unknown_cost_calls:
+            unknown = counted(self.total.unknown_cost_calls)
+            notes.append(f"The cost of {unknown} is unknown, and missing from the sums.")
+        if self.total.unknown_tokens_calls:
+            unknown = counted(self.total.unknown_tokens_calls)
+            notes.append(f"The tokens of {unknown} are unknown, and missing from the sums.")
+        if any(row.source == "simulated" for row in self.free):
+            notes.append("SIMULATED calls went to the simulator: no model answered them.")
+        return tuple(notes)
+
+    def markdown(self) -> str:
+        """A heading, a table, the spans and the notes, with everything in it escaped."""
+        heading = f"**{escaped(self._heading())}**"
+        parts = [heading, self._table().markdown()] if self.rows else [f"{heading}: no calls yet"]
+        if self.spans:
+            parts.append(self._spans().markdown())
+        if self.notes:
+            parts.append(escaped(" ".join(self.notes)))
+        return "\n\n".join(parts) + "\n"
+
+    def text(self, width: int | None = None) -> str:
+        """The same in aligned plain text; with fewer columns where `width` has no room for all."""
+        table, head = self._table(), self._heading()
+        dropped: list[str] = []
+        for name in LESS_TO_SHOW if width else ():
+            if len(table.text().partition("\n")[0]) <= (width or 0):
+                break
+            dropped.append(name)
+            table = self._table().without(dropped)
+        parts = [head, table.text()] if self.rows else [f"{head}: no calls yet"]
+        if self.spans:
+            parts += ["", self._spans().text(rule=False)]
+        return "\n".join([*parts, *self.notes])
+
+    def __str__(self) -> str:
+        """The table in plain text."""
+        return self.text()
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """How a notebook shows it."""
+        return {"text/markdown": self.markdown(), "text/plain": self.text()}
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows as named values, without the total, so that a column can be summed."""
+        return [
+            {
+                "source": row.source,
+                **dict(zip(self.by, row.names, strict=True)),
+                **{name: getattr(row.sums, name) for name in COUNTED},
+                "cost_usd": row.cost_usd,
+            }
+            for row in self.rows
+        ]
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame of `records`, `cost_usd` as exact Decimals.
+
+        Raises ImportError where pandas is not installed.
+        """
+        return frame(self.records(), self.columns)
+
+    def to_csv(self, path: Path | str) -> None:
+        """Write `records` as UTF-8 CSV; an unknown cost is an empty cell. Raises BadOption."""
+        from o3magic.reports.formatting import write_csv
+
+        write_csv(path, self.columns, self.records())
+
+    def to_json(self, path: Path | str) -> None:
+        """Write the rows and the total as JSON, money as exact text. Raises BadOption."""
+        from o3magic.reports.formatting import write_json
+
+        total = {name: getattr(self.total, name) for name in COUNTED}
+        total |= {"cost_usd": self.cost_usd}
+        said = {"title": self.title, "by": self.by, "rows": self.records(), "total": total}
+        write_json(path, said)
+
+    def plot(self, library: str = "svg") -> Any:
+        """The cost of each day, stacked by effort, and how much of the output was reasoning.
+
+        A Plot, which a notebook shows as SVG, or with library="matplotlib" a Figure. Raises
+        ImportError where matplotlib is not installed.
+        """
+        if library == "matplotlib":
+            from o3magic.reports.chart import figure
+
+            return figure(self.days, self._heading())
+        if library != "svg":
+            raise ValueError(f"library is svg or matplotlib, not {library!r}")
+        from o3magic.reports.chart import Plot
+
+        return Plot(self.days, self._heading())
+
+    def _heading(self) -> str:
+        return plain(self.title) or "costs"
+
+    def _table(self) -> Columns:
+        head = (*(HEADINGS.get(name, name) for name in self.by), *NUMBERS)
+        if not self.by:
+            head = ("", *head)
+        total = ("total", *[""] * (len(self.by) - 1), *numbers(self.total))
+        live, free = ([self._cells(row) for row in rows] for rows in (self.live, self.free))
+        # Rows by nothing are the total already.
+        totals = [total] if self.by or not live else []
+        strong = frozenset([len(live)] if totals else [])
+        return Columns(head, [*live, *totals, *free], max(len(self.by), 1), strong)
+
+    def _cells(self, row: CostRow) -> tuple[str, ...]:
+        """A row as it is shown, a text for each column."""
+        shown = [shown_name(*pair) for pair in zip(self.by, row.names, strict=True)] or ["all"]
+        first = shown[0] or f"(no {HEADINGS.get(self.by[0], self.by[0])})"
+        return (f"{first}{LABELS[row.source]}", *shown[1:], *numbers(row.sums))
+
+    def _spans(self) -> Columns:
+        return Columns(("in all", "calls", "cost"), [span.cells() for span in self.spans])
+
+
+def report(
+    totals: Sequence[Total],
+    title: str,
+    by: Sequence[str] = BY,
+    *,
+    spans: Sequence[Span] = (),
+    days: Sequence[Total] = (),
+) -> CostReport:
+    """A report of totals by `by`, in the order of the names; efforts in their own order."""
+
+    def names(total: Total) -> tuple[str, ...]:
+        return tuple(str(getattr(total, name)) for name in by)
+
+    def order(total: Total) -> tuple[Any, ...]:
+        pairs = zip(by, names(total), strict=True)
+        return tuple((rank(v) if name == "effort" else 0, v) for name, v in pairs)
+
+    ordered = sorted(totals, key=order)
+
+    def rows(source: Source) -> tuple[CostRow, ...]:
+        made = (CostRow(names(t), source, getattr(t, source)) for t in ordered)
+        return tuple(row for row in made if row.sums.calls)
+
+    live = rows("live")
+    total = reduce(Sums.plus, (row.sums for row in live), Sums())
+    free = rows("simulated") + rows("replayed")
+    return CostReport(title, live, total, free, tuple(by), tuple(spans), tuple(days))
+
+
+def shown_name(group: str, name: str) -> str:
+    """A name in its column: the beginning of a session's id, the end of a notebook's path."""
+    if group == "session":
+        return plain(name[:8])
+    if group == "notebook" and len(name) > LONGEST_NOTEBOOK:
+        return "…" + plain(name[-LONGEST_NOTEBOOK:])
+    return plain(name)
+
+
+def numbers(sums: Sums) -> tuple[str, ...]:
+    """The cells of the columns that are numbers. What no call said is unknown, never 0."""
+    counts = (
+        sums.input_tokens,
+        sums.cached_tokens,
+        sums.output_tokens,
+        sums.reasoning_tokens,
+    )
+    unsaid = sums.calls and sums.unknown_tokens_calls == sums.calls
+    tokens = ("unknown" if unsaid and not count else f"{count:,}" for count in counts)
+    return (f"{sums.calls:,}", *tokens, cost_cell(sums))

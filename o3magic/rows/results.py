@@ -1,0 +1,223 @@
+"""Results out: a table in the order of the rows, one column for each field of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, overload
+
+from o3magic.dataframes import has_pandas, typed_frame
+from o3magic.money import usd
+from o3magic.rows.context import Halt, Sums
+from o3magic.rows.records import Answered, Ending
+from o3magic.rows.runner import Run
+from o3magic.rows.sources import Source
+from o3magic.rows.store import JobStore
+from o3magic.schemas.lookup import AnswerType
+from o3magic.session.comparison import flat
+from o3magic.wire.optional_fields import resolved
+
+PAGE_ROWS = 2000
+NOT_ASKED = "not asked"
+COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens")
+OWN = ("error", "cost_usd", *COUNTS)
+WHY = {
+    "budget": f"{NOT_ASKED}: budget",
+    "interrupted": f"{NOT_ASKED}: interrupted",
+    "error": f"{NOT_ASKED}: stopped at an error",
+}
+
+
+class Rows(Sequence[Mapping[str, Any]]):
+    """Rows of results, as dicts; `columns` are their names. Where there is no DataFrame."""
+
+    def __init__(self, columns: Mapping[str, Sequence[Any]], count: int) -> None:
+        self._columns, self._count = dict(columns), count
+
+    @property
+    def columns(self) -> list[str]:
+        """The names, in order."""
+        return [*self._columns]
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, at: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, at: str) -> list[Any]: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Mapping[str, Any]]: ...
+    def __getitem__(self, at: int | str | slice) -> Any:
+        """A row, rows, or by its name a column, as a DataFrame gives it."""
+        if isinstance(at, str):
+            return self.column(at)
+        if isinstance(at, slice):
+            return [self[n] for n in range(*at.indices(len(self)))]
+        if not -len(self) <= at < len(self):
+            raise IndexError(f"there are {len(self)} rows")
+        return {name: values[at] for name, values in self._columns.items()}
+
+    def __repr__(self) -> str:
+        """One short line."""
+        return f"Rows({len(self)} of {', '.join(self.columns)})"
+
+    def column(self, name: str) -> list[Any]:
+        """All values of one column."""
+        return [*self._columns[name]]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """All rows."""
+        return [dict(row) for row in self]
+
+
+class Table:
+    """Columns that grow row by row."""
+
+    def __init__(self, wanted: AnswerType | None, *, flatten: bool) -> None:
+        self._wanted, self._flatten = wanted, flatten
+        self._fields: dict[str, list[Any]] = {}
+        self._own: dict[str, list[Any]] = {name: [] for name in OWN}
+        self._count = 0
+        self.errors = 0
+        if wanted is None:
+            self._fields["text"] = []
+        elif not flatten:
+            for name in properties(wanted):
+                self._fields[name] = []
+
+    def add(self, row: Answered | Ending | None, error: str | None, *, charged: bool) -> None:
+        """The next row. charged: its cost is counted here, and not with one like it."""
+        values = self._values(row) if row is not None and row.state == "done" else {}
+        for name in values.keys() - self._fields.keys():
+            self._fields[name] = [None] * self._count
+        for name, column in self._fields.items():
+            column.append(values.get(name))
+        said = error or (row.error if row is not None else None) or None
+        self.errors += said is not None
+        self._own["error"].append(said)
+        cost: Decimal | None = None
+        counts: Sequence[int | None] = (None, None, None)
+        if row is not None and charged:
+            cost, counts = usd(row.cost_nano_usd), counts_of(row)
+        elif row is not None:
+            cost, counts = Decimal(0), (0, 0, 0)
+        self._own["cost_usd"].append(cost)
+        for name, count in zip(COUNTS, counts, strict=True):
+            self._own[name].append(count)
+        self._count += 1
+
+    def _values(self, row: Answered | Ending) -> dict[str, Any]:
+        """What an answer says, by column."""
+        said = row.said if isinstance(row, Answered) else row.answer or {}
+        if self._wanted is None:
+            return {"text": said.get("text", "")}
+        data = said.get("data")
+        if isinstance(data, Mapping):
+            return flat(data) if self._flatten else dict(data)
+        return {"value": data}
+
+    def columns(self) -> dict[str, list[Any]]:
+        """All columns; those of a field that is called like one of ours keep its name."""
+        own = {f"o3_{n}" if n in self._fields else n: v for n, v in self._own.items()}
+        return {**self._fields, **own}
+
+    def result(self, source: Source) -> Any:
+        """A DataFrame of the library the rows came in, else of pandas, else Rows."""
+        columns, frame = self.columns(), source.frame
+        if frame is not None and hasattr(frame, "iter_rows"):
+            return type(frame)({n: plain(values) for n, values in columns.items()}, strict=False)
+        if frame is None and not has_pandas():
+            return Rows(columns, self._count)
+        kinds = kinds_of(self._wanted) if self._wanted else {}
+        kinds = {name: kind for name, kind in kinds.items() if name in self._fields}
+        own = dict.fromkeys((n if n in columns else f"o3_{n}" for n in COUNTS), "integer")
+        index = None
+        if frame is not None:
+            index = frame.index[: self._count]
+        return typed_frame(columns, {**kinds, **own}, index)
+
+
+def plain(values: list[Any]) -> list[Any]:
+    """Values as polars takes them: its decimals need one scale for all."""
+    return [float(each) if isinstance(each, Decimal) else each for each in values]
+
+
+def counts_of(row: Answered | Ending) -> Sequence[int | None]:
+    """Input, output and reasoning tokens."""
+    usage = row.usage if isinstance(row, Ending) else row
+    return usage.input_tokens, usage.output_tokens, usage.reasoning_tokens
+
+
+def properties(wanted: AnswerType) -> dict[str, Any]:
+    """The fields of a type by name, or one called `value` where it has none."""
+    definitions = wanted.schema.get("$defs", {})
+    root = resolved(wanted.schema, definitions)
+    fields = root.get("properties") if root.get("type") == "object" else None
+    if not fields:
+        return {"value": root}
+    return {name: resolved(each, definitions) for name, each in fields.items()}
+
+
+def kinds_of(wanted: AnswerType) -> dict[str, str]:
+    """What kind of column each field makes."""
+    found = {name: kind_of(field) for name, field in properties(wanted).items()}
+    return {name: kind for name, kind in found.items() if kind}
+
+
+def kind_of(field: Mapping[str, Any]) -> str:
+    """What kind of column a field makes: integer, number, boolean, moment, or ""."""
+    choices = [c for c in field.get("anyOf", [field]) if c.get("type") != "null"]
+    kind = str(choices[0].get("type")) if len(choices) == 1 else ""
+    if kind == "string" and choices[0].get("format") in ("date", "date-time"):
+        return "moment"
+    return kind if kind in ("integer", "number", "boolean") else ""
+
+
+def table_of(run: Run, store: JobStore, table: Table, sums: Sums) -> Table:
+    """The results of a run, put into an empty table in the order of its rows; sums: of them."""
+    tally, halt = run.tally, run.halt
+    charged: set[str] = set()
+    for start in range(0, len(tally.keys), PAGE_ROWS):
+        keys = tally.keys[start : start + PAGE_ROWS]
+        known = found(run, store, keys)
+        for place, key in enumerate(keys, start):
+            if key is None:
+                error = tally.local[place]
+                table.add(None, f"{type(error).__name__}: {error}", charged=False)
+                continue
+            row = known.get(key)
+            if row is None or row.state in ("open", "claimed"):
+                table.add(None, why(halt, row), charged=False)
+                continue
+            error_text = f"{row.error_kind}: {row.error}" if row.error else None
+            table.add(row, error_text, charged=key not in charged)
+            sums.add(row, charged=key not in charged)
+            charged.add(key)
+    return table
+
+
+def found(run: Run, store: JobStore, keys: Sequence[str | None]) -> dict[str, Answered | Ending]:
+    """The rows of these keys: from the file, and what no file has."""
+    unique = [*dict.fromkeys(key for key in keys if key is not None)]
+    rows: dict[str, Answered | Ending] = {}
+    asked = [key for key in unique if key not in run.tally.endings]
+    rows |= {row.key: row for row in store.read(run.job.id, asked)}
+    rows |= {key: run.tally.endings[key] for key in unique if key in run.tally.endings}
+    return rows
+
+
+def why(halt: Halt | None, row: Answered | Ending | None) -> str:
+    """Why a row has no answer."""
+    if halt is None or (row is not None and row.state == "claimed" and halt.why != "interrupted"):
+        return f"{NOT_ASKED}: another kernel is at it"
+    if halt.why == "budget" and row is not None and row.error_kind == "OverBudget":
+        return f"{NOT_ASKED} again: budget"
+    return WHY.get(halt.why) or f"{NOT_ASKED}: {halt.error}"
+
+
+def rows_of(run: Run, store: JobStore) -> Iterator[Answered]:
+    """All rows of a run that the file has, page by page."""
+    keys = [key for key in dict.fromkeys(run.tally.keys) if key is not None]
+    for start in range(0, len(keys), PAGE_ROWS):
+        yield from store.read(run.job.id, keys[start : start + PAGE_ROWS])

@@ -1,0 +1,246 @@
+"""What all rows of a job have in common, made once: a row's call and key are cut out of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from o3magic.cassettes.request_key import Question, clean, digest, key_of, lines, normal_request
+from o3magic.client.request import Call
+from o3magic.errors import EmptyPrompt, TemplateError, did_you_mean
+from o3magic.messages import Image, Message, Part, Text
+from o3magic.prompts.formatting import marked, shown
+from o3magic.prompts.images import check_images
+from o3magic.prompts.tabular import is_missing
+from o3magic.prompts.template import Expression, pieces, render
+from o3magic.session.capability_fallbacks import model_lack, without
+from o3magic.session.default_model import next_default
+from o3magic.session.estimate import (
+    MOST_IMAGE_TOKENS,
+    most_tokens,
+    price_asked,
+    size,
+    worst,
+    worst_nano_usd,
+)
+from o3magic.session.plan import Plan, check_window, with_default
+from o3magic.session.spending import free
+
+MOST_ROW_CHARS = 4_000_000
+Filled = str | tuple[Text | Image, ...]
+
+
+class Filling:
+    """A template. `fill` gives a row's prompt, as text where there is no picture in it."""
+
+    def __init__(self, text: str, columns: Sequence[str], folder: Path) -> None:
+        self._folder = folder
+        self._pieces: list[str | Expression] = [*pieces(text)] if "{{" in text else [text]
+        self._columns = frozenset(columns)
+
+    @classmethod
+    def plain(cls, text: str, folder: Path) -> Filling:
+        """A text in which braces are braces."""
+        made = cls("", (), folder)
+        made._pieces = [text]
+        return made
+
+    def check(self, row: Mapping[str, Any]) -> None:
+        """Raise TemplateError, with near names, for a column that is not there."""
+        for piece in self._pieces:
+            if isinstance(piece, str) or piece.source in self._columns:
+                continue
+            if piece.source.isidentifier():
+                raise undefined(piece.source, piece, self._columns)
+            names = Asked({**dict.fromkeys(self._columns, ""), **cleaned(row)})
+            try:
+                render(f"{{{{ {piece.source} }}}}", names, folder=self._folder)
+            except TemplateError:
+                # Another fault may be one of this row alone.
+                if names.missing:
+                    raise undefined(names.missing[0], piece, self._columns) from None
+
+    def fill(self, row: Mapping[str, Any]) -> Filled:
+        """The prompt of a row. Raises TemplateError."""
+        words: list[str] = []
+        parts: list[Text | Image] = []
+        for piece in self._pieces:
+            if isinstance(piece, str):
+                words.append(piece)
+            elif piece.source in row:
+                words.append(value_text(row[piece.source], piece))
+            else:
+                expression = f"{{{{ {piece.source} }}}}"
+                for part in render(expression, cleaned(row), folder=self._folder).parts:
+                    if isinstance(part, Text):
+                        words.append(part.text)
+                    else:
+                        parts += [Text("".join(words)), part]
+                        words.clear()
+        text = "".join(words)
+        if len(text) > MOST_ROW_CHARS:
+            raise TemplateError(f"the row makes a prompt of {len(text):,} characters")
+        if not parts:
+            return text
+        return tuple(each for each in (*parts, Text(text)) if each != Text(""))
+
+
+class Asked(dict[str, Any]):
+    """Names that remember which of them were looked for in vain."""
+
+    def __init__(self, names: Mapping[str, Any]) -> None:
+        super().__init__(names)
+        self.missing: list[str] = []
+
+    def __contains__(self, name: object) -> bool:
+        found = super().__contains__(name)
+        if not found:
+            self.missing.append(str(name))
+        return found
+
+
+def value_text(value: Any, piece: Expression) -> str:
+    """A column's value as the prompt has it."""
+    if type(value) is not str:
+        if missing(value):
+            return ""
+        try:
+            return marked(shown(value), piece.source)
+        except TemplateError as error:
+            said = f"line {piece.line} of the prompt, {{{{ {piece.source} }}}}: {error}"
+            raise TemplateError(said, hint=error.hint) from None
+    return marked(shown(value), piece.source)
+
+
+def missing(value: Any) -> bool:
+    """Whether nothing is there: None, NaN in any width, NaT, NA."""
+    if value is None or is_missing(value):
+        return True
+    # A NaN is not equal to itself; an array says that of each element.
+    kind = type(value).__name__
+    return kind.startswith(("float", "Decimal")) and bool(value != value)
+
+
+def cleaned(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with empty texts for what is missing."""
+    return {name: "" if missing(value) else value for name, value in row.items()}
+
+
+def undefined(name: str, piece: Expression, columns: frozenset[str]) -> TemplateError:
+    """What to say of a column that is not there."""
+    known = sorted(columns)
+    hint = did_you_mean(name, known, f"the columns are {', '.join(known[:20])}")
+    return TemplateError(
+        f"line {piece.line} of the prompt, {{{{ {piece.source} }}}}: there is no column {name}",
+        hint=hint,
+    )
+
+
+# Stands for the prompt of a row in the plan that is made once.
+STAND_IN = "o3magic-prompt-of-a-row-8b1f4c6e2d90a753"
+STEP_TOKENS = 64
+ENCODE = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+
+
+class Form:
+    """The plan of a prompt that is to be said for each row."""
+
+    def __init__(self, planned: Plan) -> None:
+        normal = {"api": "auto"} | normal_request(planned.question.canonical(), as_pairs=True)
+        whole = ENCODE(normal)
+        self._head, self._tail = whole.split(ENCODE(STAND_IN))
+        assert digest(whole) == key_of(planned.question.canonical())
+        self._set_plan(planned)
+
+    def _set_plan(self, planned: Plan) -> None:
+        """Measure what a row takes of the model that is asked."""
+        self.plan = planned
+        self._most = worst(planned)
+        self._own_tokens = most_tokens(planned.call.request) - size(STAND_IN)
+        card = planned.card
+        self._window = card.max_input_tokens or card.window_tokens
+        self.free = free(planned)
+        self.worst_nano_usd = lru_cache(4096)(self._worst_nano_usd)
+
+    @property
+    def priced(self) -> bool:
+        """Whether the most that a row can cost is known."""
+        return self._most is not None
+
+    @property
+    def digest(self) -> str:
+        """What the job is: the key of its question, the template in the place of the prompt."""
+        return digest(f"{self._head}{self._tail}")
+
+    def lack(self, lack: str) -> None:
+        """The provider turned out not to have something: no other row asks for it."""
+        if lack == model_lack(self.plan.choice.model):
+            choice = next_default(self.plan.choice, self.plan.call.provider, self.plan.catalog)
+            if choice is not None:
+                self._set_plan(with_default(self.plan, choice))
+            return
+        call, _ = without(self.plan.call, lack, self.plan.card)
+        self.plan = replace(self.plan, call=call)
+
+    def key(self, prompt: Filled) -> str:
+        """The key of a row's question: that of `Question.key`."""
+        if isinstance(prompt, str):
+            return digest(f"{self._head}{ENCODE(lines(clean(prompt)))}{self._tail}")
+        return self.question(prompt).key
+
+    def question(self, prompt: Filled) -> Question:
+        """A row's question."""
+        question = self.plan.question
+        return replace(question, messages=filled(question.messages, parts_of(prompt)))
+
+    def check(self, prompt: Filled) -> None:
+        """Raise EmptyPrompt and PromptTooLong; BadOption for what is wrong with every row."""
+        if not isinstance(prompt, str):
+            check_images(prompt, self.plan.card, self.plan.catalog)
+        elif not prompt.strip():
+            raise EmptyPrompt("the row makes no prompt", hint="its columns are empty")
+        if self._window is not None and self.tokens(prompt) > self._window:
+            check_window(self.call(prompt).request, self.plan.card)
+
+    def call(self, prompt: Filled) -> Call:
+        """A row's call."""
+        call = self.plan.call
+        messages = filled(call.request.messages, parts_of(prompt))
+        return replace(call, request=replace(call.request, messages=messages, stream=False))
+
+    def tokens(self, prompt: Filled) -> int:
+        """The most input tokens a row has, rounded up."""
+        if isinstance(prompt, str):
+            own = size(prompt)
+        else:
+            own = sum(MOST_IMAGE_TOKENS if isinstance(p, Image) else size(p.text) for p in prompt)
+        return -(-(self._own_tokens + own) // STEP_TOKENS) * STEP_TOKENS
+
+    def _worst_nano_usd(self, input_tokens: int) -> int:
+        """The most that one call of so many tokens can cost; 0 where that is not known."""
+        card, price = self.plan.priced, price_asked(self.plan)
+        if self._most is None or price is None:
+            return 0
+        return worst_nano_usd(card, price, input_tokens, self._most.output_tokens)
+
+
+def parts_of(prompt: Filled) -> tuple[Part, ...]:
+    """A prompt as parts of a message."""
+    return (Text(prompt),) if isinstance(prompt, str) else prompt
+
+
+def filled(messages: Sequence[Message], parts: tuple[Part, ...]) -> tuple[Message, ...]:
+    """The messages with these parts in the place of the stand-in."""
+    made = []
+    for message in messages:
+        if any(isinstance(p, Text) and p.text == STAND_IN for p in message.parts):
+            own: list[Part] = []
+            for part in message.parts:
+                own += parts if isinstance(part, Text) and part.text == STAND_IN else [part]
+            message = Message(message.role, tuple(own))
+        made.append(message)
+    return tuple(made)

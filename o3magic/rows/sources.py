@@ -1,0 +1,112 @@
+"""Rows in: a DataFrame of any library, a list of dicts, or an iterator that is read as needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from o3magic.dataframes import from_interchange
+from o3magic.errors import BadOption
+from o3magic.prompts.tabular import is_frame, is_lazy
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows to be asked. `total` is None for an iterator; `frame` is the DataFrame they are of.
+
+    columns: the names a template may use; () where there is no row.
+    """
+
+    rows: Iterator[Row]
+    columns: tuple[str, ...]
+    total: int | None = None
+    frame: Any = None
+
+
+def source_of(rows: Any) -> Source:
+    """The rows of what a user gave. Raises BadOption for what has none."""
+    if hasattr(rows, "__dask_graph__"):
+        raise BadOption(
+            "rows of Dask are asked where they are, by the workers of a cluster",
+            hint="o3.map(..., client=dask.distributed.Client(...)), or give rows.compute()",
+        )
+    if is_lazy(rows):
+        raise BadOption("a LazyFrame is not computed yet", hint="give frame.collect()")
+    if is_frame(rows):
+        return of_frame(rows)
+    if hasattr(rows, "__dataframe__"):
+        return of_frame(from_interchange(rows))
+    if isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Iterable):
+        raise BadOption(
+            f"rows cannot be a {type(rows).__name__}",
+            hint="a DataFrame, a list of dicts, or an iterator of dicts",
+        )
+    if isinstance(rows, Sequence):
+        for number, row in enumerate(rows):
+            require_row(row, number)
+        columns = dict.fromkeys(str(name) for row in rows for name in row)
+        return Source(map(named, rows), tuple(columns), len(rows))
+    return of_iterator(iter(rows))
+
+
+def of_iterator(rows: Iterator[Any]) -> Source:
+    """The rows of an iterator, of which only the first is looked at here."""
+    for first in rows:
+        require_row(first, 0)
+        return Source(chained(named(first), rows), tuple(map(str, first)))
+    return Source(iter(()), ())
+
+
+def chained(first: Row, rows: Iterator[Any]) -> Iterator[Row]:
+    """The first row and those behind it."""
+    yield first
+    for number, row in enumerate(rows, 1):
+        require_row(row, number)
+        yield named(row)
+
+
+def require_row(row: Any, number: int) -> None:
+    """Raise BadOption for a row that is no mapping."""
+    if not isinstance(row, Mapping):
+        raise BadOption(
+            f"row {number} is a {type(row).__name__}", hint="each row is a dict of its columns"
+        )
+
+
+def named(row: Row) -> Row:
+    """A row whose columns are called by text."""
+    if all(type(name) is str for name in row):
+        return row
+    return {str(name): value for name, value in row.items()}
+
+
+def of_frame(frame: Any) -> Source:
+    """The rows of a DataFrame, one after another; a named index counts as a column."""
+    names = ["/".join(map(str, n)) if isinstance(n, tuple) else str(n) for n in frame.columns]
+    if len(set(names)) < len(names):
+        double = next(name for name in names if names.count(name) > 1)
+        raise BadOption(f"two columns are called {double!r}", hint="rename one of them")
+    levels = [str(n) for n in getattr(getattr(frame, "index", None), "names", ()) if n is not None]
+    levels = [name for name in levels if name not in names]
+    rows: Iterator[Row]
+    if hasattr(frame, "iter_rows"):
+        rows = (dict(zip(names, row, strict=True)) for row in frame.iter_rows())
+    elif levels:
+        rows = with_index(frame, names, levels)
+    else:
+        tuples = frame.itertuples(index=False, name=None)
+        rows = (dict(zip(names, row, strict=True)) for row in tuples)
+    return Source(rows, (*names, *levels), len(frame), frame)
+
+
+def with_index(frame: Any, names: Sequence[str], levels: Sequence[str]) -> Iterator[Row]:
+    """The rows with the levels of their index."""
+    pairs = zip(frame.index, frame.itertuples(index=False, name=None), strict=True)
+    whole = frame.index.nlevels > 1
+    known = {str(name): at for at, name in enumerate(frame.index.names) if name is not None}
+    for label, row in pairs:
+        said = label if whole else (label,)
+        yield dict(zip(names, row, strict=True)) | {n: said[known[n]] for n in levels}

@@ -1,0 +1,114 @@
+"""What a provider turns out not to have, and what is asked instead.
+
+A lack is a word: responses, schema, summary, usage, memory, encrypted. It is known from the
+provider's table, or found out once from a refusal, remembered for the session, and told below the
+answer. What one model lacks ends in its name: `encrypted gpt-4.1`; `model o3-mini` is one that is
+not there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+
+from o3magic.client.request import Call
+from o3magic.errors import ModelNotFound, ProviderDown, RequestFailed
+from o3magic.messages import AnswerSchema, Message, Request, Role
+from o3magic.models import Card
+from o3magic.params import RESPONSES_ONLY
+
+MODEL_LACK = "model "
+ENCRYPTED_REASONING = "reasoning.encrypted_content"
+NO_SUCH_PLACE = frozenset({404, 405, 501})
+NOT_UNDERSTOOD = frozenset({400, 404, 422, 501})
+
+
+def model_lack(model: str) -> str:
+    """The lack of a model."""
+    return f"{MODEL_LACK}{model}"
+
+
+def missing_models(lacks: Iterable[str]) -> set[str]:
+    """The models among lacks."""
+    return {each.removeprefix(MODEL_LACK) for each in lacks if each.startswith(MODEL_LACK)}
+
+
+def lack_in(error: RequestFailed, call: Call, *, api_free: bool) -> str:
+    """What a refusal shows to be missing, or "". api_free: the user left the choice of API to us.
+
+    By status, code and parameter; a wrong schema of the user's own is no lack of the provider.
+    """
+    param, request = error.param or "", call.request
+    if param == "reasoning.summary" and request.summary:
+        return "summary"
+    if request.kept and "previous_response" in f"{param} {error.code}":
+        return "memory"
+    if isinstance(error, ModelNotFound):
+        return ""
+    if call.api == "responses" and api_free and error.status in NO_SUCH_PLACE:
+        return "responses"
+    if error.status not in NOT_UNDERSTOOD and not isinstance(error, ProviderDown):
+        return ""
+    if param.startswith("stream_options") and request.stream_usage:
+        return "usage"
+    if param.startswith("include") and ENCRYPTED_REASONING in request.options.get("include", ()):
+        return f"encrypted {request.model}"
+    wanted = request.answer_schema
+    about_format = param.startswith(("response_format", "text.format")) or param == "text"
+    if wanted and not wanted.by_instruction and about_format and not wrong_schema(error):
+        return "schema"
+    return ""
+
+
+def wrong_schema(error: RequestFailed) -> bool:
+    """Whether schemas are known there, and this one is wrong. Chat says so in words alone."""
+    return "schema" in (error.code or "") or "Invalid schema" in str(error)
+
+
+def without(call: Call, lack: str, card: Card) -> tuple[Call, str]:
+    """The call without it, and what the reader is told; unchanged and "" where it was not in it."""
+    request, name = call.request, call.provider.name
+    match lack:
+        case "responses" if call.api == "responses" and "chat" in card.endpoints:
+            # What Responses alone has: its options, and answers named by their ids.
+            params = {n: v for n, v in request.params.items() if n not in RESPONSES_ONLY}
+            asked = replace(request.sent_whole, summary=None, options={}, params=params)
+            changed = replace(call, api="chat", request=asked)
+            left = [each for each in request.params if each not in params]
+            more = f"; without {', '.join(left)}, which Chat has not" if left else ""
+            return changed, f"asked by the Chat API: {name} has no Responses{more}"
+        case "memory" if request.kept:
+            changed = replace(call, request=request.sent_whole)
+            return changed, f"{name} has not kept the turns before: all of them were sent again"
+        case "summary" if request.summary:
+            changed = replace(call, request=replace(request, summary=None))
+            return changed, f"no reasoning summary: {name} gives none to this organization"
+        case _ if lack in ("encrypted", f"encrypted {request.model}") and request.options:
+            options = {n: v for n, v in request.options.items() if n != "include"}
+            if options == request.options:
+                return call, ""
+            changed = replace(call, request=replace(request, options=options))
+            return changed, f"no encrypted reasoning: {request.model} has none at {name}"
+        case "usage" if request.stream_usage and call.api == "chat" and request.stream:
+            changed = replace(call, request=replace(request, stream_usage=False))
+            return changed, f"{name} does not count the tokens of a stream"
+        case "schema" if request.answer_schema and not request.answer_schema.by_instruction:
+            role: Role = "system" if call.provider.system_role else "developer"
+            changed = replace(call, request=by_instruction(request, request.answer_schema, role))
+            return changed, f"{name} has no strict schemas: asked for JSON in words, validated here"
+    return call, ""
+
+
+def by_instruction(request: Request, wanted: AnswerSchema, role: Role) -> Request:
+    """The request that tells its schema in words, for a provider that takes none."""
+    told = (
+        "Answer with one JSON value and nothing else: no prose, no code fence. "
+        f"It must follow this JSON Schema:\n{json.dumps(wanted.schema, ensure_ascii=False)}"
+    )
+    first, *others = request.messages
+    if first.role == role:
+        messages = (Message.of(role, f"{first.text}\n\n{told}"), *others)
+    else:
+        messages = (Message.of(role, told), first, *others)
+    return replace(request, messages=messages, answer_schema=replace(wanted, by_instruction=True))

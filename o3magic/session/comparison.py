@@ -1,0 +1,151 @@
+"""The same question asked in several ways at once: efforts, models, or both."""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from typing import Any
+
+from o3magic.dataframes import frame
+from o3magic.errors import BadOption, O3Error
+from o3magic.events import Answer, Event
+from o3magic.session.answer_stream import Asking
+from o3magic.settings import Profile
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of it: an answer for each label, in the order asked.
+
+    `errors` has a text for each answer that failed, "" for the others.
+    """
+
+    labels: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    errors: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """One short line."""
+        return f"Comparison({', '.join(self.labels)})"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each answer: label, model, effort, seconds, tokens, cost, text, fields."""
+        return [
+            {
+                "label": label,
+                "model": answer.model,
+                "effort": answer.effort,
+                "elapsed_s": answer.elapsed_s,
+                "input_tokens": answer.usage.input_tokens,
+                "output_tokens": answer.usage.output_tokens,
+                "reasoning_tokens": answer.usage.reasoning_tokens,
+                "cost_usd": answer.cost_usd,
+                "text": answer.text,
+                "error": error or None,
+                **(flat(answer.data) if isinstance(answer.data, Mapping) else {}),
+            }
+            for label, answer, error in zip(self.labels, self.answers, self.errors, strict=True)
+        ]
+
+    def to_frame(self) -> Any:
+        """The rows as a pandas DataFrame. Raises ImportError where pandas is not installed."""
+        return frame(self.rows())
+
+
+def variants(
+    profile: Profile, efforts: Sequence[str] = (), models: Sequence[str] = ()
+) -> dict[str, Profile]:
+    """A profile for each way of asking, by its label.
+
+    Raises BadOption where there is nothing to compare.
+    """
+    asked = tuple(models) or (profile.model,)
+    chosen: Sequence[Any] = tuple(efforts) or (profile.effort,)
+    found = {}
+    for model, effort in itertools.product(asked, chosen):
+        words = [model] * (len(asked) > 1) + [effort] * (len(chosen) > 1)
+        found[" ".join(words) or model] = replace(profile, model=model, effort=effort)
+    if len(found) < 2:
+        what = f"{asked[0]} has nothing" if asked[0] else "there is nothing"
+        raise BadOption(f"{what} to compare", hint="--efforts low,high or --models a,b")
+    return found
+
+
+class Comparing:
+    """Several questions being answered at once. Iterate over it for (place, event) as they come.
+
+    An event of None ends that place. Closing the iterator stops them all.
+    """
+
+    def __init__(self, askings: Mapping[str, Asking]) -> None:
+        self.labels = tuple(askings)
+        self._askings = tuple(askings.values())
+        self._errors = [""] * len(self._askings)
+        self._queue: SimpleQueue[tuple[int, Event | None]] = SimpleQueue()
+        self._stopped = threading.Event()
+
+    def __iter__(self) -> Iterator[tuple[int, Event | None]]:
+        """Ask all of them, each in a thread of its own."""
+        for place in range(len(self._askings)):
+            context = contextvars.copy_context()
+            name = f"o3magic-compare-{place}"
+            thread = threading.Thread(
+                target=context.run, args=(self._ask, place), name=name, daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # no threads in a browser: one after the other
+                self._ask(place)
+        running = len(self._askings)
+        try:
+            while running:
+                place, event = self._queue.get()
+                running -= event is None
+                yield place, event
+        finally:
+            self.stop()
+            while running:  # the books of each are settled by its own thread
+                running -= self._queue.get()[1] is None
+
+    def stop(self) -> None:
+        """Stop those that still run; what had arrived is kept."""
+        self._stopped.set()
+        for asking in self._askings:
+            asking.stop()
+
+    def _ask(self, place: int) -> None:
+        """One of the questions, from its beginning to its end."""
+        events = iter(self._askings[place])
+        try:
+            for event in events:
+                self._queue.put((place, event))
+                if self._stopped.is_set():
+                    break
+        except O3Error as error:
+            self._errors[place] = str(error)
+        except KeyboardInterrupt:  # in a tool
+            self._errors[place] = "stopped by you"
+        finally:
+            events.close()  # type: ignore[attr-defined]
+            self._queue.put((place, None))
+
+    @property
+    def comparison(self) -> Comparison:
+        """What there is so far."""
+        answers = tuple(asking.answer for asking in self._askings)
+        return Comparison(self.labels, answers, tuple(self._errors))
+
+
+def flat(data: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Fields within fields as `a.b`; lists as they are."""
+    found: dict[str, Any] = {}
+    for name, value in data.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{above}{name}.")
+        else:
+            found[f"{above}{name}"] = value
+    return found

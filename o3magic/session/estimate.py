@@ -1,0 +1,236 @@
+"""What a question may cost before it is asked: tokens, the worst case, and what is likely."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from datetime import date
+from decimal import Decimal
+
+from o3magic.conversations.conversation import words_of
+from o3magic.cost.budgets import Budget, Scope
+from o3magic.cost.pricing import hosted_nano_usd
+from o3magic.cost.token_estimates import estimate_tokens
+from o3magic.events import HostedUse, Usage
+from o3magic.messages import HostedTool, Image, Request
+from o3magic.models import Card, Price
+from o3magic.money import show_usd
+from o3magic.providers import Provider
+from o3magic.session.plan import Plan
+from o3magic.settings import Profile
+
+# Measured on recordings of o-series and gpt-5 models, exact on 17 of 18 (2026-11-20).
+MESSAGE_TOKENS = 4
+ANSWER_TOKENS = 2
+# What a repair adds besides the answer it quotes: its instructions and the problems found.
+REPAIR_TOKENS = 500
+# No picture counts for more with any model here at detail "high". Source: OpenAI's guide to
+# images and vision (2026-07-15): at most 2,690 for models that count patches, 1,275 for tiles.
+MOST_IMAGE_TOKENS = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """How many tokens a request has: about `likely`, never more than `most`.
+
+    counted: "exactly" by the provider, "by tiktoken", or "about" by our own estimate.
+    """
+
+    likely: int
+    most: int
+    counted: str = "about"
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """A question before it is asked. Money is nano-dollars, None where no price is known.
+
+    window_tokens  what the model takes, or None where that is not known
+    likely_nano_usd, likely_output_tokens   by the mean of `calls` answered before it; None for 0
+    """
+
+    tokens: Tokens
+    window_tokens: int | None
+    worst: Worst | None
+    likely_nano_usd: int | None = None
+    likely_output_tokens: int | None = None
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """The most a question can cost: one attempt, and all of them with its repairs."""
+
+    input_tokens: int
+    output_tokens: int
+    attempt_nano_usd: int
+    all_nano_usd: int
+
+
+def worst(plan: Plan) -> Worst | None:
+    """The worst case of a plan, or None where no price or no limit is known."""
+    card, request, price = plan.priced, plan.call.request, price_asked(plan)
+    out = request.max_output_tokens or card.max_output_tokens or card.window_tokens
+    hosted = cost_of(hosted_once(plan), plan.call.provider)
+    if price is None or out is None or hosted is None:
+        return None
+    into = most_tokens(request)
+    rounds = plan.profile.repairs + 1 if plan.answer_type is not None else 1
+    # Each repair quotes the answer before it.
+    inputs = [into + turn * (out + REPAIR_TOKENS) for turn in range(rounds)]
+    if lacks_rates(card, price, inputs[-1]):
+        return None
+    turns = [worst_nano_usd(card, price, each, out) + hosted for each in inputs]
+    return Worst(into, out, turns[0], sum(turns))
+
+
+def price_asked(plan: Plan) -> Price | None:
+    """The price of what is asked, by its tier, or None where the provider's is not known."""
+    return plan.priced.dearest(date.today(), plan.call.request.tier)
+
+
+def lacks_rates(card: Card, price: Price, input_tokens: int) -> bool:
+    """Whether a tier's price leaves out what the model charges more for in its standard one."""
+    usual = card.price(date.today())
+    if usual is None or usual == price:
+        return False
+    long = price.long is None and usual.is_long(Usage(taken(card, input_tokens), 0, 0))
+    return long or (usual.rates.cache_write is not None and price.rates.cache_write is None)
+
+
+def taken(card: Card, input_tokens: int) -> int:
+    """How many of these tokens a model takes: a longer prompt is refused."""
+    return min(input_tokens, card.max_input_tokens or card.window_tokens or input_tokens)
+
+
+def hosted_once(plan: Plan) -> tuple[HostedUse, ...]:
+    """One call of each tool that the provider may run itself; how many come the model decides."""
+    tools = plan.call.request.tools
+    return tuple(HostedUse(each.type, 1) for each in tools if isinstance(each, HostedTool))
+
+
+def cost_of(uses: Iterable[HostedUse], provider: Provider) -> int | None:
+    """What calls of tools cost that the provider runs itself, None where nobody knows."""
+    costs = [hosted_nano_usd(provider, use) for use in uses]
+    return None if None in costs else sum(cost or 0 for cost in costs)
+
+
+def forecast(
+    plan: Plan, tokens: Tokens | None = None, history: tuple[int, int] = (0, 0)
+) -> Forecast:
+    """The forecast of a plan. history: how many calls like it were answered, and their tokens."""
+    tokens = tokens or count(plan.call.request)
+    card, most = plan.priced, worst(plan)
+    price = price_asked(plan)
+    calls, output_tokens = history
+    likely = output = None
+    if calls:
+        output = round(output_tokens / calls)
+        if price is not None:
+            likely = price.nano_usd(Usage(tokens.likely, 0, output), writes_cost=card.writes_cost)
+    window = card.max_input_tokens or card.window_tokens
+    return Forecast(tokens, window, most, likely, output, calls)
+
+
+def worst_nano_usd(card: Card, price: Price, input_tokens: int, output_tokens: int) -> int:
+    """The most that one attempt costs: nothing cached, all of it written to a cache if that costs.
+
+    A prompt cannot be longer than what the model takes: then it is refused.
+    """
+    into = taken(card, input_tokens)
+    ways = [Usage(into, 0, output_tokens)]
+    if price.rates.cache_write is not None:
+        ways.append(Usage(into, 0, output_tokens, cache_write_tokens=into))
+    return max(price.nano_usd(way) or 0 for way in ways)
+
+
+def count(request: Request, counter: Callable[[str], int] | None = None) -> Tokens:
+    """The tokens of a request, its schema and tools included; images by their upper bound."""
+    said, around = texts(request), overhead(request)
+    if counter is not None:
+        return Tokens(sum(map(counter, said)) + around, most_tokens(request), "by tiktoken")
+    likely = sum(estimate_tokens(text).likely for text in said)
+    return Tokens(likely + around, most_tokens(request))
+
+
+def most_tokens(request: Request) -> int:
+    """An upper bound, cheap to find: a token has at least one byte."""
+    more = size(minified(request.params)) if request.params else 0
+    return sum(size(text) for text in texts(request)) + more + overhead(request)
+
+
+def size(text: str) -> int:
+    """Its bytes in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def texts(request: Request) -> list[str]:
+    """Everything in a request that is counted as words."""
+    said = ["".join(map(words_of, message.parts)) for message in request.whole]
+    if request.answer_schema is not None:
+        said.append(minified(request.answer_schema.schema))
+    return said + [minified(asdict(tool)) for tool in request.tools]
+
+
+def overhead(request: Request) -> int:
+    """What is counted around the words, images included, and reasoning that comes back."""
+    messages = request.whole
+    pictures = sum(isinstance(p, Image) for message in messages for p in message.parts)
+    around = MESSAGE_TOKENS * len(messages) + ANSWER_TOKENS
+    hidden = request.kept.hidden_tokens if request.kept else 0
+    return around + MOST_IMAGE_TOKENS * pictures + hidden
+
+
+def minified(value: object) -> str:
+    """JSON without blanks: about what a schema or tool is charged as."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+SCOPES: tuple[Scope, ...] = ("call", "session", "notebook", "day", "month")
+
+
+def budgets_of(profile: Profile) -> list[Budget]:
+    """The budgets a profile sets."""
+    said = {scope: getattr(profile, f"budget_{scope}") for scope in SCOPES}
+    return [Budget(scope, nano(limit)) for scope, limit in said.items() if limit is not None]
+
+
+def nano(usd: Decimal) -> int:
+    """Dollars as nano-dollars, the rest cut off: a limit is never more than was said."""
+    return int(usd * 1_000_000_000)
+
+
+def facts(asked: Forecast, plan: Plan) -> list[tuple[str, str]]:
+    """A forecast in words, a label and a line each."""
+    into, window, most = asked.tokens, asked.window_tokens, asked.worst
+    about = "about " if into.counted == "about" else ""
+    how = {"about": f", at most {into.most:,}"}.get(into.counted, f", counted {into.counted}")
+    part = into.likely / window if window else 0.0
+    percent = f"{part:.1%}" if part >= 0.001 else "under 0.1%"
+    share = f" · {percent} of its window of {window:,}" if window else ""
+    effort = f" at effort {plan.effort}" if plan.effort else ""
+    why = f"; {plan.choice.reason}" if plan.choice.reason else ""
+    tier = f", tier {plan.call.request.tier}" if plan.call.request.tier else ""
+    said = [
+        ("asked", f"{plan.call.request.model}{effort}, by the {plan.call.api} API{tier}{why}"),
+        ("input", f"{about}{into.likely:,} tokens{how}{share}"),
+    ]
+    if most is None:
+        said.append(("worst case", "unknown: there is no price or no output limit to go by"))
+    else:
+        repairs = most.all_nano_usd != most.attempt_nano_usd
+        whole = f", {show_usd(most.all_nano_usd)} with every repair" if repairs else ""
+        one = show_usd(most.attempt_nano_usd)
+        more = "; each turn of tools costs more than the one before" if plan.asked.toolbox else ""
+        for use in hosted_once(plan):
+            each = show_usd(cost_of([use], plan.call.provider))
+            more += f"; with {use}, and {each} and what it reads for each more"
+        said.append(("worst case", f"{one} for {most.output_tokens:,} output tokens{whole}{more}"))
+    if asked.likely_output_tokens is None:
+        likely = "unknown: no call like it in the ledger yet"
+    else:
+        calls = "the call" if asked.calls == 1 else f"the mean of {asked.calls:,} calls"
+        out = f"{asked.likely_output_tokens:,} output tokens, {calls} like it so far"
+        likely = f"{show_usd(asked.likely_nano_usd)} for {out}"
+    return [*said, ("likely", likely)]

@@ -1,0 +1,431 @@
+"""From a prompt and a profile to the request that would be sent, or the reason why none is.
+
+Everything that can be refused without asking the provider is refused here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import cached_property
+from typing import Any
+
+from pydantic import SecretStr
+
+from o3magic.cassettes.request_key import Question
+from o3magic.client.request import Call
+from o3magic.conversations.compaction import filled, room_of
+from o3magic.conversations.conversation import Turn, tokens_of
+from o3magic.conversations.stored_responses import kept_by
+from o3magic.cost.pricing import card_at
+from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
+from o3magic.messages import AnswerSchema, Api, Effort, Image, Message, Part, Request, Text
+from o3magic.models import Card, Catalog
+from o3magic.params import fields_of
+from o3magic.prompts.images import check_images
+from o3magic.providers import Provider, Providers, is_loopback, origin
+from o3magic.schemas.lookup import AnswerType
+from o3magic.session.capability_fallbacks import ENCRYPTED_REASONING, without
+from o3magic.session.default_model import ModelChoice
+from o3magic.settings import Profile
+from o3magic.tools.toolbox import Toolbox, check_tools
+from o3magic.wire import responses
+from o3magic.wire.dialects import DIALECTS
+from o3magic.wire.strict_schema import AZURE, OPENAI
+
+FORMATTING = "Formatting re-enabled"
+# The provider keeps nothing; then the reasoning between tool calls travels with us, encrypted.
+UNSTORED: Mapping[str, Any] = {"store": False}
+# The flex tier waits for room. Source: OpenAI's guide to flex processing (2026-07-15), which
+# advises 15 minutes in the place of the SDK's 10.
+FLEX_FIRST_TOKEN_TIMEOUT_S = 900.0
+CUSTOM_KEY = "O3MAGIC_API_KEY"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asks: the parts of the prompt, what was said before it, and the tools.
+
+    notes: what a reader should know of how the prompt was filled in. last: the turn it follows.
+    cell: the key of its own turn.
+    """
+
+    parts: tuple[Part, ...]
+    before: tuple[Message, ...] = ()
+    toolbox: Toolbox = field(default_factory=Toolbox)
+    notes: tuple[str, ...] = ()
+    last: Turn | None = None
+    cell: str = ""
+
+    @property
+    def text(self) -> str:
+        """The words of the prompt."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One question, ready to be sent: `call` for the client, the rest for those who fold."""
+
+    call: Call
+    profile: Profile
+    catalog: Catalog = field(repr=False)
+    question: Question
+    asked: Asked
+    choice: ModelChoice
+    answer_type: AnswerType | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def card(self) -> Card:
+        """The card of the model that is asked; a deployment may be called otherwise."""
+        asked = self.call.request.model
+        return self.catalog.card(self.call.provider.cards.get(asked, asked))
+
+    @cached_property
+    def priced(self) -> Card:
+        """The same with the prices that hold at the provider; it has none where none is known."""
+        provider, model = self.call.provider, self.call.request.model
+        return card_at(provider, self.catalog, model, date.today()) or self.card
+
+    @property
+    def partial(self) -> Callable[[str], Any] | None:
+        """What reads a structured answer while it comes."""
+        return self.answer_type.partial if self.answer_type else None
+
+    @property
+    def effort(self) -> str | None:
+        """The effort that will be used, said or the model's own, or None where it is not known."""
+        return self.call.request.effort or self.card.default_effort
+
+
+def plan(
+    asked: Asked,
+    profile: Profile,
+    catalog: Catalog,
+    provider: Provider,
+    key: SecretStr | None,
+    answer_type: AnswerType | None,
+    lacks: Collection[str] = (),
+    choice: ModelChoice | None = None,
+) -> Plan:
+    """The plan of one question; `lacks` is what was found out of the provider.
+
+    choice: the model that is asked; None: the one that the profile names.
+
+    Raises BadOption, EmptyPrompt, PromptTooLong, NotStrict, NoKey.
+    """
+    if not asked.text.strip() and not any(isinstance(part, Image) for part in asked.parts):
+        raise EmptyPrompt("there is no prompt")
+    choice = choice or ModelChoice(profile.model)
+    profile = replace(profile, model=choice.model)
+    card = catalog.card(provider.cards.get(choice.model, choice.model))
+    api = api_for(profile, card, provider, structured=answer_type is not None)
+    check_effort(profile, card)
+    check_limit(profile, card, api)
+    seen = [part for message in asked.before for part in message.parts]
+    check_images((*seen, *asked.parts), card, catalog)
+    request = request_of(asked, profile, card, provider, api, answer_type)
+    request = with_effort(request, profile.effort or choice.effort, provider, api)
+    request, notes = worded(request, asked, profile, card, provider, api, lacks)
+    check_window(request, card, profile.conversation)
+    if profile.conversation:
+        notes = (*notes, *filled(request, card, profile.conversation))
+    call = Call(
+        provider,
+        api,
+        request,
+        key,
+        profile.connect_timeout_s,
+        first_token_timeout_s(profile),
+        profile.chunk_timeout_s,
+        profile.max_answer_bytes,
+    )
+    for lack in sorted(lacks):
+        if lack == "responses" and profile.api == "responses":
+            continue  # said in so many words: it may be there by now
+        call, note = without(call, lack, card)
+        notes = (*notes, *([note] if note else []))
+    strict = choice.named or provider.has_rules_of_openai
+    check_tools(asked.toolbox, card, call.api, request.effort, strict=strict)
+    question = question_of(asked, profile, answer_type, request, choice)
+    return Plan(call, profile, catalog, question, asked, choice, answer_type, notes)
+
+
+def worded(
+    request: Request,
+    asked: Asked,
+    profile: Profile,
+    card: Card,
+    provider: Provider,
+    api: Api,
+    lacks: Collection[str],
+) -> tuple[Request, tuple[str, ...]]:
+    """A request with its messages, and what a reader should know."""
+    structured = request.answer_schema is not None
+    first, user, notes = messages_for(asked, profile, card, structured=structured)
+    notes = (*asked.notes, *notes)
+    if provider.system_role:
+        first = tuple(as_system(message) for message in first)
+    kept = kept_by(
+        asked.last,
+        asked.before,
+        developer=first,
+        profile=profile,
+        provider=provider,
+        api=api,
+        lacks=lacks,
+    )
+    messages = (user,) if kept else (*first, *asked.before, user)
+    summary = None if profile.summary == "none" else profile.summary
+    if summary and api == "chat":
+        summary = None
+        notes = (*notes, "no reasoning summary: the Chat API has none (--api responses)")
+    return replace(request, messages=messages, summary=summary, kept=kept), notes
+
+
+def request_of(
+    asked: Asked,
+    profile: Profile,
+    card: Card,
+    provider: Provider,
+    api: Api,
+    answer_type: AnswerType | None,
+) -> Request:
+    """All of a request but its messages. Raises BadOption and NotStrict."""
+    if answer_type is not None and "schema" not in card.abilities:
+        raise BadOption(f"{card.id} has no structured answers", hint="choose another --model")
+    return Request(
+        model=profile.model,
+        messages=(),
+        max_output_tokens=profile.max_output_tokens or card.default_output_tokens,
+        answer_schema=schema_for(answer_type, provider) if answer_type else None,
+        tools=asked.toolbox.request_tools(AZURE if provider.small_schemas else OPENAI),
+        stream=profile.stream and "stream" in card.abilities,
+        options=unstored(card) if api == "responses" and not profile.store else {},
+        max_tokens_word="max_tokens" if provider.max_tokens else "max_completion_tokens",
+        tier=profile.tier,
+        verbosity=profile.verbosity,
+        params=fields_of(profile.param),
+    )
+
+
+def with_default(planned: Plan, choice: ModelChoice) -> Plan:
+    """The plan with another default in the place of one that turned out to be gone."""
+    request = replace(
+        planned.call.request,
+        model=choice.model,
+        effort=choice.effort if planned.profile.effort is None else planned.profile.effort,
+    )
+    question = replace(
+        planned.question,
+        default_model=choice.model,
+        default_effort=request.effort,
+        default_reason=choice.reason,
+    )
+    return replace(
+        planned,
+        call=replace(planned.call, request=request),
+        profile=replace(planned.profile, model=choice.model),
+        question=question,
+        choice=choice,
+    )
+
+
+def unstored(card: Card) -> Mapping[str, Any]:
+    """What is said where the provider is to keep nothing. Who has no reasoning refuses the rest."""
+    return {**UNSTORED, "include": [ENCRYPTED_REASONING]} if card.reasons else UNSTORED
+
+
+def first_token_timeout_s(profile: Profile) -> float:
+    """How long to wait for the first word: longer for flex, unless something else was chosen."""
+    chosen = profile.first_token_timeout_s
+    usual = chosen == Profile.first_token_timeout_s
+    return FLEX_FIRST_TOKEN_TIMEOUT_S if usual and profile.tier == "flex" else chosen
+
+
+def question_of(
+    asked: Asked,
+    profile: Profile,
+    answer_type: AnswerType | None,
+    request: Request,
+    choice: ModelChoice,
+) -> Question:
+    """What is asked, as a cassette knows it: as the user said it, whoever answers."""
+    developer = [Message.of("developer", profile.developer)] if profile.developer else []
+    return Question(
+        model=profile.model if choice.named else "",
+        default_model="" if choice.named else choice.model,
+        default_effort=None if choice.named else request.effort,
+        default_reason="" if choice.named else choice.reason,
+        messages=(*developer, *asked.before, Message("user", asked.parts)),
+        api=profile.api,
+        effort=profile.effort,
+        schema=answer_type.schema if answer_type else None,
+        sent_schema=request.answer_schema.schema if request.answer_schema else None,
+        tools=request.tools,
+        schema_name=answer_type.name if answer_type else "",
+        summary=profile.summary,
+        max_output_tokens=profile.max_output_tokens,
+        sample=profile.sample,
+        options=said_besides(profile),
+    )
+
+
+def said_besides(profile: Profile) -> dict[str, Any]:
+    """What else makes it this question: only what was said, so that other keys stay as they are."""
+    said: dict[str, Any] = fields_of(profile.param)
+    if not profile.formatting:
+        said["formatting"] = False
+    if profile.verbosity is not None:
+        said["verbosity"] = profile.verbosity
+    return said
+
+
+def provider_for(profile: Profile, providers: Providers) -> Provider | None:
+    """The provider a profile means, or None where none is named and no key is set.
+
+    An address on the line or in the settings is a provider of its own, with a key of its own:
+    a key goes to no other origin than the one it was made for.
+    """
+    named = providers.get(profile.provider) if profile.provider else providers.default()
+    if not profile.base_url:
+        return named
+    host = origin(profile.base_url)[1]
+    if named and host and named.origin == origin(profile.base_url):
+        return replace(named, base_url=profile.base_url)
+    if profile.provider and named:
+        default_models = named.default_models
+    else:
+        default_models = None if is_loopback(host) else providers.get("openai").default_models
+    endpoints = named.endpoints if profile.provider and named else ("responses", "chat", "models")
+    return Provider(
+        profile.provider or host or profile.base_url,
+        base_url=profile.base_url,
+        key_env=CUSTOM_KEY,
+        auth=named.auth if profile.provider and named else "bearer",
+        endpoints=endpoints,
+        local=is_loopback(host),
+        default_models=default_models,
+    )
+
+
+def key_for(provider: Provider, providers: Providers) -> SecretStr | None:
+    """The provider's key. Raises NoKey where it needs one and none is set."""
+    key = providers.key(provider)
+    if key is None and provider.auth != "none" and not (provider.local or not provider.key_env):
+        raise NoKey(
+            f"{provider.name} needs a key, and {provider.key_env} is not set",
+            hint=f"set {provider.key_env} in the environment, before the kernel starts",
+        )
+    return key
+
+
+def with_effort(request: Request, effort: Effort | None, provider: Provider, api: Api) -> Request:
+    """The request at an effort, in the form that the provider takes."""
+    if effort is None:
+        return request
+    options = request.options
+    if provider.efforts_in == "template" and api == "chat":
+        options = {**options, "chat_template_kwargs": {"reasoning_effort": effort}}
+    return replace(request, effort=effort, options=options)
+
+
+def api_for(profile: Profile, card: Card, provider: Provider, *, structured: bool = False) -> Api:
+    """Which API is spoken. Raises BadOption for one that this model or provider has not."""
+    both: list[Api] = ["responses", "chat"]
+    if provider.efforts_in == "responses" and (structured or profile.effort is None):
+        both.reverse()
+    spoken = [api for api in both if api in provider.endpoints and api in card.endpoints]
+    if profile.api != "auto":
+        if profile.api not in card.endpoints:
+            raise BadOption(
+                f"{card.id} is not served by the {profile.api} API",
+                hint=f"--api {' or '.join(e for e in card.endpoints if e in both)}",
+            )
+        return profile.api  # the user may know better than our table what a provider has
+    if not spoken:
+        raise BadOption(
+            f"{provider.name} serves none of the APIs {card.id} has", hint="choose another --model"
+        )
+    return spoken[0]
+
+
+def check_effort(profile: Profile, card: Card) -> None:
+    """Raise BadOption for an effort this model has not."""
+    if profile.effort is None or card.efforts is None or profile.effort in card.efforts:
+        return
+    if not card.efforts:
+        raise BadOption(f"{card.id} has no reasoning effort to choose", hint="leave --effort out")
+    has = ", ".join(card.efforts)
+    raise BadOption(f"{card.id} has no effort {profile.effort!r}", hint=f"it has {has}")
+
+
+def check_limit(profile: Profile, card: Card, api: Api) -> None:
+    """Raise BadOption for an output limit this model or API refuses."""
+    limit = profile.max_output_tokens
+    if limit is None:
+        return
+    most = card.max_output_tokens
+    if most is not None and limit > most:
+        raise BadOption(
+            f"--max-output-tokens {limit:,} is more than {card.id} can give",
+            hint=f"at most {most:,}",
+        )
+    if api == "responses" and limit < responses.MIN_OUTPUT_TOKENS:
+        raise BadOption(
+            f"--max-output-tokens {limit} is less than the Responses API takes",
+            hint=f"at least {responses.MIN_OUTPUT_TOKENS}; reasoning alone often needs 25,000",
+        )
+
+
+def messages_for(
+    asked: Asked, profile: Profile, card: Card, *, structured: bool
+) -> tuple[tuple[Message, ...], Message, tuple[str, ...]]:
+    """What stands above a question, the question, and what a reader should know about them.
+
+    o1, o3-mini and their like answer in plain text unless the developer message begins with a
+    magic line. Source: OpenAI's reasoning best practices (2026-07-15).
+    """
+    lines = [FORMATTING] if card.plain_by_default and profile.formatting and not structured else []
+    developer = "\n".join([*lines, *([profile.developer] if profile.developer else [])])
+    user = Message("user", asked.parts)
+    if not developer:
+        return (), user, ()
+    if "developer" in card.abilities:
+        return (Message.of("developer", developer),), user, ()
+    note = f"{card.id} takes no developer message: it stands above the prompt instead"
+    above = Message("user", (Text(f"{developer}\n\n"), *asked.parts))
+    return (), above, (note,)
+
+
+def as_system(message: Message) -> Message:
+    """The same message in the word older servers know."""
+    return replace(message, role="system") if message.role == "developer" else message
+
+
+def schema_for(answer_type: AnswerType, provider: Provider) -> AnswerSchema:
+    """The schema of an answer within this provider's limits. Raises NotStrict."""
+    return answer_type.request_schema(AZURE if provider.small_schemas else OPENAI)
+
+
+def check_window(request: Request, card: Card, conversation: str = "") -> None:
+    """Raise PromptTooLong where even the lowest estimate is over what the model takes."""
+    most = room_of(card)
+    if most is None:
+        return
+    low = tokens_of(request.whole).low
+    if low > most:
+        way = f"%o3_conversations compact {conversation}, or --compact" if conversation else ""
+        raise PromptTooLong(
+            f"the prompt has at least {low:,} tokens; {card.id} takes {most:,}", hint=way
+        )
+
+
+def shown_request(plan: Plan) -> dict[str, Any]:
+    """What would be sent, for --dry-run: the address and the body, never a header or a key."""
+    dialect = DIALECTS[plan.call.api]
+    url = plan.call.provider.url(dialect.path, plan.call.request.model)
+    body: Mapping[str, Any] = dialect.encode(plan.call.request)
+    return {"POST": url, "body": body}

@@ -1,0 +1,168 @@
+"""Who is asked, at which address and with which key; and who could be, as far as that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from o3magic.client.request import Call, located
+from o3magic.errors import LocalModelError, NoKey
+from o3magic.providers import Provider, Providers
+from o3magic.session.error_hints import nobody_to_ask
+from o3magic.session.plan import key_for, provider_for
+from o3magic.settings import Profile
+
+if TYPE_CHECKING:
+    from o3magic.local.server import ModelServer
+    from o3magic.simulator import Simulator
+
+SIMULATED_DELAY_S = 0.01  # between pieces: fast enough to work with, slow enough to be seen
+
+
+class Reach:
+    """The providers of a session, their tokens, and what is started here once it is asked for: the
+    built-in simulator, and the server of a model on this machine.
+
+    is_there: whether something answers at a local provider's address. models: the folder with
+    model files.
+    """
+
+    def __init__(
+        self, providers: Providers, is_there: Callable[[Provider], bool], models: Path
+    ) -> None:
+        self._providers = providers
+        self._is_there = is_there
+        self._models = models
+        self._tokens: dict[str, Callable[[], str]] = {}
+        self._simulator: Simulator | None = None
+
+    def token_from(self, provider: str, source: Callable[[], str]) -> None:
+        """Call `source` for a provider's token before each question, instead of reading a key.
+
+        Raises BadOption where there is no such provider.
+        """
+        self._tokens[self._providers.get(provider).name] = source
+
+    def can_ask(self, profile: Profile) -> bool:
+        """Whether there is somebody to ask, as far as that is known without asking."""
+        provider = provider_for(profile, self._providers)
+        if provider is None:
+            return False
+        if provider.managed:
+            return self._has_model(provider, profile)
+        open_to_all = provider.auth in ("none", "entra") or provider.local or not provider.key_env
+        known = self._providers.key(provider) is not None or provider.name in self._tokens
+        return open_to_all or known
+
+    def provider(self, profile: Profile) -> Provider:
+        """Who is asked. Raises NoKey where there is nobody, LocalModelError for a missing model.
+
+        A model's own server has no address yet: see `serving`.
+        """
+        provider = provider_for(profile, self._providers)
+        if provider is None:
+            raise nobody_to_ask(filter(self._is_there, self._providers.local))
+        if provider.embedded and not provider.base_url:
+            return replace(provider, base_url=self._simulator_url())
+        if provider.managed:
+            return replace(provider, file=self._file(provider, profile))
+        if not provider.base_url:
+            raise NoKey(
+                f"{provider.name} has no address",
+                hint=f"set {provider.base_url_env}" if provider.base_url_env else "--base-url",
+            )
+        return provider
+
+    def stand_in(self, profile: Profile) -> Provider:
+        """Who would be asked, for a question that is not sent."""
+        return provider_for(profile, self._providers) or self._providers.get("openai")
+
+    def key(self, provider: Provider) -> SecretStr | None:
+        """The key or token of a provider. Raises NoKey where it needs one and has none."""
+        if source := self._tokens.get(provider.name):
+            return SecretStr(source())
+        if provider.managed:
+            return SecretStr(self.model_server.key)
+        if provider.auth == "entra" and self._providers.key(provider) is None:
+            from o3magic.client.request import token
+
+            if found := token(provider.scope):
+                return found
+        return key_for(provider, self._providers)
+
+    @cached_property
+    def model_server(self) -> ModelServer:
+        """The server of a model on this machine; it is started by its first lease."""
+        from o3magic.local.server import ModelServer
+
+        return ModelServer()
+
+    @contextmanager
+    def serving(self, call: Call, stopped: Callable[[], bool] = lambda: False) -> Iterator[Call]:
+        """A call with an address: that of a model's own server is only known once it has loaded.
+
+        Raises as `ModelServer.lease`.
+        """
+        if not call.provider.managed:
+            yield call
+            return
+        with self.model_server.lease(call.provider.file, stopped) as address:
+            yield located(call, address)
+
+    def model_name(self, profile: Profile) -> str:
+        """The model that a profile names; of a file on this machine its name, not its path."""
+        provider = provider_for(profile, self._providers)
+        if provider is None or not provider.managed:
+            return profile.model
+        from o3magic.local.weights import name_of
+
+        return name_of(profile.model)
+
+    def local_models(self, profile: Profile) -> list[str] | None:
+        """The models that are on this machine, where the profile asks one of these; else None."""
+        provider = provider_for(profile, self._providers)
+        if provider is None or not provider.managed:
+            return None
+        from o3magic.local.weights import kept
+
+        return [path.stem for path in kept(self._models)]
+
+    def _file(self, provider: Provider, profile: Profile) -> str:
+        """The file of the model that is asked. Raises LocalModelError."""
+        from o3magic.local.server import check_installed
+        from o3magic.local.weights import file_of
+
+        check_installed()
+        model = profile.model or (provider.default_models or ("",))[0]
+        return str(file_of(model, self._models))
+
+    def _has_model(self, provider: Provider, profile: Profile) -> bool:
+        """Whether a model on this machine can be asked."""
+        try:
+            self._file(provider, profile)
+        except LocalModelError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Stop the simulator and the model's server; asked again, they are started again."""
+        if self._simulator is not None:
+            self._simulator.stop()
+            self._simulator = None
+        if server := self.__dict__.pop("model_server", None):
+            server.close()
+
+    def _simulator_url(self) -> str:
+        """The address of the built-in simulator, which runs from its first use to the end."""
+        if self._simulator is None:
+            from o3magic.simulator import Simulator
+
+            self._simulator = Simulator(delay_s=SIMULATED_DELAY_S)
+            self._simulator.start()
+        return self._simulator.base_url

@@ -1,0 +1,5 @@
+"""A session that asks the simulator."""
+
+from tests.session.conftest import session
+
+__all__ = ["session"]
