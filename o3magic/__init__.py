@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from o3magic.notebook.panel import Panel
     from o3magic.notebook.sweep import sweep as sweep
     from o3magic.reports.report import CostReport
-    from o3magic.rows.batch.context import Room
+    from o3magic.rows.batch.context import BatchContext
     from o3magic.rows.batch.registry import AnyBatch, AnyJob
-    from o3magic.rows.progress import Show
+    from o3magic.rows.progress import ProgressDisplay
     from o3magic.session.comparison import Comparison as Comparison
     from o3magic.session.session import Session as Session
 
@@ -330,13 +330,13 @@ def _session() -> tuple[Session, bool]:
     return Session.start(os.environ), True
 
 
-def _room() -> tuple[Room, dict[str, Any]]:
+def _room() -> tuple[BatchContext, dict[str, Any]]:
     """Where jobs are worked on, and the names of the notebook, or of the script."""
     from o3magic.rows.batch.registry import room_of
 
     shell, (session, ours) = _shell(), _session()
 
-    def show() -> Show:
+    def show() -> ProgressDisplay:
         from o3magic.notebook.progress import show_for
 
         return show_for(shell)

@@ -21,7 +21,7 @@ from o3magic.messages import ToolCall
 MOST_PIECES = 1000
 
 
-class Pieces:
+class TextBuffer:
     """A text that comes in pieces, put together now and then.
 
     Pieces as short as models send them take twelve times as much memory as their text.
@@ -52,11 +52,11 @@ class Pieces:
         return self._joined[0] if self._joined else ""
 
 
-class DraftCall:
+class ToolCallBuilder:
     """A tool call in the making."""
 
     def __init__(self) -> None:
-        self._id, self._name, self._arguments = "", "", Pieces()
+        self._id, self._name, self._arguments = "", "", TextBuffer()
 
     def add(self, call_id: str, name: str, arguments: str) -> None:
         """Take a piece. Some servers repeat id and name in each: the first one said counts."""
@@ -70,12 +70,12 @@ class DraftCall:
         return ToolCall(self._id, self._name, str(self._arguments))
 
 
-class Draft:
+class AnswerBuilder:
     """An answer in the making: takes events in order, and says when asked what they make."""
 
     def __init__(self) -> None:
-        self._text, self._reasoning, self._refusal = Pieces(), Pieces(), Pieces()
-        self._calls: dict[int, DraftCall] = {}
+        self._text, self._reasoning, self._refusal = TextBuffer(), TextBuffer(), TextBuffer()
+        self._calls: dict[int, ToolCallBuilder] = {}
         self.finished: Finished | None = None
         self.model = ""
         self.id = ""
@@ -93,7 +93,7 @@ class Draft:
                 self._refusal.add(text)
             case ToolCallDelta(place, call_id, name, arguments):
                 if place not in self._calls:
-                    self._calls[place] = DraftCall()
+                    self._calls[place] = ToolCallBuilder()
                 self._calls[place].add(call_id, name, arguments)
             case Started(answer_id, model):
                 self.id, self.model = answer_id, model

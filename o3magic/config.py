@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.settings import Profile, options, profile_of
+from o3magic.settings import Settings, options, profile_of
 
 LAYERS = ("user file", "project file", "environment", "%o3_config", "widget")
 PROJECT_FILE = "o3magic.toml"
@@ -36,7 +36,7 @@ BUDGETS = tuple(
 
 
 @dataclass(frozen=True)
-class Layers:
+class Config:
     """What each layer says, without the defaults; a new value for every change."""
 
     said: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Layers:
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     own_profiles: frozenset[str] = frozenset()
 
-    def with_layer(self, layer: str, values: Mapping[str, Any]) -> Layers:
+    def with_layer(self, layer: str, values: Mapping[str, Any]) -> Config:
         """The same with `values` laid into one layer; None takes a field out of it again."""
         merged = {**self.said.get(layer, {}), **values}
         kept = {name: value for name, value in merged.items() if value is not None}
@@ -54,7 +54,7 @@ class Layers:
         changed.profile()  # what would not hold is refused here, and not at the next question
         return changed
 
-    def profile(self, line: Mapping[str, Any] | None = None) -> Profile:
+    def profile(self, line: Mapping[str, Any] | None = None) -> Settings:
         """The profile all layers make, the line's options on top. Raises BadOption."""
         values: dict[str, Any] = {}
         for layer in LAYERS:
@@ -89,7 +89,7 @@ class Layers:
 
 def checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """`values` again if every name is a field. Raises BadOption with near names."""
-    known = [item.name for item in fields(Profile)]
+    known = [item.name for item in fields(Settings)]
     for name in values:
         if name not in known:
             raise BadOption(
@@ -99,7 +99,7 @@ def checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     return dict(values)
 
 
-def load_layers(environment: Mapping[str, str], folder: Path) -> Layers:
+def load_layers(environment: Mapping[str, str], folder: Path) -> Config:
     """The layers that are there before anything is typed: two files and the environment.
 
     Raises BadOption for a file that is not TOML or that says something nobody knows.
@@ -128,7 +128,7 @@ def load_layers(environment: Mapping[str, str], folder: Path) -> Layers:
         "project file": project,
         "environment": {known[k]: v for k, v in environment.items() if k in known and v},
     }
-    layers = Layers(
+    layers = Config(
         said | {"project file": bounded(user, project)},
         providers=user_tables.get("providers", {}),
         models={**project_tables.get("models", {}), **user_tables.get("models", {})},

@@ -15,7 +15,7 @@ from o3magic.money import show_usd
 FinishReason = Literal[
     "stop", "length", "tool_calls", "content_filter", "refusal", "interrupted", "error"
 ]
-Source = Literal["live", "simulated", "replayed"]
+AnswerSource = Literal["live", "simulated", "replayed"]
 # The provider whose model runs on this machine and is started here.
 LOCAL = "local"
 # What is said wherever an answer is shown that no model gave.
@@ -54,7 +54,7 @@ class ToolCallDelta(NamedTuple):
     arguments: str
 
 
-class Alive(NamedTuple):
+class KeepAlive(NamedTuple):
     """A sign of life with nothing in it: a comment, a keepalive, an event we do not know."""
 
 
@@ -171,7 +171,7 @@ Event = (
     | ReasoningDelta
     | RefusalDelta
     | ToolCallDelta
-    | Alive
+    | KeepAlive
     | Accepted
     | Started
     | ToolUsed
@@ -235,7 +235,7 @@ class Answer:
     tool_calls: tuple[ToolCall, ...] = ()
     provider: str = ""
     request_id: str = ""
-    source: Source = "live"
+    source: AnswerSource = "live"
     notes: tuple[str, ...] = ()
     schema_name: str = ""
     data: Any = None

@@ -129,7 +129,7 @@ class HostedTool:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredOutput:
     """What a provider has already: the response it ends with, and the messages that it stands for.
 
     hidden_tokens: of reasoning in it, which may count again and is in no message.
@@ -162,7 +162,7 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict)
     stream_usage: bool = True
     max_tokens_word: str = "max_completion_tokens"
-    kept: Kept | None = None
+    kept: StoredOutput | None = None
     tier: Tier | None = None
     verbosity: Verbosity | None = None
     params: Mapping[str, Any] = field(default_factory=dict)

@@ -21,10 +21,10 @@ from o3magic.params import canonical
 
 MOST_SECONDS = 86_400  # a socket takes no endless timeout
 # More than anybody owns: sums in nano-dollars stay within 63 bits.
-Usd = Annotated[Decimal, Field(ge=0, le=1_000_000)]
+UsdAmount = Annotated[Decimal, Field(ge=0, le=1_000_000)]
 
 
-class Flag(NamedTuple):
+class OptionFlag(NamedTuple):
     """How a field is written on the `%%o3` line, and what it does.
 
     switch: the value a bare flag sets, for a field that takes no word (`--no-stream` sets False).
@@ -41,91 +41,102 @@ class Flag(NamedTuple):
 
 
 @checked_dataclass(frozen=True)
-class Profile:
+class Settings:
     """Everything that can be chosen for a call. A field is an option; declared here, once."""
 
     effort: Annotated[
-        Effort | None, Flag(("-e", "--effort"), "reasoning effort; unset: the model's own default")
+        Effort | None,
+        OptionFlag(("-e", "--effort"), "reasoning effort; unset: the model's own default"),
     ] = None
     schema: Annotated[
-        str, Flag(("-s", "--schema"), "type of the answer: `Invoice`, `list[Invoice]`, ...")
+        str, OptionFlag(("-s", "--schema"), "type of the answer: `Invoice`, `list[Invoice]`, ...")
     ] = ""
-    out: Annotated[str, Flag(("-o", "--out"), "name that gets the Answer, besides `_`")] = ""
+    out: Annotated[str, OptionFlag(("-o", "--out"), "name that gets the Answer, besides `_`")] = ""
     model: Annotated[
         str,
-        Flag(
+        OptionFlag(
             ("-m", "--model"),
             "model, by any name the provider knows; unset: the provider's default of today",
         ),
     ] = ""
     provider: Annotated[
-        str, Flag(("-p", "--provider"), "the provider to ask; unset: the one whose key is set")
+        str,
+        OptionFlag(("-p", "--provider"), "the provider to ask; unset: the one whose key is set"),
     ] = ""
     api: Annotated[
         Literal["auto", "responses", "chat"],
-        Flag(("--api",), "which API is spoken; auto: Responses where both sides have it"),
+        OptionFlag(("--api",), "which API is spoken; auto: Responses where both sides have it"),
     ] = "auto"
     developer: Annotated[
         str,
-        Flag(("-d", "--developer"), "developer message, above the prompt; `@FILE`: from a file"),
+        OptionFlag(
+            ("-d", "--developer"), "developer message, above the prompt; `@FILE`: from a file"
+        ),
     ] = ""
     profile: Annotated[
-        str, Flag(("-P", "--profile"), "named settings: `[profile.NAME]` of a settings file")
+        str, OptionFlag(("-P", "--profile"), "named settings: `[profile.NAME]` of a settings file")
     ] = ""
     template: Annotated[
-        bool, Flag(("--no-template",), "send `{{ names }}` in the prompt as they are", False)
+        bool, OptionFlag(("--no-template",), "send `{{ names }}` in the prompt as they are", False)
     ] = True
     file: Annotated[
         str,
-        Flag(("--file",), "a file or registered prompt to ask; the cell's text comes below it"),
+        OptionFlag(
+            ("--file",), "a file or registered prompt to ask; the cell's text comes below it"
+        ),
     ] = ""
     conversation: Annotated[
-        str, Flag(("-c", "--conversation"), "name of a conversation: its turns are sent before")
+        str,
+        OptionFlag(("-c", "--conversation"), "name of a conversation: its turns are sent before"),
     ] = ""
     keep_text: Annotated[
-        bool, Flag(("--keep-text",), "conversations outlive the kernel, in a file of yours", True)
+        bool,
+        OptionFlag(("--keep-text",), "conversations outlive the kernel, in a file of yours", True),
     ] = False
     compact: Annotated[
-        bool, Flag(("--compact",), "sum up the oldest turns before the window is full", True)
+        bool, OptionFlag(("--compact",), "sum up the oldest turns before the window is full", True)
     ] = False
     tools: Annotated[
-        str, Flag(("-t", "--tools"), "functions the model may call: `f,g`; also python, sql, ...")
+        str,
+        OptionFlag(("-t", "--tools"), "functions the model may call: `f,g`; also python, sql, ..."),
     ] = ""
     turns: Annotated[
-        int, Field(ge=0, le=1000), Flag(("--turns",), "how often the model may call tools")
+        int, Field(ge=0, le=1000), OptionFlag(("--turns",), "how often the model may call tools")
     ] = 10
     tool_timeout_s: Annotated[
         float,
         Field(gt=0, le=MOST_SECONDS),
-        Flag(("--tool-timeout-s",), "seconds one call of a tool may take"),
+        OptionFlag(("--tool-timeout-s",), "seconds one call of a tool may take"),
     ] = 60.0
     confirm: Annotated[
-        bool, Flag(("--confirm",), "ask before each call of a tool; always so for dangerous", True)
+        bool,
+        OptionFlag(("--confirm",), "ask before each call of a tool; always so for dangerous", True),
     ] = False
     store: Annotated[
-        bool, Flag(("--no-store",), "ask the provider to keep neither question nor answer", False)
+        bool,
+        OptionFlag(("--no-store",), "ask the provider to keep neither question nor answer", False),
     ] = True
     formatting: Annotated[
         bool,
-        Flag(("--no-formatting",), "do not ask plain-text models for Markdown", False),
+        OptionFlag(("--no-formatting",), "do not ask plain-text models for Markdown", False),
     ] = True
     summary: Annotated[
         Literal["none", "auto", "concise", "detailed"],
-        Flag(("--summary",), "ask for a summary of the reasoning"),
+        OptionFlag(("--summary",), "ask for a summary of the reasoning"),
     ] = "none"
     verbosity: Annotated[
         Verbosity | None,
-        Flag(("--verbosity",), "how wordy the answer is; unset: the model's default"),
+        OptionFlag(("--verbosity",), "how wordy the answer is; unset: the model's default"),
     ] = None
     max_output_tokens: Annotated[
         int | None,
         Field(ge=1),
-        Flag(("--max-output-tokens",), "limit of output tokens, hidden reasoning included"),
+        OptionFlag(("--max-output-tokens",), "limit of output tokens, hidden reasoning included"),
     ] = None
     param: Annotated[
         str,
         BeforeValidator(canonical),
-        Flag(
+        OptionFlag(
             ("--param",),
             "any other field of the request, such as `top_p=0.5`; repeatable",
             value="NAME=JSON",
@@ -135,106 +146,127 @@ class Profile:
     ] = ""
     tier: Annotated[
         Tier | None,
-        Flag(
+        OptionFlag(
             ("--tier",),
             "service tier: flex is cheaper and slower, priority faster and costlier",
         ),
     ] = None
     budget_call: Annotated[
-        Usd | None,
-        Flag(("--budget", "--budget-call"), "US dollars one question may cost, repairs included"),
+        UsdAmount | None,
+        OptionFlag(
+            ("--budget", "--budget-call"), "US dollars one question may cost, repairs included"
+        ),
     ] = None
     budget_session: Annotated[
-        Usd | None, Flag(("--budget-session",), "US dollars this session may cost")
+        UsdAmount | None, OptionFlag(("--budget-session",), "US dollars this session may cost")
     ] = None
     budget_notebook: Annotated[
-        Usd | None,
-        Flag(("--budget-notebook",), "US dollars this notebook may cost, in all its runs"),
+        UsdAmount | None,
+        OptionFlag(("--budget-notebook",), "US dollars this notebook may cost, in all its runs"),
     ] = None
     budget_day: Annotated[
-        Usd | None, Flag(("--budget-day",), "US dollars a day (UTC), all notebooks together")
+        UsdAmount | None,
+        OptionFlag(("--budget-day",), "US dollars a day (UTC), all notebooks together"),
     ] = None
     budget_month: Annotated[
-        Usd | None, Flag(("--budget-month",), "US dollars a month (UTC), all notebooks together")
+        UsdAmount | None,
+        OptionFlag(("--budget-month",), "US dollars a month (UTC), all notebooks together"),
     ] = None
     budget_warn: Annotated[
         float,
         Field(ge=0, le=1),
-        Flag(("--budget-warn",), "share of a budget from which on each answer says so"),
+        OptionFlag(("--budget-warn",), "share of a budget from which on each answer says so"),
     ] = 0.8
     repairs: Annotated[
         int,
         Field(ge=0, le=10),
-        Flag(("--repairs",), "how often an answer that does not fit its schema is asked again"),
+        OptionFlag(
+            ("--repairs",), "how often an answer that does not fit its schema is asked again"
+        ),
     ] = 1
     background: Annotated[
-        bool, Flag(("--background",), "go on at once; the answer comes while other cells run", True)
+        bool,
+        OptionFlag(
+            ("--background",), "go on at once; the answer comes while other cells run", True
+        ),
     ] = False
     compare: Annotated[
-        bool, Flag(("--compare",), "ask at every effort of the model at once, side by side", True)
+        bool,
+        OptionFlag(("--compare",), "ask at every effort of the model at once, side by side", True),
     ] = False
     map: Annotated[
         str,
-        Flag(("--map",), "ask for each row of this DataFrame or list: `{{ column }}` is its value"),
+        OptionFlag(
+            ("--map",), "ask for each row of this DataFrame or list: `{{ column }}` is its value"
+        ),
     ] = ""
     concurrency: Annotated[
         int,
         Field(ge=1, le=1024),
-        Flag(("--concurrency",), "with --map: how many rows are asked at once"),
+        OptionFlag(("--concurrency",), "with --map: how many rows are asked at once"),
     ] = 64
     efforts: Annotated[
-        str, Flag(("--efforts",), "with --compare: these efforts only, such as low,high")
+        str, OptionFlag(("--efforts",), "with --compare: these efforts only, such as low,high")
     ] = ""
     models: Annotated[
-        str, Flag(("--models",), "with --compare: these models, such as o3,o4-mini")
+        str, OptionFlag(("--models",), "with --compare: these models, such as o3,o4-mini")
     ] = ""
     view: Annotated[
         Literal["auto", "tree", "table"],
-        Flag(("--view",), "a structured answer as a tree or a table; auto: rows as a table"),
+        OptionFlag(("--view",), "a structured answer as a tree or a table; auto: rows as a table"),
     ] = "auto"
     mode: Annotated[
         Literal["live", "replay", "auto", "record", "refresh"] | None,
-        Flag(("--mode",), "ask, or replay the cassette; unset: replay where nobody can be asked"),
+        OptionFlag(
+            ("--mode",), "ask, or replay the cassette; unset: replay where nobody can be asked"
+        ),
     ] = None
     sample: Annotated[
-        int, Field(ge=1), Flag(("--sample",), "which answer to the same question, on a cassette")
+        int,
+        Field(ge=1),
+        OptionFlag(("--sample",), "which answer to the same question, on a cassette"),
     ] = 1
     scrub: Annotated[
-        bool, Flag(("--scrub",), "record a question with a secret in it, without the secret", True)
+        bool,
+        OptionFlag(("--scrub",), "record a question with a secret in it, without the secret", True),
     ] = False
     replay_speed: Annotated[
-        float, Field(ge=0), Flag(("--replay-speed",), "pace of a replay; 0: all at once")
+        float, Field(ge=0), OptionFlag(("--replay-speed",), "pace of a replay; 0: all at once")
     ] = 1.0
     notebook: Annotated[
-        str, Flag(("--notebook",), "path of this notebook, where the front end does not say it")
+        str,
+        OptionFlag(("--notebook",), "path of this notebook, where the front end does not say it"),
     ] = ""
     stream: Annotated[
-        bool, Flag(("--no-stream",), "wait for the whole answer instead of streaming it", False)
+        bool,
+        OptionFlag(("--no-stream",), "wait for the whole answer instead of streaming it", False),
     ] = True
-    quiet: Annotated[bool, Flag(("-q", "--quiet"), "show nothing; the answer is in `_`", True)] = (
-        False
-    )
+    quiet: Annotated[
+        bool, OptionFlag(("-q", "--quiet"), "show nothing; the answer is in `_`", True)
+    ] = False
     raw: Annotated[
-        bool, Flag(("--raw",), "show the answer as plain text, not as Markdown", True)
+        bool, OptionFlag(("--raw",), "show the answer as plain text, not as Markdown", True)
     ] = False
     dry_run: Annotated[
-        bool, Flag(("--dry-run",), "show the request that would be sent, and send nothing", True)
+        bool,
+        OptionFlag(("--dry-run",), "show the request that would be sent, and send nothing", True),
     ] = False
     exact: Annotated[
-        bool, Flag(("--exact",), "with --dry-run: let the provider count the input tokens", True)
+        bool,
+        OptionFlag(("--exact",), "with --dry-run: let the provider count the input tokens", True),
     ] = False
     base_url: Annotated[
-        str, Flag(("--base-url",), "address of the API, instead of the provider's")
+        str, OptionFlag(("--base-url",), "address of the API, instead of the provider's")
     ] = ""
     connect_timeout_s: Annotated[
         float,
         Field(gt=0, le=MOST_SECONDS),
-        Flag(("--connect-timeout-s",), "seconds to wait for a connection"),
+        OptionFlag(("--connect-timeout-s",), "seconds to wait for a connection"),
     ] = 10.0
     first_token_timeout_s: Annotated[
         float,
         Field(gt=0, le=MOST_SECONDS),
-        Flag(
+        OptionFlag(
             ("--first-token-timeout-s",),
             "seconds to wait for a sign of life before the answer starts; 900 with --tier flex",
         ),
@@ -242,23 +274,29 @@ class Profile:
     chunk_timeout_s: Annotated[
         float,
         Field(gt=0, le=MOST_SECONDS),
-        Flag(("--chunk-timeout-s",), "seconds without any sign of life within the answer"),
+        OptionFlag(("--chunk-timeout-s",), "seconds without any sign of life within the answer"),
     ] = 120.0
     max_answer_bytes: Annotated[
-        int, Field(ge=1), Flag(("--max-answer-bytes",), "largest answer that is taken")
+        int, Field(ge=1), OptionFlag(("--max-answer-bytes",), "largest answer that is taken")
     ] = 67_108_864
     retries: Annotated[
         int,
         Field(ge=0, le=20),
-        Flag(("--retries",), "how often a request is sent again that found nobody or a full house"),
+        OptionFlag(
+            ("--retries",), "how often a request is sent again that found nobody or a full house"
+        ),
     ] = 2
     on_retired: Annotated[
         Literal["stop", "replace"],
-        Flag(("--on-retired",), "a model that is gone: stop, or ask the provider's replacement"),
+        OptionFlag(
+            ("--on-retired",), "a model that is gone: stop, or ask the provider's replacement"
+        ),
     ] = "stop"
     certificates: Annotated[
         Literal["bundled", "system"],
-        Flag(("--certificates",), "which certificates are trusted; read when a session begins"),
+        OptionFlag(
+            ("--certificates",), "which certificates are trusted; read when a session begins"
+        ),
     ] = "bundled"
 
 
@@ -267,7 +305,7 @@ class Option:
     """One field as the parser, the help, completion and the README see it."""
 
     name: str
-    flag: Flag
+    flag: OptionFlag
     default: Any
     choices: tuple[str, ...]
 
@@ -275,10 +313,10 @@ class Option:
 @cache
 def options() -> tuple[Option, ...]:
     """All options, in the order they are declared. Read off the class once: that takes 3 ms."""
-    hints = get_type_hints(Profile, include_extras=True)
+    hints = get_type_hints(Settings, include_extras=True)
     found = []
-    for item in fields(Profile):
-        flag = next(m for m in hints[item.name].__metadata__ if isinstance(m, Flag))
+    for item in fields(Settings):
+        flag = next(m for m in hints[item.name].__metadata__ if isinstance(m, OptionFlag))
         found.append(Option(item.name, flag, item.default, choices_of(hints[item.name])))
     return tuple(found)
 
@@ -291,10 +329,10 @@ def choices_of(hint: Any) -> tuple[str, ...]:
     return next((found for part in inner if (found := choices_of(part))), ())
 
 
-def profile_of(values: Mapping[str, Any]) -> Profile:
+def profile_of(values: Mapping[str, Any]) -> Settings:
     """A profile of these values, texts converted. Raises BadOption for one that does not fit."""
     try:
-        return TypeAdapter(Profile).validate_python(dict(values))
+        return TypeAdapter(Settings).validate_python(dict(values))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])

@@ -10,7 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from o3magic.answer_builder import Draft
+from o3magic.answer_builder import AnswerBuilder
 from o3magic.simulator import Simulator
 from o3magic.wire import sse
 from o3magic.wire.dialects import DIALECTS
@@ -30,7 +30,7 @@ class Heard:
     """What a stream of one dialect says: its events, and the answer they fold into."""
 
     def __init__(self, api, data):
-        self.events, self.draft = [], Draft()
+        self.events, self.draft = [], AnswerBuilder()
         reader, decoder = DIALECTS[api].reader(), sse.Decoder()
         for frame in decoder.feed(data) + decoder.close():
             self._add(reader.read(frame))
@@ -110,7 +110,7 @@ def fold():
     """Folds events into their answer."""
 
     def read(events):
-        draft = Draft()
+        draft = AnswerBuilder()
         for event in events:
             draft.add(event)
         return draft.answer()

@@ -3,7 +3,7 @@
 import json
 from contextlib import closing
 
-from o3magic.config import Layers
+from o3magic.config import Config
 from o3magic.messages import Tool
 from o3magic.session.session import Session
 
@@ -33,7 +33,7 @@ def session_at(base_url, *, providers=None, models=None, model="o3-mini", **envi
     """
     usual = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": base_url, "O3MAGIC_LEDGER": ":memory:"}
     said = {"user file": {"model": model} if model else {}}
-    layers = Layers(said, providers=providers or {}, models=models or {})
+    layers = Config(said, providers=providers or {}, models=models or {})
     return closing(Session(layers, usual | environment))
 
 

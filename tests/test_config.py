@@ -9,7 +9,7 @@ import pytest
 from o3magic.config import (
     LAYERS,
     PROJECT_FILE,
-    Layers,
+    Config,
     ledger_file,
     load_layers,
     project_file,
@@ -17,7 +17,7 @@ from o3magic.config import (
     user_file,
 )
 from o3magic.errors import BadOption
-from o3magic.settings import Profile, options
+from o3magic.settings import Settings, options
 
 
 @pytest.fixture
@@ -51,20 +51,20 @@ def load(user, project):
 
 def test_without_anything_said_the_defaults_hold(load):
     profile = load().profile()
-    assert profile == Profile()
+    assert profile == Settings()
     assert (profile.model, profile.effort, profile.api) == ("", None, "auto")
 
 
 def test_each_layer_is_laid_over_the_ones_before_it():
     for below, above in itertools.combinations(LAYERS, 2):
-        layers = Layers().with_layer(above, {"effort": "high"}).with_layer(below, {"effort": "low"})
+        layers = Config().with_layer(above, {"effort": "high"}).with_layer(below, {"effort": "low"})
         assert layers.profile().effort == "high", (below, above)
         assert layers.origin("effort") == above
     assert layers.profile({"effort": "medium"}).effort == "medium"
 
 
 def test_a_layer_hides_only_the_fields_it_names():
-    layers = Layers().with_layer("user file", {"effort": "low", "model": "o1"})
+    layers = Config().with_layer("user file", {"effort": "low", "model": "o1"})
     layers = layers.with_layer("widget", {"effort": "high"})
     assert (layers.profile().effort, layers.profile().model) == ("high", "o1")
     assert layers.profile({"quiet": True}).model == "o1"
@@ -81,24 +81,24 @@ def test_files_and_environment_are_laid_in_this_order(load):
 
 
 def test_taking_a_field_out_of_a_layer_shows_the_one_below():
-    layers = Layers().with_layer("user file", {"effort": "low"})
+    layers = Config().with_layer("user file", {"effort": "low"})
     layers = layers.with_layer("%o3_config", {"effort": "high"})
     assert layers.with_layer("%o3_config", {"effort": None}).profile().effort == "low"
 
 
 def test_a_change_makes_a_new_value_and_leaves_the_old_one():
-    before = Layers().with_layer("widget", {"effort": "low"})
+    before = Config().with_layer("widget", {"effort": "low"})
     before.with_layer("widget", {"effort": "high", "model": "o1"})
-    assert before.profile() == Profile(effort="low")
+    assert before.profile() == Settings(effort="low")
 
 
 def test_a_profile_is_frozen():
     with pytest.raises(FrozenInstanceError):
-        Profile().effort = "high"
+        Settings().effort = "high"
 
 
 def test_every_field_is_an_option_with_a_name_and_help():
-    assert [option.name for option in options()] == [item.name for item in fields(Profile)]
+    assert [option.name for option in options()] == [item.name for item in fields(Settings)]
     flags = [name for option in options() for name in option.flag.names]
     assert len(flags) == len(set(flags))
     for option in options():
@@ -138,7 +138,7 @@ def test_an_option_knows_the_words_it_takes():
     ],
 )
 def test_what_cannot_hold_is_refused_where_it_is_said(values, words, hint):
-    for refuse in (lambda: Layers().profile(values), lambda: Layers().with_layer("widget", values)):
+    for refuse in (lambda: Config().profile(values), lambda: Config().with_layer("widget", values)):
         with pytest.raises(BadOption) as caught:
             refuse()
         assert words in str(caught.value)
@@ -153,7 +153,7 @@ def test_texts_become_what_the_field_is(load):
         O3MAGIC_QUIET="1",
         O3MAGIC_CHUNK_TIMEOUT_S="2.5",
     ).profile()
-    assert profile == Profile(max_output_tokens=512, stream=False, quiet=True, chunk_timeout_s=2.5)
+    assert profile == Settings(max_output_tokens=512, stream=False, quiet=True, chunk_timeout_s=2.5)
 
 
 # The environment
@@ -171,7 +171,7 @@ def test_every_field_can_be_set_in_the_environment(load):
 
 def test_an_empty_variable_says_nothing_and_strange_ones_are_left_alone(load):
     environment = {"O3MAGIC_EFFORT": "", "O3MAGIC_LEDGER": "x", "O3MAGIC_EFORT": "low", "HOME": "/"}
-    assert load(**environment).profile() == Profile()
+    assert load(**environment).profile() == Settings()
 
 
 def test_a_bad_value_in_the_environment_is_one_clear_error(load):

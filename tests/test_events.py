@@ -5,12 +5,12 @@ from decimal import Decimal
 
 import pytest
 
-from o3magic.answer_builder import Draft
+from o3magic.answer_builder import AnswerBuilder
 from o3magic.events import (
     Accepted,
-    Alive,
     Answer,
     Finished,
+    KeepAlive,
     ReasoningDelta,
     RefusalDelta,
     Retrying,
@@ -31,11 +31,11 @@ def test_events_of_all_kinds_fold_into_one_answer(fold):
             Accepted("req_1", False),
             Retrying("the line broke", 0.5),
             Started("resp_1", "o3-mini"),
-            Alive(),
+            KeepAlive(),
             ReasoningDelta("**Hm"),
             ReasoningDelta("m**"),
             TextDelta("Hel"),
-            Alive(),
+            KeepAlive(),
             TextDelta("lo"),
             Finished("stop", USAGE, "resp_1", "o3-mini-2025-01-31", notes=("odd",)),
         ]
@@ -51,7 +51,7 @@ def test_an_end_that_names_nothing_takes_no_name_away(fold):
 
 
 def test_text_added_on_the_short_way_is_text():
-    draft = Draft()
+    draft = AnswerBuilder()
     draft.add_text("a")
     draft.add(TextDelta("b"))
     draft.add_text("c")
@@ -81,7 +81,7 @@ def test_a_refusal_is_the_reason_unless_there_is_a_graver_one(fold):
 
 
 def test_an_answer_that_did_not_end_says_why_only_where_the_wire_did_not():
-    draft = Draft()
+    draft = AnswerBuilder()
     draft.add(TextDelta("half"))
     assert draft.answer().finish_reason == "error"
     assert draft.answer("interrupted").finish_reason == "interrupted"

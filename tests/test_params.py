@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from o3magic.config import Layers, load_layers
+from o3magic.config import Config, load_layers
 from o3magic.errors import BadOption
 from o3magic.notebook.line_parser import cell_text, parse
 from o3magic.params import MOST_CHARS, OWN, canonical, fields_of
-from o3magic.settings import Profile, profile_of
+from o3magic.settings import Settings, profile_of
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_every_form_is_one_text(said, fields):
     text = canonical(said)
     assert fields_of(text) == fields
     assert canonical(text) == text
-    assert Profile(param=text) == profile_of({"param": said})
-    assert hash(Profile(param=text).param) == hash(text)
+    assert Settings(param=text) == profile_of({"param": said})
+    assert hash(Settings(param=text).param) == hash(text)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_files_and_the_environment_have_it_in_their_own_ways(tmp_path):
 
 
 def test_the_line_takes_the_place_of_the_settings():
-    layers = Layers().with_layer("%o3_config", {"param": "top_p=0.5"})
+    layers = Config().with_layer("%o3_config", {"param": "top_p=0.5"})
     assert fields_of(layers.profile({"param": "seed=7"}).param) == {"seed": 7}
     assert layers.profile({"param": None}).param == ""
     assert layers.with_layer("%o3_config", {"param": None}).profile().param == ""
@@ -137,7 +137,7 @@ def test_the_line_takes_the_place_of_the_settings():
 
 @pytest.mark.parametrize("said", ["top_p=0.5", 'user="a b"', 'user="it\'s"'])
 def test_a_cell_says_what_was_chosen(said):
-    layers = Layers().with_layer("widget", {"param": said, "tier": "flex", "verbosity": "low"})
+    layers = Config().with_layer("widget", {"param": said, "tier": "flex", "verbosity": "low"})
     text = cell_text(layers, "four?")
     if text.startswith("%%o3"):
         chosen, _ = parse(text.partition("\n")[0].removeprefix("%%o3"))

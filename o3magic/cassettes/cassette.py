@@ -21,10 +21,10 @@ from typing import Any
 from uuid import uuid4
 
 from o3magic.cassettes import format
-from o3magic.cassettes.entry import Take
-from o3magic.cassettes.format import MIGRATIONS, Migration, Place, Tape
+from o3magic.cassettes.entry import Recording
+from o3magic.cassettes.format import MIGRATIONS, CassetteData, EntryKey, Migration
 from o3magic.cassettes.record_mode import SUFFIX
-from o3magic.cassettes.request_key import Question
+from o3magic.cassettes.request_key import CanonicalRequest
 from o3magic.errors import CassetteError
 
 STALE_S = 60.0
@@ -33,7 +33,7 @@ WAIT_S = 90.0
 TAKING_OVER_S = 5.0
 
 
-class Lock:
+class CassetteLock:
     """Held while its block runs. Raises OSError where the folder cannot be written.
 
     A lock whose process is gone, or that is older than `stale_s`, is taken over.
@@ -46,7 +46,7 @@ class Lock:
         owner = {"host": platform.node(), "pid": os.getpid(), "token": uuid4().hex}
         self._owner = json.dumps(owner)
 
-    def __enter__(self) -> Lock:
+    def __enter__(self) -> CassetteLock:
         """Wait for it. Raises CassetteError where that takes too long."""
         until_s = time.monotonic() + self._wait_s
         while not created(self.path, self._owner):
@@ -142,7 +142,7 @@ def dead(owner: str) -> bool:
 
 
 READ_ONLY = "check the permissions and the room on the disk; --mode live records nothing"
-Stamp = tuple[int, int, int]
+FileStamp = tuple[int, int, int]
 
 
 class Cassette:
@@ -162,10 +162,10 @@ class Cassette:
         self.path = Path(path)
         self._notebook = notebook or f"{self.path.name.partition(SUFFIX)[0]}.ipynb"
         self._migrations = migrations
-        self._tape = Tape()
-        self._stamp: Stamp | None = None
-        self._partial: list[Take] | None = None
-        self._texts: dict[Place, tuple[Mapping[str, Any], str]] = {}
+        self._tape = CassetteData()
+        self._stamp: FileStamp | None = None
+        self._partial: list[Recording] | None = None
+        self._texts: dict[EntryKey, tuple[Mapping[str, Any], str]] = {}
         self._mutex = threading.RLock()
 
     @property
@@ -174,12 +174,12 @@ class Cassette:
         return self.path.exists()
 
     @property
-    def entries(self) -> tuple[Take, ...]:
+    def entries(self) -> tuple[Recording, ...]:
         """All takes, in the order of the notebook."""
         tape = self._read()
         return tuple(self._take(tape, at) for at in range(len(tape.entries)))
 
-    def find(self, question: Question | str, n: int = 1) -> Take | None:
+    def find(self, question: CanonicalRequest | str, n: int = 1) -> Recording | None:
         """The take of a question, or of a key, that was asked for the n-th time; or None.
 
         A take that was written by hand may say less than a whole question: it answers each one
@@ -196,7 +196,7 @@ class Cassette:
         return next((t for t in self._partials(tape) if t.n == n and t.answers(canonical)), None)
 
     @property
-    def newest_default(self) -> Take | None:
+    def newest_default(self) -> Recording | None:
         """The last take of a question that named no model, where it is said which one that was."""
         tape = self._read()
         last: tuple[str, int] | None = None
@@ -205,31 +205,31 @@ class Cassette:
                 last = max(last or ("", at), (str(entry.get("recorded", "")), at))
         return None if last is None else self._take(tape, last[1])
 
-    def keep(self, take: Take, after: Place | None = None) -> None:
+    def keep(self, take: Recording, after: EntryKey | None = None) -> None:
         """Write a take down, behind the one used just before it, or at the end.
 
         It takes the place of one with the same key and number.
         """
         self.keep_all([take], after)
 
-    def keep_all(self, takes: Sequence[Take], after: Place | None = None) -> None:
+    def keep_all(self, takes: Sequence[Recording], after: EntryKey | None = None) -> None:
         """Write several down, one behind the other, in one change of the file."""
         entries = [(take.place, take.to_json()) for take in takes]
 
-        def change(tape: Tape) -> Tape:
+        def change(tape: CassetteData) -> CassetteData:
             return tape.put_all(entries, after)
 
         self._change(change)
 
-    def unused(self, used: Collection[Place]) -> list[Take]:
+    def unused(self, used: Collection[EntryKey]) -> list[Recording]:
         """The takes that are not among these keys and numbers."""
         return [take for take in self.entries if take.place not in used]
 
-    def prune(self, keep: Callable[[Take], bool] | Collection[Place]) -> list[Take]:
+    def prune(self, keep: Callable[[Recording], bool] | Collection[EntryKey]) -> list[Recording]:
         """Remove the takes that are not to be kept, and give them."""
-        gone: list[Take] = []
+        gone: list[Recording] = []
 
-        def change(tape: Tape) -> Tape:
+        def change(tape: CassetteData) -> CassetteData:
             takes = [self._take(tape, at) for at in range(len(tape.entries))]
             gone[:] = [t for t in takes if not (keep(t) if callable(keep) else t.place in keep)]
             places = {take.place for take in gone}
@@ -238,20 +238,20 @@ class Cassette:
         self._change(change)
         return gone
 
-    def replace(self, change: Callable[[Tape], Tape]) -> None:
+    def replace(self, change: Callable[[CassetteData], CassetteData]) -> None:
         """Put another tape in the place of this one, made from what it is now."""
         self._change(change)
 
-    def tape(self) -> Tape:
+    def tape(self) -> CassetteData:
         """The file's content as it is now."""
         return self._read()
 
-    def _take(self, tape: Tape, at: int) -> Take:
+    def _take(self, tape: CassetteData, at: int) -> Recording:
         key, n = tape.places[at]
         where = f"{self.path}, entry {at + 1}"
-        return Take.from_json({**tape.entries[at], "key": key, "n": n}, where)
+        return Recording.from_json({**tape.entries[at], "key": key, "n": n}, where)
 
-    def _partials(self, tape: Tape) -> list[Take]:
+    def _partials(self, tape: CassetteData) -> list[Recording]:
         """The takes that say less than a whole question."""
         with self._mutex:
             if self._partial is None:
@@ -260,35 +260,35 @@ class Cassette:
                 self._partial = [t for at in some if (t := self._take(tape, at)).partial]
             return self._partial
 
-    def _read(self) -> Tape:
+    def _read(self) -> CassetteData:
         """The tape, read anew where the file has changed."""
         with self._mutex, explained(self.path, "read"):
             try:
                 stamp = stamp_of(self.path)
             except FileNotFoundError:
-                self._set(Tape(), None)
+                self._set(CassetteData(), None)
                 return self._tape
             if stamp != self._stamp:
                 name, migrations = str(self.path), self._migrations
                 self._set(format.read(self.path.read_bytes(), name, migrations=migrations), stamp)
             return self._tape
 
-    def _set(self, tape: Tape, stamp: Stamp | None) -> None:
+    def _set(self, tape: CassetteData, stamp: FileStamp | None) -> None:
         self._tape, self._stamp, self._partial = tape, stamp, None
 
-    def _change(self, change: Callable[[Tape], Tape]) -> None:
+    def _change(self, change: Callable[[CassetteData], CassetteData]) -> None:
         """Make a change to the file as it is at this moment."""
         with self._mutex, explained(self.path, "written"):
             target = self.path.resolve()  # a link stays one
             target.parent.mkdir(parents=True, exist_ok=True)
             changed = False
             while not changed:
-                with Lock(target.with_name(f"{target.name}.lock")) as lock:
+                with CassetteLock(target.with_name(f"{target.name}.lock")) as lock:
                     before = self._read()
                     after = change(before)
                     changed = after is before or self._write(target, after, lock)
 
-    def _write(self, target: Path, tape: Tape, lock: Lock) -> bool:
+    def _write(self, target: Path, tape: CassetteData, lock: CassetteLock) -> bool:
         """Put a tape into the place of the file; False where the lock was lost meanwhile."""
         texts = {}
         for place, entry in zip(tape.places, tape.entries, strict=True):
@@ -303,7 +303,7 @@ class Cassette:
         return True
 
 
-def write_over(path: Path, tape: Tape) -> None:
+def write_over(path: Path, tape: CassetteData) -> None:
     """Put a tape into the place of a file, whatever is in that."""
     with explained(path, "written"):
         target = path.resolve()
@@ -311,11 +311,11 @@ def write_over(path: Path, tape: Tape) -> None:
         data = format.dump(tape.head, notebook, [*map(format.entry_text, tape.entries)])
         stamp = None
         while stamp is None:
-            with Lock(target.with_name(f"{target.name}.lock")) as lock:
+            with CassetteLock(target.with_name(f"{target.name}.lock")) as lock:
                 stamp = put(target, data, lock)
 
 
-def put(target: Path, data: bytes, lock: Lock) -> Stamp | None:
+def put(target: Path, data: bytes, lock: CassetteLock) -> FileStamp | None:
     """Write a file whole or not at all; None where the lock was lost meanwhile."""
     for left in target.parent.glob(f".{escape(target.name)}.*.part"):  # by a process that died
         left.unlink(missing_ok=True)
@@ -343,7 +343,7 @@ def explained(path: Path, what: str) -> Iterator[None]:
         raise CassetteError(f"{path} cannot be {what}: {why}", hint=hint) from None
 
 
-def stamp_of(path: Path) -> Stamp:
+def stamp_of(path: Path) -> FileStamp:
     """What changes when a file does."""
     found = path.stat()
     return found.st_mtime_ns, found.st_size, found.st_ino

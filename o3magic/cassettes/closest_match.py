@@ -11,9 +11,9 @@ from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Any
 
-from o3magic.cassettes.entry import Take, words_of
-from o3magic.cassettes.format import Place
-from o3magic.cassettes.request_key import FIRST_DEFAULT, Question
+from o3magic.cassettes.entry import Recording, words_of
+from o3magic.cassettes.format import EntryKey
+from o3magic.cassettes.request_key import FIRST_DEFAULT, CanonicalRequest
 from o3magic.cassettes.scrub import scrubbed
 
 MOST_LINES = 15
@@ -35,7 +35,7 @@ UNSAID = {"api": "auto", "sample": 1}
 
 
 def explained(
-    question: Question, n: int, takes: Sequence[Take], used: Collection[Place] = ()
+    question: CanonicalRequest, n: int, takes: Sequence[Recording], used: Collection[EntryKey] = ()
 ) -> list[str]:
     """What to tell of a question that has no take: at most 15 lines."""
     same = [take.n for take in takes if take.key in question.keys]
@@ -51,7 +51,9 @@ def explained(
 EMPTY = "nothing is recorded yet"
 
 
-def nearest(question: Question, takes: Sequence[Take], used: Collection[Place] = ()) -> Take | None:
+def nearest(
+    question: CanonicalRequest, takes: Sequence[Recording], used: Collection[EntryKey] = ()
+) -> Recording | None:
     """The take whose question is nearest, or None where none is near."""
     canonical = question.canonical()
     asked = said(canonical)
@@ -67,7 +69,7 @@ def nearest(question: Question, takes: Sequence[Take], used: Collection[Place] =
     return best
 
 
-def difference(take: Take, question: Question) -> list[str]:
+def difference(take: Recording, question: CanonicalRequest) -> list[str]:
     """What differs between a take's question and another, as lines for people."""
     recorded, asked = dict(take.request), question.canonical()
     names = differing(take, asked)
@@ -91,7 +93,7 @@ def difference(take: Take, question: Question) -> list[str]:
     return [scrubbed(line) for line in lines]
 
 
-def differing(take: Take, canonical: Mapping[str, Any]) -> list[str]:
+def differing(take: Recording, canonical: Mapping[str, Any]) -> list[str]:
     """The names of the fields in which a take's question is another."""
     if not take.request:
         return []

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from o3magic.cassettes.request_key import (
     UNNAMED,
-    Question,
+    CanonicalRequest,
     digest,
     joined,
     key_of,
@@ -58,10 +58,10 @@ def cost_of(said: Any) -> int | None:
     return nano(amount)
 
 
-Word = TypeVar("Word", bound=str)
+WordT = TypeVar("WordT", bound=str)
 
 
-class Fields:
+class EntryFields:
     """The fields of one object of a cassette. All methods raise CassetteError for a wrong kind."""
 
     def __init__(self, raw: Any, name: str) -> None:
@@ -70,9 +70,9 @@ class Fields:
         self.said = raw is not None
         self.raw: Mapping[str, Any] = raw or {}
 
-    def section(self, name: str) -> Fields:
+    def section(self, name: str) -> EntryFields:
         """A nested object; an empty one where it is missing."""
-        return Fields(self.raw.get(name), name)
+        return EntryFields(self.raw.get(name), name)
 
     def word(self, name: str) -> str:
         """A text of one line, or ""."""
@@ -111,7 +111,7 @@ class Fields:
             raise CassetteError(f"{name} is no whole number from {at_least} on")
         return found
 
-    def one_of(self, name: str, words: Sequence[Word], default: Word) -> Word:
+    def one_of(self, name: str, words: Sequence[WordT], default: WordT) -> WordT:
         """One of some words."""
         found = self.raw.get(name, default)
         for word in words:
@@ -146,11 +146,11 @@ def listed_content(item: Mapping[str, Any]) -> Sequence[Any]:
     return content if isinstance(content, list | tuple) else ()
 
 
-Source = Literal["live", "simulated", "hand"]
+RecordingSource = Literal["live", "simulated", "hand"]
 
 
 @dataclass(frozen=True)
-class Take:
+class Recording:
     """What was asked and answered.
 
     n               1 for the first identical question of a cell's run, 2 for the second
@@ -171,7 +171,7 @@ class Take:
 
     key: str
     n: int = 1
-    source: Source = "live"
+    source: RecordingSource = "live"
     recorded: str = ""
     by: str = ""
     request: Mapping[str, Any] = field(default_factory=dict)
@@ -206,7 +206,7 @@ class Take:
     @classmethod
     def of(
         cls,
-        question: Question,
+        question: CanonicalRequest,
         n: int,
         answer: Answer,
         finished: Finished,
@@ -216,7 +216,7 @@ class Take:
         chunks: int | None = None,
         system_fingerprint: str = "",
         scrub: bool = False,
-    ) -> Take:
+    ) -> Recording:
         """A take of what arrived; `answer` is that of this one call, its cost and times included.
 
         Secrets in the answer are removed. Raises CassetteError for one in the question, unless
@@ -265,10 +265,10 @@ class Take:
         return take.sealed()
 
     @classmethod
-    def from_json(cls, entry: Any, place: str = "the entry") -> Take:
+    def from_json(cls, entry: Any, place: str = "the entry") -> Recording:
         """A take out of a cassette's entry. Raises CassetteError, with the place, for no entry."""
         try:
-            return read_entry(Fields(entry, "the entry"))
+            return read_entry(EntryFields(entry, "the entry"))
         except CassetteError as error:
             raise CassetteError(f"{place}: {error}", hint=error.hint) from None
 
@@ -297,7 +297,7 @@ class Take:
         }
         return {name: value for name, value in entry.items() if value not in ("", {})}
 
-    def sealed(self) -> Take:
+    def sealed(self) -> Recording:
         """The same with the hash of its response, by which a later edit is known."""
         return replace(self, sha256=self._sha256())
 
@@ -312,7 +312,7 @@ class Take:
         return bool(self.sha256) and self.sha256 != self._sha256()
 
     @property
-    def label(self) -> Source:
+    def label(self) -> RecordingSource:
         """What to call its source: edited by hand is `hand`."""
         return "hand" if self.edited else self.source
 
@@ -372,7 +372,7 @@ class Take:
         return digest(json.dumps(self._response(), sort_keys=True, separators=(",", ":")))
 
 
-def read_entry(entry: Fields) -> Take:
+def read_entry(entry: EntryFields) -> Recording:
     """A take; what a person left out is computed or left unknown."""
     request = normal_request(entry.section("request").raw)
     key = entry.word("key") or (key_of(request) if request.get("messages") else "")
@@ -380,12 +380,12 @@ def read_entry(entry: Fields) -> Take:
         raise CassetteError("it has neither a key nor a request with a prompt or messages")
     response, timing = entry.section("response"), entry.section("response").section("timing")
     usage, default = response.section("usage"), entry.section("default")
-    calls = [Fields(call, "tool_calls") for call in response.listed("tool_calls")]
+    calls = [EntryFields(call, "tool_calls") for call in response.listed("tool_calls")]
     by_hand = not entry.word("sha256")  # only what was recorded has to stay as it is
-    return Take(
+    return Recording(
         key=key,
         n=entry.count("n", at_least=1) or 1,
-        source=entry.one_of("source", get_args(Source), "hand" if by_hand else "live"),
+        source=entry.one_of("source", get_args(RecordingSource), "hand" if by_hand else "live"),
         recorded=entry.word("recorded"),
         by=entry.word("by"),
         request=request if len(request) > 1 else {},
@@ -410,7 +410,7 @@ def read_entry(entry: Fields) -> Take:
         usage=Usage(*(usage.count(each.name) for each in fields(Usage))) if usage.said else None,
         service_tier=response.word("service_tier"),
         notes=tuple(response.words("notes")),
-        items=tuple(Fields(item, "items").raw for item in response.listed("items")),
+        items=tuple(EntryFields(item, "items").raw for item in response.listed("items")),
         citations=tuple(map(citation_of, response.listed("citations"))),
         hosted=tuple(map(use_of, response.listed("hosted"))),
         provider=response.word("provider"),
@@ -435,7 +435,7 @@ def without_secrets(cited: Citation) -> Citation:
 
 def citation_of(said: Any) -> Citation:
     """A citation out of an entry."""
-    cited = Fields(said, "citations")
+    cited = EntryFields(said, "citations")
     return Citation(
         cited.word("url"), cited.word("title"), cited.count("start"), cited.count("end")
     )

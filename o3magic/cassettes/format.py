@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from o3magic.cassettes.entry import Fields
+from o3magic.cassettes.entry import EntryFields
 from o3magic.cassettes.request_key import key_of
 from o3magic.errors import CassetteError
 
@@ -24,30 +24,34 @@ BACK = "take it back from git, or move it away and record anew"
 MARKER = re.compile(r"^(?:<{7}|>{7})(?: |$)", re.MULTILINE)
 SURROGATE = re.compile("[\ud800-\udfff]")
 
-Place = tuple[str, int]
+EntryKey = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Tape:
+class CassetteData:
     """What is in a file: `head`, all but the entries, and the entries as they stand there."""
 
     head: Mapping[str, Any] = field(default_factory=dict)
     entries: tuple[Mapping[str, Any], ...] = ()
-    places: tuple[Place, ...] = ()
+    places: tuple[EntryKey, ...] = ()
 
     @cached_property
-    def index(self) -> dict[Place, int]:
+    def index(self) -> dict[EntryKey, int]:
         """Where each entry stands."""
         return {place: at for at, place in enumerate(self.places)}
 
-    def put(self, place: Place, entry: Mapping[str, Any], after: Place | None) -> Tape:
+    def put(
+        self, place: EntryKey, entry: Mapping[str, Any], after: EntryKey | None
+    ) -> CassetteData:
         """The same with one entry: in place of its like, else behind `after`, else at the end."""
         return self.put_all([(place, entry)], after)
 
-    def put_all(self, said: Sequence[tuple[Place, Mapping[str, Any]]], after: Place | None) -> Tape:
+    def put_all(
+        self, said: Sequence[tuple[EntryKey, Mapping[str, Any]]], after: EntryKey | None
+    ) -> CassetteData:
         """The same with several: each in place of its like, the others behind `after`."""
         entries, places = list(self.entries), list(self.places)
-        fresh: dict[Place, Mapping[str, Any]] = {}
+        fresh: dict[EntryKey, Mapping[str, Any]] = {}
         for place, entry in said:
             at = self.index.get(place)
             if at is None:
@@ -57,13 +61,15 @@ class Tape:
         behind = len(places) if after is None else self.index.get(after, len(places) - 1) + 1
         entries[behind:behind] = fresh.values()
         places[behind:behind] = fresh
-        return Tape(self.head, tuple(entries), tuple(places))
+        return CassetteData(self.head, tuple(entries), tuple(places))
 
-    def only(self, kept: Callable[[Place], bool]) -> Tape:
+    def only(self, kept: Callable[[EntryKey], bool]) -> CassetteData:
         """The same without the entries that are not kept."""
         chosen = [at for at, place in enumerate(self.places) if kept(place)]
         entries, places = self.entries, self.places
-        return Tape(self.head, tuple(entries[i] for i in chosen), tuple(places[i] for i in chosen))
+        return CassetteData(
+            self.head, tuple(entries[i] for i in chosen), tuple(places[i] for i in chosen)
+        )
 
 
 def read(
@@ -72,7 +78,7 @@ def read(
     *,
     migrations: Mapping[int, Migration] = MIGRATIONS,
     newest_of_two: bool = False,
-) -> Tape:
+) -> CassetteData:
     """The tape in a file's bytes. Raises CassetteError, with the way out, where there is none.
 
     newest_of_two: of entries with the same key and number, the later recorded one is taken.
@@ -81,7 +87,7 @@ def read(
     entries = value.pop("entries", [])
     if not isinstance(entries, list):
         raise CassetteError(f"{name}: its entries are no list", hint=BACK)
-    kept: dict[Place, Mapping[str, Any]] = {}
+    kept: dict[EntryKey, Mapping[str, Any]] = {}
     for number, entry in enumerate(entries, 1):
         place = place_of(entry, f"{name}, entry {number}", kept)
         if place in kept and not newest_of_two:
@@ -92,7 +98,7 @@ def read(
             )
         if place not in kept or recorded(entry) >= recorded(kept[place]):
             kept[place] = entry
-    return Tape(value, tuple(kept.values()), tuple(kept))
+    return CassetteData(value, tuple(kept.values()), tuple(kept))
 
 
 def load(data: bytes, name: str) -> dict[str, Any]:
@@ -140,10 +146,10 @@ def upgraded(
     return value | {"format": FORMAT}
 
 
-def place_of(entry: Any, where: str, taken: Mapping[Place, Any]) -> Place:
+def place_of(entry: Any, where: str, taken: Mapping[EntryKey, Any]) -> EntryKey:
     """The key and number of an entry; written by hand, it may lack both."""
     try:
-        read = Fields(entry, "it")
+        read = EntryFields(entry, "it")
         key = read.word("key") or key_of(read.section("request").raw)
         number = read.count("n", at_least=1)
     except CassetteError as error:
@@ -195,15 +201,19 @@ CONFLICT = re.compile(
 
 
 def merged(
-    ours: Tape, theirs: Tape, base: Tape | None = None, *, ours_wins: bool = False
-) -> tuple[Tape, list[str]]:
+    ours: CassetteData,
+    theirs: CassetteData,
+    base: CassetteData | None = None,
+    *,
+    ours_wins: bool = False,
+) -> tuple[CassetteData, list[str]]:
     """The union of two tapes, and what a reader should know about it.
 
     With their common ancestor, what one side removed and the other left alone is removed.
     ours_wins: of two answers to a question ours stays, else the one that was recorded later.
     """
-    old = base or Tape()
-    result, told = Tape({**theirs.head, **ours.head}), []
+    old = base or CassetteData()
+    result, told = CassetteData({**theirs.head, **ours.head}), []
     for place, entry in zip(ours.places, ours.entries, strict=True):
         other = entry_at(theirs, place)
         if other is None and entry_at(old, place) == entry:
@@ -214,9 +224,11 @@ def merged(
     return with_theirs(result, ours, theirs, old), told
 
 
-def with_theirs(result: Tape, ours: Tape, theirs: Tape, old: Tape) -> Tape:
+def with_theirs(
+    result: CassetteData, ours: CassetteData, theirs: CassetteData, old: CassetteData
+) -> CassetteData:
     """The tape with the entries that only the other side has, each behind its neighbour there."""
-    before: Place | None = None
+    before: EntryKey | None = None
     for place, entry in zip(theirs.places, theirs.entries, strict=True):
         removed = place not in ours.index and entry_at(old, place) == entry
         if place not in result.index and not removed:
@@ -227,15 +239,19 @@ def with_theirs(result: Tape, ours: Tape, theirs: Tape, old: Tape) -> Tape:
 
 
 def put_behind(
-    tape: Tape, place: Place, entry: Mapping[str, Any], before: Place | None, theirs: Tape
-) -> Tape:
+    tape: CassetteData,
+    place: EntryKey,
+    entry: Mapping[str, Any],
+    before: EntryKey | None,
+    theirs: CassetteData,
+) -> CassetteData:
     """The tape with an entry behind `before` and what only our side has behind that."""
     at = -1 if before is None else tape.index[before]
     while at + 1 < len(tape.places) and tape.places[at + 1] not in theirs.index:
         at += 1
     if at >= 0:
         return tape.put(place, entry, tape.places[at])
-    return Tape(tape.head, (entry, *tape.entries), (place, *tape.places))
+    return CassetteData(tape.head, (entry, *tape.entries), (place, *tape.places))
 
 
 def chosen_of(
@@ -253,13 +269,13 @@ def chosen_of(
     return newer, f"two answers; {side} stays, recorded {recorded(newer) or 'at an unknown time'}"
 
 
-def entry_at(tape: Tape, place: Place) -> Mapping[str, Any] | None:
+def entry_at(tape: CassetteData, place: EntryKey) -> Mapping[str, Any] | None:
     """The entry of a place, or None."""
     at = tape.index.get(place)
     return None if at is None else tape.entries[at]
 
 
-def resolved(data: bytes, name: str) -> tuple[Tape, list[str]]:
+def resolved(data: bytes, name: str) -> tuple[CassetteData, list[str]]:
     """The tape of a file with git's conflict markers or with entries of the same key in it."""
     text = data.decode("utf-8-sig", "replace")
     if not MARKER.search(text):

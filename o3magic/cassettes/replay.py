@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 
-from o3magic.cassettes.entry import Take
+from o3magic.cassettes.entry import Recording
 from o3magic.citations import cited_in
 from o3magic.events import (
     Accepted,
@@ -28,7 +28,7 @@ WORD = re.compile(r"\s*\S{1,24}\s*|\s+")
 
 
 def events(
-    take: Take, *, speed: float = 1.0, sleep: Callable[[float], object] = time.sleep
+    take: Recording, *, speed: float = 1.0, sleep: Callable[[float], object] = time.sleep
 ) -> Iterator[Event]:
     """The events of a take. Folded, they are the recorded answer, whatever the speed.
 
@@ -60,7 +60,7 @@ def events(
     )
 
 
-def span_s(take: Take, pieces: int, speed: float) -> float:
+def span_s(take: Recording, pieces: int, speed: float) -> float:
     """How long a replay takes in all: as long as it took then, if that is short enough."""
     if speed <= 0:
         return 0.0

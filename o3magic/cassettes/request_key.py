@@ -243,7 +243,7 @@ NOT_ASKED = {
 
 
 @dataclass(frozen=True)
-class Question:
+class CanonicalRequest:
     """One call to a model.
 
     api             as asked for, not as spoken: a provider may turn out to lack one
@@ -297,11 +297,11 @@ class Question:
         return "" if sent is None else digest(json.dumps(sent, default=str))
 
     @property
-    def at_other_tier(self) -> Question:
+    def at_other_tier(self) -> CanonicalRequest:
         """The same asked one by one instead of in a batch, or the other way round."""
         return replace(self, tier="" if self.tier else "batch")
 
-    def with_messages(self, *more: Message) -> Question:
+    def with_messages(self, *more: Message) -> CanonicalRequest:
         """The question of the next round: a repair, or the results of tool calls."""
         return replace(self, messages=(*self.messages, *more))
 

@@ -15,7 +15,7 @@ from unicodedata import category
 
 from o3magic.cassettes import format
 from o3magic.cassettes.cassette import Cassette, write_over
-from o3magic.cassettes.entry import Take
+from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.format import merged, resolved
 from o3magic.cassettes.record_mode import refresh_path
 from o3magic.errors import CassetteError, CassetteMiss
@@ -113,7 +113,7 @@ def counted(entries: Sequence[Any]) -> str:
     return "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
 
 
-def one_line(take: Take) -> str:
+def one_line(take: Recording) -> str:
     """An entry in short."""
     said = " ".join(take.prompt.split())
     words = said if len(said) <= 48 else f"{said[:47]}…"
@@ -144,7 +144,7 @@ def show_entry(chosen: argparse.Namespace) -> int:
     return SAME
 
 
-def entries_of(cassette: Cassette, digits: str) -> list[Take]:
+def entries_of(cassette: Cassette, digits: str) -> list[Recording]:
     """The entries of one key, by its first digits. Raises CassetteMiss for none or several keys."""
     exact = [take for take in cassette.entries if take.key == digits]
     if exact:
@@ -160,7 +160,7 @@ def entries_of(cassette: Cassette, digits: str) -> list[Take]:
     return some
 
 
-def answer_of(take: Take) -> str:
+def answer_of(take: Recording) -> str:
     """What came, as text: the words, a refusal, calls, and how it ended if not by itself."""
     parts = [take.text]
     parts += [f"refused: {take.refusal}"] if take.refusal else []
@@ -181,7 +181,7 @@ def show_difference(old: Cassette, new: Cassette) -> int:
     return DIFFERS if lines else SAME
 
 
-def differences(old: Sequence[Take], new: Sequence[Take]) -> Iterator[str]:
+def differences(old: Sequence[Recording], new: Sequence[Recording]) -> Iterator[str]:
     """The answers that differ as unified diffs, and the entries of one side only."""
     before, after = ({take.place: take for take in takes} for takes in (old, new))
     for place, take in after.items():
@@ -255,7 +255,7 @@ def accept_refresh(chosen: argparse.Namespace) -> int:
         what = "removed" if chosen.drop else "kept; --drop removes what is not asked any more"
         print(f"not asked again: {counted(left)}, {what}")
 
-    def taken_over(tape: format.Tape) -> format.Tape:
+    def taken_over(tape: format.CassetteData) -> format.CassetteData:
         return fresh if chosen.drop else merged(fresh, tape, None, ours_wins=True)[0]
 
     old.replace(taken_over)

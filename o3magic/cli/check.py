@@ -16,13 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.entry import Take
-from o3magic.cassettes.format import Place
+from o3magic.cassettes.entry import Recording
+from o3magic.cassettes.format import EntryKey
 from o3magic.cassettes.record_mode import cassette_path
 from o3magic.cli import check_report, notebooks
-from o3magic.cli.check_report import SAME, UNREADABLE, Cell, Checked, Verdict, heading, worst
-from o3magic.cli.kernel_runner import Runner, Step, variables_for
-from o3magic.cli.notebooks import Opened, UnreadableNotebook, UnwritableNotebook
+from o3magic.cli.check_report import (
+    SAME,
+    UNREADABLE,
+    CellReport,
+    CellVerdict,
+    NotebookReport,
+    heading,
+    worst,
+)
+from o3magic.cli.kernel_runner import CellRun, KernelRunner, variables_for
+from o3magic.cli.notebooks import OpenedNotebook, UnreadableNotebook, UnwritableNotebook
 from o3magic.cli.output_diff import difference, same
 from o3magic.errors import O3Error
 from o3magic.render.markdown.escape import plain_text
@@ -35,7 +43,7 @@ USED = (
 )
 
 
-def places(path: Path, said: str) -> set[Place] | None:
+def places(path: Path, said: str) -> set[EntryKey] | None:
     """Keys and numbers of the takes in use, out of what the kernel said; None if it did not."""
     if not said:
         return None
@@ -49,7 +57,7 @@ def cassette_of(path: Path) -> Cassette:
     return Cassette(cassette_path(path, os.environ))
 
 
-def findings(path: Path, used: Collection[Place]) -> list[str]:
+def findings(path: Path, used: Collection[EntryKey]) -> list[str]:
     """What a strict check does not let pass."""
     cassette = cassette_of(path)
     if not cassette.exists:
@@ -63,7 +71,7 @@ def findings(path: Path, used: Collection[Place]) -> list[str]:
     return found
 
 
-def prune(path: Path, used: Collection[Place]) -> list[str]:
+def prune(path: Path, used: Collection[EntryKey]) -> list[str]:
     """Delete the takes that are not in use, and tell which."""
     cassette = cassette_of(path)
     if not cassette.exists or not cassette.unused(used):
@@ -71,7 +79,7 @@ def prune(path: Path, used: Collection[Place]) -> list[str]:
     return [f"deleted from the cassette: {told(take)}" for take in cassette.prune(used)]
 
 
-def told(take: Take) -> str:
+def told(take: Recording) -> str:
     """A take in one line."""
     return f"{take.key} n={take.n}, recorded {take.recorded or 'on an unknown day'}"
 
@@ -95,7 +103,7 @@ FIXED = {
 
 
 @dataclass(frozen=True)
-class Options:
+class CheckOptions:
     """What was said on the command line."""
 
     update: bool = False
@@ -106,15 +114,15 @@ class Options:
 
 
 def run(
-    names: Sequence[str], options: Options, *, json_file: str = "", junit_file: str = ""
+    names: Sequence[str], options: CheckOptions, *, json_file: str = "", junit_file: str = ""
 ) -> int:
     """Check the notebooks, tell what was found, write the reports. Gives the exit code."""
-    found: list[Checked] = []
+    found: list[NotebookReport] = []
     for name in names:
         try:
             paths = notebooks.found([name])
         except UnreadableNotebook as error:
-            found.append(Checked(Path(name), problem=str(error), hint=error.hint))
+            found.append(NotebookReport(Path(name), problem=str(error), hint=error.hint))
             print("\n".join(check_report.lines(found[-1])), flush=True)
             continue
         for path in paths:
@@ -128,7 +136,7 @@ def run(
     return worst(found)
 
 
-def check(path: Path, options: Options) -> Checked:
+def check(path: Path, options: CheckOptions) -> NotebookReport:
     """Run a notebook again and compare it with what is stored."""
     try:
         opened = notebooks.read(path)
@@ -136,10 +144,10 @@ def check(path: Path, options: Options) -> Checked:
             refuse_update(opened)
         return compared(opened, options)
     except (UnreadableNotebook, UnwritableNotebook) as error:
-        return Checked(path, problem=str(error), hint=error.hint)
+        return NotebookReport(path, problem=str(error), hint=error.hint)
 
 
-def refuse_update(opened: Opened) -> None:
+def refuse_update(opened: OpenedNotebook) -> None:
     """Raise UnwritableNotebook where the notebook could not be updated."""
     if opened.major < 4:
         told = f"{opened.path} is in nbformat {opened.major}, and would be written as another"
@@ -147,10 +155,10 @@ def refuse_update(opened: Opened) -> None:
     notebooks.check_replaceable(opened.path)
 
 
-def compared(opened: Opened, options: Options) -> Checked:
+def compared(opened: OpenedNotebook, options: CheckOptions) -> NotebookReport:
     """A notebook that could be read, run and compared."""
     again = copy.deepcopy(opened.notebook)
-    runner = Runner(
+    runner = KernelRunner(
         again,
         opened.path.absolute().parent,
         environment(os.environ, opened.path),
@@ -169,8 +177,8 @@ def compared(opened: Opened, options: Options) -> Checked:
         before, after, step = opened.notebook.cells[index], again.cells[index], steps.get(index)
         verdict, told = judged(before, after, step, options)
         took_s = step.elapsed_s if step else 0.0
-        cells.append(Cell(number, before.id, heading(before), verdict, tuple(told), took_s))
-    checked = Checked(opened.path, tuple(cells), notes=tuple(notes(opened)))
+        cells.append(CellReport(number, before.id, heading(before), verdict, tuple(told), took_s))
+    checked = NotebookReport(opened.path, tuple(cells), notes=tuple(notes(opened)))
     if options.update:
         checked = updated(opened, again, checked)
     return with_cassette(checked, runner.answered_last, options)
@@ -190,8 +198,8 @@ def environment(variables: Mapping[str, str], path: Path) -> dict[str, str]:
 
 
 def judged(
-    before: Any, after: Any, step: Step | None, options: Options
-) -> tuple[Verdict, Sequence[str]]:
+    before: Any, after: Any, step: CellRun | None, options: CheckOptions
+) -> tuple[CellVerdict, Sequence[str]]:
     """The verdict on a cell, and what to tell of it."""
     if step is None:
         return "not run", ()
@@ -212,7 +220,7 @@ def judged(
     return "different", difference(before.outputs, after.outputs)
 
 
-def notes(opened: Opened) -> list[str]:
+def notes(opened: OpenedNotebook) -> list[str]:
     """What is worth knowing about the file itself."""
     found = []
     if opened.major < 4:
@@ -223,7 +231,7 @@ def notes(opened: Opened) -> list[str]:
     return found
 
 
-def updated(opened: Opened, again: Any, checked: Checked) -> Checked:
+def updated(opened: OpenedNotebook, again: Any, checked: NotebookReport) -> NotebookReport:
     """The same with the new outputs written, where all cells ran and some differ."""
     if checked.of("failed", "not run"):
         return noted(checked, "not updated: for that all its cells have to run")
@@ -241,7 +249,7 @@ def updated(opened: Opened, again: Any, checked: Checked) -> Checked:
     return replace(checked, updated=True)
 
 
-def with_cassette(checked: Checked, said: str, options: Options) -> Checked:
+def with_cassette(checked: NotebookReport, said: str, options: CheckOptions) -> NotebookReport:
     """The same with what is to tell of the notebook's cassette. said: what the kernel answered."""
     if not (options.strict or options.prune) or checked.code != SAME:
         return checked
@@ -258,6 +266,6 @@ def with_cassette(checked: Checked, said: str, options: Options) -> Checked:
     return replace(checked, notes=(*checked.notes, *told), findings=tuple(found))
 
 
-def noted(checked: Checked, told: str) -> Checked:
+def noted(checked: NotebookReport, told: str) -> NotebookReport:
     """The same with one more note."""
     return replace(checked, notes=(*checked.notes, told))

@@ -17,30 +17,30 @@ from o3magic.version import __version__
 SAME, DIFFERENT, FAILED, UNREADABLE = 0, 1, 2, 3
 WIDEST = 60
 
-Verdict = Literal["same", "different", "failed", "ignored", "skipped", "not run"]
+CellVerdict = Literal["same", "different", "failed", "ignored", "skipped", "not run"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellReport:
     """What became of a code cell, and what there is to tell: a diff, or an error."""
 
     number: int
     id: str
     heading: str
-    verdict: Verdict
+    verdict: CellVerdict
     told: tuple[str, ...] = ()
     elapsed_s: float = 0.0
 
 
 @dataclass(frozen=True)
-class Checked:
+class NotebookReport:
     """What became of a notebook.
 
     problem: why it could not be checked, or "". findings: what is wrong with its cassette.
     """
 
     path: Path
-    cells: tuple[Cell, ...] = ()
+    cells: tuple[CellReport, ...] = ()
     problem: str = ""
     hint: str = ""
     notes: tuple[str, ...] = ()
@@ -63,12 +63,12 @@ class Checked:
         """Seconds of all cells."""
         return sum(cell.elapsed_s for cell in self.cells)
 
-    def of(self, *verdicts: Verdict) -> list[Cell]:
+    def of(self, *verdicts: CellVerdict) -> list[CellReport]:
         """The cells with one of these verdicts."""
         return [cell for cell in self.cells if cell.verdict in verdicts]
 
 
-def worst(found: Sequence[Checked]) -> int:
+def worst(found: Sequence[NotebookReport]) -> int:
     """The exit code of several notebooks."""
     return max((checked.code for checked in found), default=SAME)
 
@@ -83,7 +83,7 @@ WORDS = {0: "same", 1: "different", 2: "failed", 3: "unreadable"}
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def lines(checked: Checked) -> Iterator[str]:
+def lines(checked: NotebookReport) -> Iterator[str]:
     """A summary, then what is not as it should be, cell by cell."""
     yield summary(checked)
     if checked.hint:
@@ -95,7 +95,7 @@ def lines(checked: Checked) -> Iterator[str]:
         yield from (f"    {line}" for line in cell.told)
 
 
-def summary(checked: Checked) -> str:
+def summary(checked: NotebookReport) -> str:
     """One line."""
     if checked.problem:
         return checked.problem
@@ -113,7 +113,7 @@ def summary(checked: Checked) -> str:
     return f"{checked.path}: {said} ({count} {cells}, {checked.elapsed_s:.1f} s)"
 
 
-def as_json(found: Sequence[Checked]) -> dict[str, Any]:
+def as_json(found: Sequence[NotebookReport]) -> dict[str, Any]:
     """The same as a value of JSON."""
     return {
         "o3magic": __version__,
@@ -122,7 +122,7 @@ def as_json(found: Sequence[Checked]) -> dict[str, Any]:
     }
 
 
-def notebook_as_json(checked: Checked) -> dict[str, Any]:
+def notebook_as_json(checked: NotebookReport) -> dict[str, Any]:
     """One notebook of it."""
     return {
         "path": str(checked.path),
@@ -146,7 +146,7 @@ def notebook_as_json(checked: Checked) -> dict[str, Any]:
     }
 
 
-def as_junit(found: Sequence[Checked]) -> bytes:
+def as_junit(found: Sequence[NotebookReport]) -> bytes:
     """The same as JUnit's XML: a suite for each notebook, a case for each cell."""
     top = ElementTree.Element("testsuites", name="o3magic check")
     for checked in found:
@@ -168,7 +168,7 @@ def as_junit(found: Sequence[Checked]) -> bytes:
     return text + b"\n"
 
 
-def add_case(suite: ElementTree.Element, checked: Checked, cell: Cell) -> None:
+def add_case(suite: ElementTree.Element, checked: NotebookReport, cell: CellReport) -> None:
     """One cell of a suite."""
     case = ElementTree.SubElement(suite, "testcase", classname=clean(str(checked.path)))
     case.set("name", clean(f"cell {cell.number} ({cell.id})"))
@@ -182,7 +182,7 @@ def add_case(suite: ElementTree.Element, checked: Checked, cell: Cell) -> None:
         ElementTree.SubElement(case, "failure", message="outputs differ").text = body(cell)
 
 
-def body(cell: Cell) -> str:
+def body(cell: CellReport) -> str:
     """What there is to tell of a cell."""
     return clean("\n".join([cell.heading, *cell.told]))
 
@@ -192,7 +192,7 @@ def clean(text: str) -> str:
     return NOT_XML.sub("\ufffd", text)
 
 
-def write_files(found: Sequence[Checked], json_file: str, junit_file: str) -> None:
+def write_files(found: Sequence[NotebookReport], json_file: str, junit_file: str) -> None:
     """Write the reports that were asked for."""
     if json_file:
         text = json.dumps(as_json(found), indent=1, ensure_ascii=False)

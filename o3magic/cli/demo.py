@@ -30,7 +30,7 @@ from rich.text import Text
 from o3magic.cassettes.cassette import Cassette
 from o3magic.cassettes.record_mode import SUFFIX, cassette_path
 from o3magic.cli import notebooks
-from o3magic.cli.kernel_runner import Runner, Step, variables_for
+from o3magic.cli.kernel_runner import CellRun, KernelRunner, variables_for
 from o3magic.cli.local import fetch
 from o3magic.config import models_folder
 from o3magic.errors import LocalModelError, O3Error
@@ -102,7 +102,7 @@ def run(folder: str, *, lab: bool, recorded: bool = False) -> int:
     notebook = notebooks.read(source).notebook
     with tempfile.TemporaryDirectory() as scratch:
         variables = environment(source, Path(scratch), live=model is not None)
-        Player(notebook, console, target, variables, live=model is not None).play()
+        TerminalRunner(notebook, console, target, variables, live=model is not None).play()
     notebooks.tidy(notebook)
     notebooks.replace(source, notebooks.encoded(notebook))
     html = source.with_suffix(".html")
@@ -212,7 +212,7 @@ def open_lab(notebook: Path) -> int:
     return subprocess.run(words, check=False).returncode
 
 
-class Tail:
+class LastLines:
     """The last lines of something that grows."""
 
     def __init__(self, whole: RenderableType) -> None:
@@ -225,7 +225,7 @@ class Tail:
             yield Segment.line()
 
 
-class Player(Runner):
+class TerminalRunner(KernelRunner):
     """Runs a notebook and shows each cell in the terminal while it runs.
 
     live: a model is asked, so an answer takes its time and may not fit: the next cell follows.
@@ -261,7 +261,7 @@ class Player(Runner):
         )
         self._live.start()
 
-    def ended(self, cell: Any, step: Step) -> None:
+    def ended(self, cell: Any, step: CellRun) -> None:
         """Print the cell's outputs as they stay. Raises O3Error for a cell that failed."""
         if self._live is not None:
             self._live.stop()
@@ -287,7 +287,7 @@ class Player(Runner):
             plain = Text(plain_text(data.get("text/plain", "")))
             self._shown[name] = Markdown(markdown, hyperlinks=False) if markdown else plain
             if self._live is not None:
-                self._live.update(Tail(Group(*self._shown.values())))
+                self._live.update(LastLines(Group(*self._shown.values())))
         return super().process_message(msg, cell, cell_index)
 
     def _print_output(self, output: Any) -> None:

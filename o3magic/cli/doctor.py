@@ -17,7 +17,7 @@ from o3magic.providers import Provider
 from o3magic.session.error_hints import current_replacement
 from o3magic.session.plan import check_effort, provider_for
 from o3magic.session.session import Session
-from o3magic.settings import Profile
+from o3magic.settings import Settings
 from o3magic.version import __version__
 
 
@@ -68,7 +68,7 @@ def of_settings(environment: Mapping[str, str], folder: Path) -> Iterator[Findin
     yield Finding("project settings", str(project) if project else "none")
 
 
-def of_provider(session: Session, profile: Profile) -> Iterator[Finding]:
+def of_provider(session: Session, profile: Settings) -> Iterator[Finding]:
     """Who would be asked, whether there is a key, and whether anybody answers there."""
     provider = provider_for(profile, session.providers)
     for local in filter(session.client.is_there, session.providers.local):
@@ -97,7 +97,7 @@ def of_provider(session: Session, profile: Profile) -> Iterator[Finding]:
         yield Finding("model", f"{provider.name} does not list {profile.model}", True, "%o3_models")
 
 
-def of_local_model(session: Session, provider: Provider, profile: Profile) -> Iterator[Finding]:
+def of_local_model(session: Session, provider: Provider, profile: Settings) -> Iterator[Finding]:
     """A model on this machine; it is not started."""
     yield Finding("provider", f"{provider.name}, llama.cpp on this machine, started when asked")
     try:
@@ -117,7 +117,7 @@ def of_key(session: Session, provider: Provider) -> Finding:
     return Finding("key", f"{provider.key_env} is not set", True, f"set {provider.key_env}")
 
 
-def of_model(session: Session, profile: Profile) -> Iterator[Finding]:
+def of_model(session: Session, profile: Settings) -> Iterator[Finding]:
     """The model that would be asked and why, its price and days."""
     today = date.today()
     provider = session.reach.stand_in(profile)

@@ -25,7 +25,7 @@ from o3magic.cli.notebooks import UnreadableNotebook
 from o3magic.cli.output_diff import settle, without_colours
 from o3magic.errors import did_you_mean
 
-State = Literal["ok", "failed", "timed out", "died", "stopped", "skipped"]
+CellState = Literal["ok", "failed", "timed out", "died", "stopped", "skipped"]
 DEFAULT_KERNEL = "python3"
 GRACE_S = 5.0  # for a cell to end after it is interrupted
 MESSAGES_S = 60  # for the outputs of a cell that has ended
@@ -35,7 +35,7 @@ LINE_OF_CELL = re.compile(r"Cell In\[\d+\],? line:? ?(\d+)")
 
 
 @dataclass(frozen=True)
-class Failure:
+class CellFailure:
     """An error of a cell: its class, its message, and the lines a reader needs."""
 
     name: str
@@ -45,17 +45,17 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Step:
+class CellRun:
     """One code cell: its index in the notebook, its number among code cells, what became of it."""
 
     index: int
     number: int
-    state: State
+    state: CellState
     elapsed_s: float = 0.0
-    failure: Failure | None = None
+    failure: CellFailure | None = None
 
 
-class Runner(NotebookClient):
+class KernelRunner(NotebookClient):
     """Runs a notebook; its cells get their outputs.
 
     closed: the kernel cannot reach the network. goes_on: a failed cell does not end the run.
@@ -96,7 +96,7 @@ class Runner(NotebookClient):
         self._senders: dict[str, tuple[Any, int]] = {}
         self._lost = False
         self.code_cells = [i for i, cell in enumerate(notebook.cells) if is_run(cell)]
-        self.steps: list[Step] = []
+        self.steps: list[CellRun] = []
 
     def reached(self, cell: Any) -> None:
         """A cell of any kind comes up; for those who show it."""
@@ -104,10 +104,10 @@ class Runner(NotebookClient):
     def begun(self, cell: Any, number: int) -> None:
         """A code cell begins."""
 
-    def ended(self, cell: Any, step: Step) -> None:
+    def ended(self, cell: Any, step: CellRun) -> None:
         """A code cell has ended."""
 
-    def play(self) -> list[Step]:
+    def play(self) -> list[CellRun]:
         """Run the cells. Ctrl-C interrupts the one that runs and ends the run."""
         asyncio.run(self._play())
         return self.steps
@@ -173,7 +173,7 @@ class Runner(NotebookClient):
         number = self.code_cells.index(index) + 1
         tags = cell.metadata.get("tags", [])
         if self._skipped in tags or self.skip_cells_with_tag in tags:
-            self._end(cell, Step(index, number, "skipped"))
+            self._end(cell, CellRun(index, number, "skipped"))
             return True
         self.begun(cell, number)
         self._reply, began_s = None, time.monotonic()
@@ -181,19 +181,19 @@ class Runner(NotebookClient):
         failure = failure_of(self._reply) if self._reply else None
         if state == "ok" and failure is not None and "raises-exception" not in tags:
             state = "failed"
-        self._end(cell, Step(index, number, state, time.monotonic() - began_s, failure))
+        self._end(cell, CellRun(index, number, state, time.monotonic() - began_s, failure))
         if self._lost or state in ("died", "stopped"):
             return False
         return state == "ok" or self._goes_on
 
-    def _end(self, cell: Any, step: Step) -> None:
+    def _end(self, cell: Any, step: CellRun) -> None:
         self.steps.append(step)
         self.ended(cell, step)
 
-    async def _run(self, cell: Any, index: int) -> State:
+    async def _run(self, cell: Any, index: int) -> CellState:
         """Run a cell until it ends, its time is up, or somebody stops it."""
         running = asyncio.ensure_future(self.async_execute_cell(cell, index))
-        state: State = "ok"
+        state: CellState = "ok"
         try:
             done, _ = await asyncio.wait({running}, timeout=self.limit_s)
             if not done:
@@ -266,13 +266,13 @@ def is_run(cell: Any) -> bool:
     return cell.cell_type == "code" and bool(cell.source.strip())
 
 
-def failure_of(reply: Mapping[str, Any]) -> Failure:
+def failure_of(reply: Mapping[str, Any]) -> CellFailure:
     """The error in a kernel's reply."""
     name, value = str(reply.get("ename", "")), without_colours(str(reply.get("evalue", "")))
     trace = without_colours("\n".join(reply.get("traceback", ()))).splitlines()
     if trace and trace[0].startswith(f"{name}:"):  # it shows itself, without a traceback
-        return Failure(name, value, tuple(trace[:MOST_ERROR_LINES]))
+        return CellFailure(name, value, tuple(trace[:MOST_ERROR_LINES]))
     places = LINE_OF_CELL.findall("\n".join(trace))
     told = f"{name}: {value}" if value else name
     lines = tuple(told.splitlines()[:MOST_ERROR_LINES])
-    return Failure(name, value, lines, int(places[-1]) if places else None)
+    return CellFailure(name, value, lines, int(places[-1]) if places else None)

@@ -86,7 +86,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Python:
+class PyodidePython:
     """The Python in the browser, as Pyodide's own list names it."""
 
     version: str
@@ -118,7 +118,7 @@ class Python:
         ]
 
 
-def fetch(wanted: Iterable[Requirement], python: Python, folder: Path) -> None:
+def fetch(wanted: Iterable[Requirement], python: PyodidePython, folder: Path) -> None:
     """Fetch wheels for these, and for all they and the wheels there need, into `folder`."""
     seen = set(folder.glob("*.whl"))
     asked = {canonicalize_name(str(metadata(wheel)["Name"])) for wheel in seen}
@@ -160,7 +160,7 @@ def download(wanted: Iterable[Requirement], options: list[str], folder: Path) ->
     )
 
 
-def requirements(wheel: Path, python: Python) -> Iterator[Requirement]:
+def requirements(wheel: Path, python: PyodidePython) -> Iterator[Requirement]:
     """What a wheel needs in the browser."""
     for line in metadata(wheel).get_all("Requires-Dist") or []:
         each = Requirement(line)
@@ -211,13 +211,15 @@ def write(folder: Path, name: str, version: str, inside: Mapping[str, bytes]) ->
     return wheel
 
 
-def lock(folder: Path, python: Python) -> dict[str, Any]:
+def lock(folder: Path, python: PyodidePython) -> dict[str, Any]:
     """The packages of Pyodide's list: the wheels in `folder`, and no other."""
     known = {canonicalize_name(str(metadata(each)["Name"])): each for each in folder.glob("*.whl")}
     return {name: entry(known[name], known, python) for name in sorted(known)}
 
 
-def entry(wheel: Path, known: Mapping[NormalizedName, Path], python: Python) -> dict[str, Any]:
+def entry(
+    wheel: Path, known: Mapping[NormalizedName, Path], python: PyodidePython
+) -> dict[str, Any]:
     """One package. Raises O3Error where what it needs is there in a version it does not take."""
     said = metadata(wheel)
     needs = []
@@ -261,7 +263,7 @@ def wanted() -> list[Requirement]:
     return [bounds.get(canonicalize_name(n), Requirement(n)) for n in NEEDED + KERNEL_PACKAGE]
 
 
-def listed(python: Python, packages: Mapping[str, Any]) -> str:
+def listed(python: PyodidePython, packages: Mapping[str, Any]) -> str:
     """The text of Pyodide's list with these packages."""
     info = {
         "abi_version": python.abi,
@@ -293,7 +295,7 @@ NAMED = 3  # notebooks without a cassette that are named
 
 
 @dataclass(frozen=True)
-class Source:
+class SiteFile:
     """A file for the site: where it is, and its path there."""
 
     path: Path
@@ -358,19 +360,19 @@ def pyodide_version() -> str:
     return str(PYODIDE_VERSION)
 
 
-def found(names: Sequence[str], target: Path) -> list[Source]:
+def found(names: Sequence[str], target: Path) -> list[SiteFile]:
     """The files for the site: notebooks, their cassettes, and what lies beside them in a folder.
 
     target: the site itself, which may be in there from another time.
     """
     own = target.resolve()
-    sources: list[Source] = []
+    sources: list[SiteFile] = []
     for name in names or [str(demos())]:
         path = Path(name)
         if path.is_dir():
             every = sorted(each for each in path.rglob("*") if each.is_file())
             inside = [each for each in every if not each.resolve().is_relative_to(own)]
-            named = [Source(each, each.relative_to(path).as_posix()) for each in inside]
+            named = [SiteFile(each, each.relative_to(path).as_posix()) for each in inside]
             sources += [each for each in named if not f"/{each.name}".count("/.")]
             continue
         if path.suffix != NOTEBOOK or not path.is_file():
@@ -378,12 +380,12 @@ def found(names: Sequence[str], target: Path) -> list[Source]:
             raise O3Error(f"{path} {what}", hint="name .ipynb files or folders")
         tape = cassette_path(path, {})
         both = [path, tape] if tape.is_file() else [path]
-        sources += [Source(each, each.name) for each in both]
+        sources += [SiteFile(each, each.name) for each in both]
     check_found(sources)
     return sources
 
 
-def check_found(sources: Sequence[Source]) -> None:
+def check_found(sources: Sequence[SiteFile]) -> None:
     """Raises O3Error for two files of one name, and where there is no notebook."""
     places: dict[str, Path] = {}
     for each in sources:
@@ -404,7 +406,7 @@ def demos() -> Path:
     return inside if inside.is_dir() else here.parent / "notebooks"
 
 
-def build(scratch: Path, sources: Sequence[Source], pyodide: str) -> None:
+def build(scratch: Path, sources: Sequence[SiteFile], pyodide: str) -> None:
     """Build the site in `scratch`/site."""
     # A folder of its own each time: what JupyterLite remembers of another build, it leaves out.
     lite, contents = scratch / "lite", scratch / "contents"
@@ -458,7 +460,7 @@ def python_for(target: Path, scratch: Path, pyodide: str) -> list[str]:
     target.mkdir(parents=True)
     if not pyodide:
         print(f"fetching Pyodide {pyodide_version()} ...", flush=True)
-    python = Python(*unpacked(pyodide or fetched(scratch), target))
+    python = PyodidePython(*unpacked(pyodide or fetched(scratch), target))
     print("fetching wheels ...", flush=True)
     for wheel in (labextension(KERNEL) / "static" / "pypi").glob("*.whl"):
         if not wheel.name.startswith("widgetsnbextension"):
@@ -538,7 +540,7 @@ def put(site: Path, target: Path) -> None:
         raise O3Error(f"{target} cannot be written: {reason}", hint="name another folder") from None
 
 
-def tell(target: Path, sources: Sequence[Source]) -> None:
+def tell(target: Path, sources: Sequence[SiteFile]) -> None:
     """What was built, and how to look at it."""
     notebooks = [each for each in sources if each.path.suffix == NOTEBOOK]
     names = {each.name for each in sources}

@@ -163,7 +163,7 @@ def run_notebooks(chosen: argparse.Namespace) -> int:
     """`o3magic run`."""
     from o3magic.cli import run
 
-    options = run.Options(
+    options = run.RunCommandOptions(
         mode=chosen.mode or "",
         output=chosen.output,
         kernel=chosen.kernel,
@@ -180,7 +180,7 @@ def check_notebooks(chosen: argparse.Namespace) -> int:
 
     return check.run(
         chosen.notebooks,
-        check.Options(
+        check.CheckOptions(
             update=chosen.update,
             strict=chosen.strict,
             prune=chosen.prune,

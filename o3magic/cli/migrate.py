@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.entry import Take
-from o3magic.cassettes.format import Place, Tape
+from o3magic.cassettes.entry import Recording
+from o3magic.cassettes.format import CassetteData, EntryKey
 from o3magic.cassettes.record_mode import cassette_path, refresh_path
 from o3magic.cassettes.request_key import FIRST_DEFAULT, UNNAMED, key_of
 from o3magic.cli import notebooks
 from o3magic.cli.cassettes import answer_of, counted, plain
-from o3magic.cli.notebooks import Opened, UnreadableNotebook, UnwritableNotebook
-from o3magic.cli.run import FAILED, UNREADABLE, Options, Progress, conclude
+from o3magic.cli.notebooks import OpenedNotebook, UnreadableNotebook, UnwritableNotebook
+from o3magic.cli.run import FAILED, UNREADABLE, RunCommandOptions, RunProgress, conclude
 from o3magic.errors import CassetteError, CassetteMiss
 from o3magic.events import LABELS
 from o3magic.money import show_usd
@@ -41,11 +41,11 @@ MOST_FIELDS = 20
 
 
 @dataclass(frozen=True)
-class Pair:
+class AnswerPair:
     """An answer of before and the one that came in its place; either may be missing."""
 
-    old: Take | None
-    new: Take | None
+    old: Recording | None
+    new: Recording | None
 
     @property
     def same(self) -> bool:
@@ -94,8 +94,10 @@ def migrate(path: Path, chosen: argparse.Namespace) -> int:
     variables = {MIGRATE_TO: f"{chosen.to} {chosen.effort}".strip()}
     if chosen.provider:
         variables["O3MAGIC_PROVIDER"] = chosen.provider
-    options = Options(mode="refresh", budget=chosen.budget, variables=variables, goes_on=True)
-    runner = Progress(opened, options)
+    options = RunCommandOptions(
+        mode="refresh", budget=chosen.budget, variables=variables, goes_on=True
+    )
+    runner = RunProgress(opened, options)
     try:
         runner.play()
     except KeyboardInterrupt:
@@ -129,7 +131,7 @@ def accept(path: Path) -> int:
     tape = fresh.tape().only(lambda place: place in kept)
     executed = executed_path(path)
     unchanged = opened.digest.hex() == told.get("notebook")
-    old.replace(lambda _: Tape(head, tape.entries, tape.places))
+    old.replace(lambda _: CassetteData(head, tape.entries, tape.places))
     if unchanged and executed.exists():
         notebooks.replace(path, executed.read_bytes())
         print(plain(f"{path}: its cells and outputs are those of the run"))
@@ -150,7 +152,7 @@ def drop(path: Path) -> int:
     return 0
 
 
-def opened_migration(path: Path) -> tuple[Opened, Cassette, Cassette]:
+def opened_migration(path: Path) -> tuple[OpenedNotebook, Cassette, Cassette]:
     """A notebook, its cassette, and the one that waits to be accepted. Raises CassetteMiss."""
     old = Cassette(cassette_path(path, os.environ))
     fresh = Cassette(refresh_path(old.path))
@@ -172,7 +174,7 @@ def remove(*paths: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def model_named(take: Take) -> str:
+def model_named(take: Recording) -> str:
     """The model that an entry's question names, or ""."""
     model = str(take.request.get("model", ""))
     return "" if model == UNNAMED else model
@@ -218,26 +220,26 @@ def renamed(source: str, model: str, to: str, effort: str) -> str:
     return "\n".join(lines)
 
 
-def asked_again(old: Cassette, fresh: Cassette) -> list[Take]:
+def asked_again(old: Cassette, fresh: Cassette) -> list[Recording]:
     """The answers that are new: a refresh begins with a copy of what was there."""
     known = {take.place: take.to_json() for take in old.entries}
     return [take for take in fresh.entries if known.get(take.place) != take.to_json()]
 
 
-def question_of(take: Take) -> tuple[str, int]:
+def question_of(take: Recording) -> tuple[str, int]:
     """What was asked, whichever model was asked and at which effort."""
     left_out = ("model", "effort")
     said = {name: value for name, value in take.request.items() if name not in left_out}
     return (key_of(said) if said.get("messages") else take.key), take.n
 
 
-def paired(before: Sequence[Take], after: Sequence[Take]) -> list[Pair]:
+def paired(before: Sequence[Recording], after: Sequence[Recording]) -> list[AnswerPair]:
     """Each new answer with that of before to the same question, then those not asked again."""
     left = {take.place: take for take in before}
-    found: dict[Place, Take] = {}
+    found: dict[EntryKey, Recording] = {}
     # What was said before a question differs with the answers: then its own words are enough.
     for meant in (question_of, words_of_question):
-        known: dict[Any, list[Take]] = {}
+        known: dict[Any, list[Recording]] = {}
         for take in left.values():
             known.setdefault(meant(take), []).append(take)
         for take in after:
@@ -248,21 +250,21 @@ def paired(before: Sequence[Take], after: Sequence[Take]) -> list[Pair]:
             old = next((each for each in same if effort_of(each) == effort_of(take)), same[0])
             same.remove(old)
             found[take.place] = left.pop(old.place)
-    pairs = [Pair(found.get(take.place), take) for take in after]
-    return pairs + [Pair(take, None) for take in left.values()]
+    pairs = [AnswerPair(found.get(take.place), take) for take in after]
+    return pairs + [AnswerPair(take, None) for take in left.values()]
 
 
-def words_of_question(take: Take) -> tuple[str, str, int]:
+def words_of_question(take: Recording) -> tuple[str, str, int]:
     """The last words of a question, and the type of its answer."""
     return take.prompt, str(take.request.get("schema_name", "")), take.n
 
 
-def effort_of(take: Take) -> str:
+def effort_of(take: Recording) -> str:
     """The effort that was asked for, or sent where none was."""
     return str(take.request.get("effort", "") or take.default_effort)
 
 
-def report(path: Path, pairs: Sequence[Pair], to: str) -> Iterator[str]:
+def report(path: Path, pairs: Sequence[AnswerPair], to: str) -> Iterator[str]:
     """What became different, question by question, and what it used and cost in all."""
     again = [pair for pair in pairs if pair.new is not None]
     for number, pair in enumerate(again, 1):
@@ -295,7 +297,7 @@ def counted_answers(count: int) -> str:
     return "1 answer" if count == 1 else f"{count:,} answers"
 
 
-def who(take: Take | None) -> str:
+def who(take: Recording | None) -> str:
     """Who answered, at which effort, what it used and cost."""
     if take is None:
         return "not asked before"
@@ -309,7 +311,7 @@ def who(take: Take | None) -> str:
     return " · ".join(filter(None, said))
 
 
-def used(take: Take) -> str:
+def used(take: Recording) -> str:
     """The tokens of an answer, or ""."""
     usage = take.usage
     if usage is None or usage.output_tokens is None:
@@ -317,7 +319,7 @@ def used(take: Take) -> str:
     return f"{usage.input_tokens or 0:,} in, {usage.output_tokens:,} out"
 
 
-def totals(takes: Sequence[Take]) -> str:
+def totals(takes: Sequence[Recording]) -> str:
     """Tokens and cost of several answers; what is not known is counted."""
     counted_in = [t.usage.input_tokens for t in takes if t.usage and t.usage.input_tokens]
     counted_out = [t.usage.output_tokens for t in takes if t.usage and t.usage.output_tokens]
@@ -333,7 +335,7 @@ def totals(takes: Sequence[Take]) -> str:
     return said + (f" and {unknown} of unknown cost" if unknown else "")
 
 
-def differences(pair: Pair) -> list[str]:
+def differences(pair: AnswerPair) -> list[str]:
     """What differs between two answers: fields of a typed one, lines of a text."""
     if pair.old is None or pair.new is None:
         return []
@@ -380,12 +382,12 @@ def as_json(values: Mapping[str, Any], name: str) -> str:
     return shorten(json.dumps(values[name], ensure_ascii=False))
 
 
-def is_typed(take: Take) -> bool:
+def is_typed(take: Recording) -> bool:
     """Whether the answer was to follow a schema."""
     return "schema" in take.request or bool(take.schema_sha)
 
 
-def values_of(take: Take) -> Any:
+def values_of(take: Recording) -> Any:
     """The fields of a typed answer by their paths, or its text where it is not JSON."""
     try:
         return dict(leaves(json.loads(take.text)))

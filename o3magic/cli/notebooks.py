@@ -35,7 +35,7 @@ class UnwritableNotebook(O3Error):
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedNotebook:
     """A notebook and the file it came from. major: the nbformat of the file, before upgrading."""
 
     path: Path
@@ -64,7 +64,7 @@ def hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def read(path: Path) -> Opened:
+def read(path: Path) -> OpenedNotebook:
     """The notebook of a file, upgraded in memory to the newest format, with an id in each cell."""
     try:
         data = path.read_bytes()
@@ -74,7 +74,7 @@ def read(path: Path) -> Opened:
         raise UnreadableNotebook(f"{path} cannot be read: {error.strerror or error}") from None
     notebook, major = parse(data, str(path))
     upgrade(notebook)
-    return Opened(path, notebook, major, hashlib.sha256(data).digest())
+    return OpenedNotebook(path, notebook, major, hashlib.sha256(data).digest())
 
 
 def parse(data: bytes, name: str) -> tuple[Any, int]:
@@ -155,7 +155,7 @@ def encoded(notebook: Any) -> bytes:
     return f"{text.rstrip()}\n".encode("utf-8", "backslashreplace")
 
 
-def save(opened: Opened, notebook: Any) -> Path:
+def save(opened: OpenedNotebook, notebook: Any) -> Path:
     """Write a notebook back into its file, and give the path.
 
     If somebody saved the file in the meantime, theirs stays and this goes beside it.

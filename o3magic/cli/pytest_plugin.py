@@ -30,36 +30,36 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
         return None
     if any(part.startswith(".") for part in file_path.parts[len(parent.path.parts) :]):
         return None
-    found: pytest.Collector = Notebook.from_parent(parent, path=file_path)
+    found: pytest.Collector = NotebookFile.from_parent(parent, path=file_path)
     return found
 
 
-class Differs(Exception):
+class OutputsDiffer(Exception):
     """What was found, cell by cell."""
 
 
-class Notebook(pytest.File):
+class NotebookFile(pytest.File):
     """A file with one test."""
 
     def collect(self) -> Iterator[pytest.Item]:
         """That test."""
-        item: pytest.Item = Check.from_parent(self, name="check")
+        item: pytest.Item = NotebookItem.from_parent(self, name="check")
         yield item
 
 
-class Check(pytest.Item):
+class NotebookItem(pytest.Item):
     """A notebook run again and compared; its cells are told in the failure and as properties."""
 
     def runtest(self) -> None:
         """Check the notebook. Raises Differs."""
-        from o3magic.cli.check import Options, check
+        from o3magic.cli.check import CheckOptions, check
         from o3magic.cli.check_report import lines
 
-        checked = check(self.shown_path(), Options(update=self.config.option.o3magic_update))
+        checked = check(self.shown_path(), CheckOptions(update=self.config.option.o3magic_update))
         for cell in checked.cells:
             self.user_properties.append((f"cell {cell.number} ({cell.id})", cell.verdict))
         if checked.code:
-            raise Differs("\n".join(lines(checked)))
+            raise OutputsDiffer("\n".join(lines(checked)))
 
     def shown_path(self) -> Path:
         """The path as a person at the prompt would write it."""
@@ -68,7 +68,7 @@ class Check(pytest.Item):
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
         """The report, without the traceback of this plugin."""
-        if isinstance(excinfo.value, Differs):
+        if isinstance(excinfo.value, OutputsDiffer):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 

@@ -20,8 +20,8 @@ from rich.text import Text
 
 from o3magic.cli import notebooks
 from o3magic.cli.check_report import heading
-from o3magic.cli.kernel_runner import Runner, Step, variables_for
-from o3magic.cli.notebooks import Opened, UnreadableNotebook, UnwritableNotebook
+from o3magic.cli.kernel_runner import CellRun, KernelRunner, variables_for
+from o3magic.cli.notebooks import OpenedNotebook, UnreadableNotebook, UnwritableNotebook
 from o3magic.errors import BadOption
 from o3magic.render.markdown.escape import plain_text
 
@@ -94,7 +94,7 @@ FAILED, UNREADABLE, STOPPED = 2, 3, 130
 
 
 @dataclass(frozen=True)
-class Options:
+class RunCommandOptions:
     """What was said on the command line.
 
     variables: for the kernel besides its own. goes_on: a cell that fails does not end the run.
@@ -110,7 +110,7 @@ class Options:
     goes_on: bool = False
 
 
-def run(names: Sequence[str], options: Options) -> int:
+def run(names: Sequence[str], options: RunCommandOptions) -> int:
     """Run the notebooks, one after the other. Gives the worst exit code among them."""
     for name in options.values:
         check_name(name)
@@ -147,7 +147,7 @@ def target_of(path: Path, output: str, count: int) -> Path:
     return target
 
 
-def run_one(path: Path, target: Path, options: Options) -> int:
+def run_one(path: Path, target: Path, options: RunCommandOptions) -> int:
     """Run one notebook and write it."""
     opened = notebooks.read(path)
     in_place = target.exists() and target.samefile(path)
@@ -157,7 +157,7 @@ def run_one(path: Path, target: Path, options: Options) -> int:
     notebooks.check_replaceable(target)
     warn_of_unknown(opened, options.values)
     inject(opened.notebook, options.values)
-    runner = Progress(opened, options)
+    runner = RunProgress(opened, options)
     written = None
     try:
         runner.play()
@@ -174,7 +174,7 @@ def run_one(path: Path, target: Path, options: Options) -> int:
     return conclude(path, runner)
 
 
-def write(opened: Opened, target: Path, in_place: bool) -> Path:
+def write(opened: OpenedNotebook, target: Path, in_place: bool) -> Path:
     """Write what there is, and say where."""
     language = opened.notebook.metadata.get("kernelspec", {}).get("language", "python")
     opened.notebook.metadata.setdefault("language_info", {"name": language})
@@ -185,7 +185,7 @@ def write(opened: Opened, target: Path, in_place: bool) -> Path:
     return target
 
 
-def warn_of_unknown(opened: Opened, values: Mapping[str, Any]) -> None:
+def warn_of_unknown(opened: OpenedNotebook, values: Mapping[str, Any]) -> None:
     """A parameter that the notebook does not know is likely misspelt."""
     known = declared(opened.notebook)
     for name in values:
@@ -193,7 +193,7 @@ def warn_of_unknown(opened: Opened, values: Mapping[str, Any]) -> None:
             tell(f"{opened.path}: its parameters cell does not set {name}")
 
 
-def environment(opened: Opened, options: Options) -> dict[str, str]:
+def environment(opened: OpenedNotebook, options: RunCommandOptions) -> dict[str, str]:
     """What the kernel gets."""
     # Nobody watches: what is replayed comes at once.
     said = {"O3MAGIC_REPLAY_SPEED": "0", **variables_for(opened.path, os.environ)}
@@ -204,10 +204,10 @@ def environment(opened: Opened, options: Options) -> dict[str, str]:
     return {**said, **options.variables}
 
 
-class Progress(Runner):
+class RunProgress(KernelRunner):
     """A run that tells of each cell on stderr: as lines, and on a terminal what runs now."""
 
-    def __init__(self, opened: Opened, options: Options) -> None:
+    def __init__(self, opened: OpenedNotebook, options: RunCommandOptions) -> None:
         super().__init__(
             opened.notebook,
             opened.path.absolute().parent,
@@ -226,7 +226,7 @@ class Progress(Runner):
             self._status.update(Text(f"[{number}/{len(self.code_cells)}] {heading(cell)}"))
             self._status.start()
 
-    def ended(self, cell: Any, step: Step) -> None:
+    def ended(self, cell: Any, step: CellRun) -> None:
         """Print how it went."""
         if self._status is not None:
             self._status.stop()
@@ -234,7 +234,7 @@ class Progress(Runner):
         tell(f"[{step.number}/{len(self.code_cells)}] {step.state}{took}")
 
 
-def conclude(path: Path, runner: Progress) -> int:
+def conclude(path: Path, runner: RunProgress) -> int:
     """Say how it ended, if it did not end well; the exit code."""
     last = runner.steps[-1] if runner.steps else None
     if last is None or (last.state in ("ok", "skipped") and not runner.was_stopped):
@@ -248,7 +248,7 @@ def conclude(path: Path, runner: Progress) -> int:
     return STOPPED if last.state == "stopped" or runner.was_stopped else FAILED
 
 
-def told(path: Path, step: Step, count: int, timeout_s: float | None) -> list[str]:
+def told(path: Path, step: CellRun, count: int, timeout_s: float | None) -> list[str]:
     """What became of a cell that did not end well."""
     cell = f"{path}: cell {step.number} of {count}"
     if step.state == "died":

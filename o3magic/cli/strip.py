@@ -12,13 +12,13 @@ from o3magic.cli import notebooks
 from o3magic.cli.notebooks import UnreadableNotebook, UnwritableNotebook
 from o3magic.cli.output_diff import LINK, WIDGET
 
-Kind = Literal["all", "o3", "unreproducible"]
+StripKind = Literal["all", "o3", "unreproducible"]
 DONE, WOULD_CHANGE, UNREADABLE = 0, 1, 3
 STREAM = "-"
 QUESTION = re.compile(r"\s*%%?o3(?:\s|$)", re.MULTILINE)
 
 
-def run(names: Sequence[str], kind: Kind, *, check: bool) -> int:
+def run(names: Sequence[str], kind: StripKind, *, check: bool) -> int:
     """Strip the notebooks. check: change nothing, and tell which would be changed."""
     if list(names) == [STREAM]:
         return from_stream(sys.stdin.buffer, sys.stdout.buffer, kind, check=check)
@@ -35,7 +35,7 @@ def run(names: Sequence[str], kind: Kind, *, check: bool) -> int:
     return worst
 
 
-def from_stream(source: BinaryIO, target: BinaryIO, kind: Kind, *, check: bool) -> int:
+def from_stream(source: BinaryIO, target: BinaryIO, kind: StripKind, *, check: bool) -> int:
     """Read one notebook, write it stripped; nothing is written where it is no notebook."""
     try:
         notebook = taken("the standard input", source.read())
@@ -49,7 +49,7 @@ def from_stream(source: BinaryIO, target: BinaryIO, kind: Kind, *, check: bool) 
     return DONE
 
 
-def strip_file(path: Path, kind: Kind, *, check: bool) -> int:
+def strip_file(path: Path, kind: StripKind, *, check: bool) -> int:
     """Strip one file; one with nothing to strip stays as it is, to the byte."""
     opened = notebooks.read(path)
     notebook = taken(str(path), path.read_bytes())
@@ -73,7 +73,7 @@ def taken(name: str, data: bytes) -> Any:
     return notebook
 
 
-def strip(notebook: Any, kind: Kind) -> bool:
+def strip(notebook: Any, kind: StripKind) -> bool:
     """Take out what `kind` says, and tell whether there was any of it."""
     before = notebooks.encoded(notebook)
     for cell in notebook.cells:
@@ -84,7 +84,7 @@ def strip(notebook: Any, kind: Kind) -> bool:
     return notebooks.encoded(notebook) != before
 
 
-def strip_cell(cell: Any, kind: Kind) -> None:
+def strip_cell(cell: Any, kind: StripKind) -> None:
     """Take the outputs out of a code cell, or those that have to go."""
     if kind == "all":
         cell["outputs"] = []

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 
-class Watch:
+class StallTimeout:
     """Shuts a connection down when nothing has come for `limit_s`. Enter it; count `seen` up.
 
     `expired_s` is the limit that was passed, or None.
@@ -30,7 +30,7 @@ class Watch:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="o3magic-watch", daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> StallTimeout:
         """Begin to look at the clock."""
         self._thread.start()
         return self
@@ -61,7 +61,7 @@ class Watch:
         shut_down(self._stream)
 
 
-class Stop:
+class CancelToken:
     """Ends an answer from another thread, also while nothing arrives."""
 
     def __init__(self) -> None:

@@ -14,10 +14,10 @@ from urllib.parse import quote
 from pydantic import SecretStr
 
 from o3magic.client.http import Client
-from o3magic.client.retry import Policy
+from o3magic.client.retry import RetryPolicy
 from o3magic.errors import BrokenAnswer, RequestFailed
 from o3magic.providers import Provider
-from o3magic.wire.batch import State, state
+from o3magic.wire.batch import BatchState, state
 from o3magic.wire.json_access import load, objects, word
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class Files:
         """Let the provider forget a file. Raises RequestFailed."""
         self._again(lambda: self._document("DELETE", f"/files/{quote(file_id, safe='')}"))
 
-    def create(self, file_id: str, endpoint: str, metadata: Mapping[str, str]) -> State:
+    def create(self, file_id: str, endpoint: str, metadata: Mapping[str, str]) -> BatchState:
         """A new batch, asked for once. Raises RequestFailed; where its `billed` is None the batch
         may be there in spite of it.
         """
@@ -98,17 +98,17 @@ class Files:
         }
         return state(self._document("POST", "/batches", JSON, json.dumps(said).encode()))
 
-    def batch(self, batch_id: str) -> State:
+    def batch(self, batch_id: str) -> BatchState:
         """How a batch stands. Raises RequestFailed."""
         address = f"/batches/{quote(batch_id, safe='')}"
         return state(self._again(lambda: self._document("GET", address)))
 
-    def cancel(self, batch_id: str) -> State:
+    def cancel(self, batch_id: str) -> BatchState:
         """Ask the provider to end a batch. Raises RequestFailed."""
         address = f"/batches/{quote(batch_id, safe='')}/cancel"
         return state(self._again(lambda: self._document("POST", address, JSON, b"{}")))
 
-    def batches(self) -> Iterator[State]:
+    def batches(self) -> Iterator[BatchState]:
         """All batches of the account, the newest first, page by page. Raises RequestFailed."""
         after, more = "", True
         while more:
@@ -142,7 +142,7 @@ class Files:
 
     def _again(self, attempt: Callable[[], T]) -> T:
         """What an attempt gives, tried again while there is hope."""
-        waits = Policy(self.retries).waits()
+        waits = RetryPolicy(self.retries).waits()
         next(waits)
         while True:
             try:

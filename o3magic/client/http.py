@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import httpx
 from pydantic import SecretStr
 
-from o3magic.client.cancellation import Stop, Watch
-from o3magic.client.request import Call, as_bytes, body, headers, secrets_of, to_provider
+from o3magic.client.cancellation import CancelToken, StallTimeout
+from o3magic.client.request import HttpRequest, as_bytes, body, headers, secrets_of, to_provider
 from o3magic.client.response_stream import bounded, stream_events, unpacked
 from o3magic.client.retry import retry_after_s, should_retry
 from o3magic.errors import (
@@ -88,7 +88,7 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def events(self, call: Call, stop: Stop | None = None) -> Iterator[Event]:
+    def events(self, call: HttpRequest, stop: CancelToken | None = None) -> Iterator[Event]:
         """Send a call and yield what arrives, as it arrives; the first event is `Accepted`.
 
         stop: with it another thread ends the answer; what arrives then is a BrokenAnswer.
@@ -116,14 +116,16 @@ class Client:
                     stop.watch(None)  # the line goes to the next question now
 
     @contextmanager
-    def _answer(self, call: Call, dialect: Dialect) -> Iterator[tuple[httpx.Response, Watch]]:
+    def _answer(
+        self, call: HttpRequest, dialect: Dialect
+    ) -> Iterator[tuple[httpx.Response, StallTimeout]]:
         """The open response of a call that was accepted; every httpx error as one of ours."""
-        watch: Watch | None = None
+        watch: StallTimeout | None = None
         try:
             with closing(self._send(call, dialect)) as response:
                 check(response)
                 line = response.extensions["network_stream"]
-                with Watch(line, call.first_token_timeout_s) as watch:
+                with StallTimeout(line, call.first_token_timeout_s) as watch:
                     yield response, watch
         except httpx.HTTPError as error:
             raise broken_line(error, call, watch) from None
@@ -131,7 +133,7 @@ class Client:
             late = too_late(call, watch)
             raise late or without_secrets(error, call.provider, call.key) from None
 
-    def _send(self, call: Call, dialect: Dialect) -> httpx.Response:
+    def _send(self, call: HttpRequest, dialect: Dialect) -> httpx.Response:
         """The response, its body still to come. Raises BadOption for an address that is none."""
         # Until the headers are here; from then on the watch looks at the clock.
         longest_s = max(call.first_token_timeout_s, call.chunk_timeout_s)
@@ -165,7 +167,7 @@ class Client:
             if (name := word(each, "id"))
         ]
 
-    def count_tokens(self, call: Call) -> int:
+    def count_tokens(self, call: HttpRequest) -> int:
         """How many input tokens a call has, as the provider counts them; no model is asked.
 
         POST /responses/input_tokens: OpenAI and llama.cpp have it. Raises RequestFailed.
@@ -351,7 +353,7 @@ def read_json(chunks: Iterator[bytes]) -> bytes:
     return said
 
 
-def broken_line(error: httpx.HTTPError, call: Call, watch: Watch | None) -> O3Error:
+def broken_line(error: httpx.HTTPError, call: HttpRequest, watch: StallTimeout | None) -> O3Error:
     """What a network error means, before (`watch` None) and while an answer arrives."""
     host = call.provider.host
     why = kind_of(error)
@@ -367,7 +369,7 @@ def broken_line(error: httpx.HTTPError, call: Call, watch: Watch | None) -> O3Er
     return NoConnection(f"no answer from {host}: {why}")
 
 
-def too_late(call: Call, watch: Watch | None) -> BrokenAnswer | None:
+def too_late(call: HttpRequest, watch: StallTimeout | None) -> BrokenAnswer | None:
     """What to say where the watch took the line down, or None where it did not."""
     if watch is None or watch.expired_s is None:
         return None
@@ -376,7 +378,7 @@ def too_late(call: Call, watch: Watch | None) -> BrokenAnswer | None:
     return silence(call, watch.expired_s, option)
 
 
-def silence(call: Call, limit_s: float, option: str) -> BrokenAnswer:
+def silence(call: HttpRequest, limit_s: float, option: str) -> BrokenAnswer:
     """Nothing came for too long."""
     slow = "; the flex tier is slower than the others" if call.request.tier == "flex" else ""
     return BrokenAnswer(f"nothing came for {limit_s:g} s", hint=f"{option} waits longer{slow}")

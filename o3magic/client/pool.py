@@ -29,7 +29,7 @@ from o3magic.client.http import (
     read_json,
     without_secrets,
 )
-from o3magic.client.request import Call, as_bytes, body, headers
+from o3magic.client.request import HttpRequest, as_bytes, body, headers
 from o3magic.client.response_stream import bounded, unpacked
 from o3magic.errors import BadOption, BrokenAnswer, RequestFailed
 from o3magic.events import Event
@@ -46,7 +46,7 @@ RESPONSES_IN_PARALLEL_S = 0.25  # "happy eyeballs", RFC 8305
 MOST_HEAD_BYTES = 102_400
 
 
-class Address(NamedTuple):
+class Origin(NamedTuple):
     """Where a line leads, and what every request on it says. tls: None for plain http."""
 
     host: str
@@ -56,7 +56,7 @@ class Address(NamedTuple):
     headers: tuple[tuple[bytes, bytes], ...]
 
 
-class Limits(NamedTuple):
+class PoolLimits(NamedTuple):
     """Seconds until there is a connection, and between two signs of life; bytes of an answer."""
 
     connect_s: float
@@ -64,7 +64,7 @@ class Limits(NamedTuple):
     most_bytes: int
 
 
-class Reply(NamedTuple):
+class PoolReply(NamedTuple):
     """What came: `broken` says why it is not all of it, where the line broke in the middle.
 
     chunks: the body as it was sent; a little more than was allowed where it is too large.
@@ -77,18 +77,18 @@ class Reply(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def request_of(address: Address, length: int) -> h11.Request:
+def request_of(address: Origin, length: int) -> h11.Request:
     """The head of a request: checked by h11 once for each length of a body."""
     said = [*address.headers, (b"content-length", str(length).encode())]
     return h11.Request(method="POST", target=address.target, headers=said)
 
 
-async def connected(address: Address, limits: Limits) -> Line:
+async def connected(address: Origin, limits: PoolLimits) -> HttpConnection:
     """A new line. Raises httpx.ConnectError and httpx.ConnectTimeout."""
     try:
         async with asyncio.timeout(limits.connect_s):
             _, line = await asyncio.get_running_loop().create_connection(
-                Line,
+                HttpConnection,
                 address.host,
                 address.port,
                 ssl=address.tls,
@@ -102,13 +102,13 @@ async def connected(address: Address, limits: Limits) -> Line:
     return line
 
 
-class Line(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """A connection to one server. Used in one event loop, by one request at a time."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_HEAD_BYTES)
-        self._answer: asyncio.Future[Reply] | None = None
+        self._answer: asyncio.Future[PoolReply] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._open = False
         self._silence_s = self._until_s = self._rested_s = 0.0
@@ -121,7 +121,7 @@ class Line(asyncio.Protocol):
         """Whether it may be asked."""
         return self._open and self._loop.time() - self._rested_s < IDLE_S
 
-    async def ask(self, address: Address, content: bytes, limits: Limits) -> Reply:
+    async def ask(self, address: Origin, content: bytes, limits: PoolLimits) -> PoolReply:
         """Send a request and wait for its whole answer. Raises httpx.HTTPError where none began."""
         self._status, self._headers, self._chunks = 0, {}, []
         self._left_bytes, self._silence_s = limits.most_bytes, limits.silence_s
@@ -206,7 +206,7 @@ class Line(asyncio.Protocol):
     def _over(self, broken: httpx.HTTPError | None) -> None:
         """Give what there is. The line stays where both ends have said all, and not more."""
         assert self._answer is not None
-        self._answer.set_result(Reply(self._status, self._headers, self._chunks, broken))
+        self._answer.set_result(PoolReply(self._status, self._headers, self._chunks, broken))
         done = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
         # What comes behind an answer would be taken for that of the next question.
         if done and self._open and not self._http.trailing_data[0]:
@@ -246,10 +246,10 @@ class Line(asyncio.Protocol):
 
 POOL_SIZE = 2
 # What a call is like, and the way there for all that are like it.
-Like = tuple[Provider, Api, str, SecretStr | None]
+RequestKind = tuple[Provider, Api, str, SecretStr | None]
 
 
-class Heard(NamedTuple):
+class PoolResult(NamedTuple):
     """What came of one call: its events, or why there are none; and what the headers said."""
 
     events: Sequence[Event]
@@ -272,15 +272,15 @@ class Heard(NamedTuple):
         return cost_in_header(self.headers.get(COST_HEADER))
 
 
-class Wide:
+class RequestPool:
     """Sends calls, each in a slot; a slot has one call at a time. Used in one event loop only."""
 
     def __init__(self, *, system_certificates: bool = False) -> None:
         self._system_certificates = system_certificates
         self._tls: ssl.SSLContext | None = None
-        self._ways: list[tuple[Like, Straight | Around]] = []
+        self._ways: list[tuple[RequestKind, DirectTransport | ProxyTransport]] = []
 
-    async def answer(self, call: Call, slot: int) -> Heard:
+    async def answer(self, call: HttpRequest, slot: int) -> PoolResult:
         """Send a call and wait for its whole answer. Raises BadOption for an address that is none.
 
         An error of the provider or the line is in what is heard; it is not raised.
@@ -293,17 +293,17 @@ class Wide:
         except NOT_AN_ADDRESS as error:
             raise no_address(call.provider, error) from None
         except httpx.HTTPError as error:
-            return Heard((), failed(broken_line(error, call, None)), {})
+            return PoolResult((), failed(broken_line(error, call, None)), {})
         if reply.broken is not None:
             broken = BrokenAnswer(f"the answer broke off: {kind_of(reply.broken)}")
             broken.should_retry = True  # nothing is wrong with the question
-            return Heard((), broken, reply.headers)
+            return PoolResult((), broken, reply.headers)
         try:
-            return Heard(events_of(call, dialect, reply), None, reply.headers)
+            return PoolResult(events_of(call, dialect, reply), None, reply.headers)
         except RequestFailed as error:
-            return Heard((), without_secrets(error, call.provider, call.key), reply.headers)
+            return PoolResult((), without_secrets(error, call.provider, call.key), reply.headers)
 
-    def _way_of(self, call: Call, dialect: Dialect) -> Straight | Around:
+    def _way_of(self, call: HttpRequest, dialect: Dialect) -> DirectTransport | ProxyTransport:
         """The way of a call; it is found once for all that are like it. Raises BadOption.
 
         There are two where rows on their way found out that there is no Responses API: the answers
@@ -321,7 +321,7 @@ class Wide:
         self._ways.append((like, way))
         return way
 
-    def _found(self, call: Call, url: httpx.URL) -> Straight | Around:
+    def _found(self, call: HttpRequest, url: httpx.URL) -> DirectTransport | ProxyTransport:
         if url.scheme not in ("http", "https") or not url.host:
             raise httpx.UnsupportedProtocol("it does not begin with https:// or http://")
         said = headers(call) | {"user-agent": f"o3magic/{__version__}"}
@@ -332,12 +332,12 @@ class Wide:
             self._tls = ssl.create_default_context() if system else httpx.create_ssl_context()
             self._tls.set_alpn_protocols(["http/1.1"])
         if proxy := proxy_for(call):
-            return Around(url, as_bytes(said), proxy, self._tls)
+            return ProxyTransport(url, as_bytes(said), proxy, self._tls)
         port = url.port or (443 if url.scheme == "https" else 80)
         told = [(b"host", url.netloc), *as_bytes(said)]
         tls = self._tls if url.scheme == "https" else None
         host = url.raw_host.decode("ascii")
-        return Straight(Address(host, port, tls, url.raw_path, tuple(told)))
+        return DirectTransport(Origin(host, port, tls, url.raw_path, tuple(told)))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -346,14 +346,14 @@ class Wide:
         self._ways.clear()
 
 
-class Straight:
+class DirectTransport:
     """The way to a server: a line for each slot."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Origin) -> None:
         self._address = address
-        self._lines: dict[int, Line] = {}
+        self._lines: dict[int, HttpConnection] = {}
 
-    async def post(self, slot: int, content: bytes, limits: Limits) -> Reply:
+    async def post(self, slot: int, content: bytes, limits: PoolLimits) -> PoolReply:
         """What comes of a request. Raises httpx.HTTPError where no answer began."""
         line = self._lines.get(slot)
         if line is None or not line.usable:
@@ -370,7 +370,7 @@ class Straight:
         await asyncio.sleep(0)  # the event loop closes them in its next round
 
 
-class Around:
+class ProxyTransport:
     """The way through a proxy: small pools of httpx, which knows how to speak to one."""
 
     def __init__(
@@ -384,7 +384,7 @@ class Around:
         self._tls = tls or httpx.create_ssl_context()
         self._pools: dict[int, httpx.AsyncHTTPTransport] = {}
 
-    async def post(self, slot: int, content: bytes, limits: Limits) -> Reply:
+    async def post(self, slot: int, content: bytes, limits: PoolLimits) -> PoolReply:
         """What comes of a request. Raises httpx.HTTPError where no answer began."""
         wait = httpx.Timeout(limits.silence_s, connect=limits.connect_s, pool=None)
         request = httpx.Request(
@@ -406,7 +406,7 @@ class Around:
             broken = error
         finally:
             await response.stream.aclose()  # type: ignore[union-attr]
-        return Reply(response.status_code, response.headers, chunks, broken)
+        return PoolReply(response.status_code, response.headers, chunks, broken)
 
     def _pool(self, slot: int) -> httpx.AsyncHTTPTransport:
         number = slot // POOL_SIZE
@@ -427,13 +427,13 @@ class Around:
         self._pools.clear()
 
 
-def limits_of(call: Call) -> Limits:
+def limits_of(call: HttpRequest) -> PoolLimits:
     """How long a call may take, and how large its answer may be."""
     silence_s = max(call.first_token_timeout_s, call.chunk_timeout_s)
-    return Limits(call.connect_timeout_s, silence_s, call.max_answer_bytes)
+    return PoolLimits(call.connect_timeout_s, silence_s, call.max_answer_bytes)
 
 
-def proxy_for(call: Call) -> httpx.Proxy | None:
+def proxy_for(call: HttpRequest) -> httpx.Proxy | None:
     """The proxy of the environment, which is for the world outside, never for this machine."""
     host = call.provider.host
     if is_loopback(host) or proxy_bypass(host):
@@ -461,7 +461,7 @@ def failed(error: Exception) -> RequestFailed:
     return error
 
 
-def events_of(call: Call, dialect: Dialect, reply: Reply) -> Sequence[Event]:
+def events_of(call: HttpRequest, dialect: Dialect, reply: PoolReply) -> Sequence[Event]:
     """The events of a whole answer. Raises RequestFailed for a refusal or a broken answer."""
     refused = b"" if 200 <= reply.status < 300 else b"".join(reply.chunks)
     response = httpx.Response(

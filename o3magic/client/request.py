@@ -40,7 +40,7 @@ LEAST_SECRET_CHARS = 4  # a shorter one would be found in every other word
 
 
 @dataclass(frozen=True)
-class Call:
+class HttpRequest:
     """Everything one attempt needs. Its repr shows no key, and no copy or pickle of it has one."""
 
     provider: Provider
@@ -57,7 +57,7 @@ class Call:
         return vars(self) | {"key": None}
 
 
-def located(call: Call, address: str) -> Call:
+def located(call: HttpRequest, address: str) -> HttpRequest:
     """The same call to a server whose address is known by now."""
     return replace(call, provider=replace(call.provider, base_url=address))
 
@@ -71,7 +71,7 @@ def body(said: dict[str, Any]) -> bytes:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def headers(call: Call) -> dict[str, str]:
+def headers(call: HttpRequest) -> dict[str, str]:
     """The headers of a call."""
     accept = "text/event-stream" if call.request.stream else "application/json"
     said = {"content-type": "application/json", "accept": accept, "accept-encoding": "gzip"}

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 
-from o3magic.client.cancellation import Watch
+from o3magic.client.cancellation import StallTimeout
 from o3magic.errors import BrokenAnswer
-from o3magic.events import Accepted, Alive, Event, Started
+from o3magic.events import Accepted, Event, KeepAlive, Started
 from o3magic.wire import sse
 from o3magic.wire.dialects import Dialect
 
@@ -17,11 +17,11 @@ MOST_DRAINED_CHUNKS = 64
 MOST_DRAINED_S = 0.5
 UNPACKED_BYTES = 1_048_576  # at once: a small chunk may hold a large one
 ANY_HEADER = 47  # zlib's word for: gzip or deflate, whichever it is
-NOT_THE_ANSWER = (Alive, Started, Accepted)
+NOT_THE_ANSWER = (KeepAlive, Started, Accepted)
 
 
 def stream_events(
-    chunks: Iterator[bytes], dialect: Dialect, watch: Watch, chunk_timeout_s: float
+    chunks: Iterator[bytes], dialect: Dialect, watch: StallTimeout, chunk_timeout_s: float
 ) -> Iterator[Event]:
     """The events of a stream, each as soon as its last byte is there.
 
@@ -44,14 +44,14 @@ def stream_events(
                 return
         if decoder.comments:
             decoder.comments = 0
-            yield Alive()
+            yield KeepAlive()
     for data in decoder.close():
         with suppress(BrokenAnswer):  # half a frame: `close` says truer what has happened
             yield from read(data)
     yield from reader.close()
 
 
-def drain(chunks: Iterator[bytes], watch: Watch) -> None:
+def drain(chunks: Iterator[bytes], watch: StallTimeout) -> None:
     """Read to the end of the body, so that the connection can be used again; but not for long.
 
     The answer is whole: whatever is wrong with the rest does not matter any more.

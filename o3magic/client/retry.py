@@ -23,7 +23,7 @@ LONGEST_WAIT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RetryPolicy:
     """`retries` attempts after the first."""
 
     retries: int = 2

@@ -15,26 +15,26 @@ from typing import Any, NamedTuple, Protocol
 from o3magic.cluster.coordinator import GONE
 from o3magic.cluster.messages import (
     PARKED,
-    Begin,
-    Close,
-    End,
-    Granted,
-    Known,
-    Letter,
-    Need,
-    Open,
-    Read,
-    Settle,
-    Task,
-    Undo,
+    BeginRow,
+    CancelClaim,
+    CloseRun,
+    DaskTask,
+    EndRow,
+    GetSpec,
+    KnownRows,
+    Message,
+    OpenRun,
+    ReadRows,
+    RowGranted,
+    SettleRow,
     pack,
     unpack,
 )
 from o3magic.cost.entries import Outcome
-from o3magic.cost.ledger import Ticket
+from o3magic.cost.ledger import OpenEntry
 from o3magic.errors import O3Error, OverBudget
-from o3magic.rows.context import Begun, Clerk
-from o3magic.rows.records import Ending, Wanted
+from o3magic.rows.context import GroupCommitWriter, StartResult
+from o3magic.rows.records import ClaimRequest, RowOutcome
 from o3magic.rows.store import JobStore
 from o3magic.rows.worker import POLL_S, short
 
@@ -42,20 +42,20 @@ WAIT_S = 5.0  # how long the scheduler waits for news before it says that there 
 UNSENT = Outcome("interrupted", cost_nano_usd=0)
 MOST_COLLECTIONS = 8  # of which it is remembered where a row is charged
 MOST_AGAIN = 32  # rows without money that are looked at once more at a time
-Standing = dict[str, Any]
-Exchange = Callable[[int, Sequence[tuple[str, bytes]], float], Awaitable[dict[str, Any] | None]]
+LimiterState = dict[str, Any]
+SendMessages = Callable[[int, Sequence[tuple[str, bytes]], float], Awaitable[dict[str, Any] | None]]
 
 
-class Hears(Protocol):
+class RowListener(Protocol):
     """Who wants to know what becomes of the rows."""
 
-    def ended(self, place: int, ending: Ending) -> None:
+    def ended(self, place: int, ending: RowOutcome) -> None:
         """A row is over, or open again."""
 
     def before(self, key: str) -> None:
         """A row turned out to be answered already."""
 
-    def stands(self, standing: Standing) -> None:
+    def stands(self, standing: LimiterState) -> None:
         """How the gate stands."""
 
     def runs(self, count: int) -> None:
@@ -63,7 +63,7 @@ class Hears(Protocol):
 
 
 @dataclass
-class Held:
+class HeldRow:
     """A row that a worker has. flying: its last call is not told to be over.
 
     poor: it waits for money to be asked once more.
@@ -71,39 +71,45 @@ class Held:
 
     worker: str
     run: int
-    wanted: Wanted
-    ticket: Ticket
+    wanted: ClaimRequest
+    ticket: OpenEntry
     flying: bool = True
     poor: bool = False
 
 
-class Parked(NamedTuple):
+class WaitingRow(NamedTuple):
     """A row that waits for money. why: what lacks it; waiting: it was told to."""
 
     worker: str
-    begin: Begin
+    begin: BeginRow
     why: OverBudget | str = "budget"
     waiting: bool = True
 
 
-class Books:
+class CallerService:
     """The books of one job. `lost` counts the calls of workers that died."""
 
     def __init__(
-        self, clerk: Clerk, store: JobStore, job: int, run: str, spec: bytes, hears: Hears
+        self,
+        clerk: GroupCommitWriter,
+        store: JobStore,
+        job: int,
+        run: str,
+        spec: bytes,
+        hears: RowListener,
     ) -> None:
         self._clerk, self._store, self._job, self._run = clerk, store, job, run
         self._spec, self._hears = spec, hears
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, HeldRow] = {}
         self._runs: set[tuple[str, int]] = set()
-        self._parked: list[Parked] = []
+        self._parked: list[WaitingRow] = []
         self._owners: dict[str, dict[str, int]] = {}
         self._replies: defaultdict[str, list[tuple[int, Any]]] = defaultdict(list)
         self.quiet = asyncio.Event()  # no run is under way
         self.quiet.set()
         self.lost = 0
 
-    async def serve(self, exchange: Exchange) -> None:
+    async def serve(self, exchange: SendMessages) -> None:
         """Keep the books until the job is over on the scheduler."""
         after, replies = 0, list[tuple[str, bytes]]()
         wait_s = WAIT_S
@@ -116,16 +122,16 @@ class Books:
 
     async def answer(self, posted: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
         """Write what workers say into the books, all in one; gives what they are told."""
-        begins: list[Parked] = []
-        late: list[tuple[str, Letter]] = []
+        begins: list[WaitingRow] = []
+        late: list[tuple[str, Message]] = []
         posted = [*posted]
         gone = {worker for worker, packed in posted if packed == GONE}
         for worker, packed in posted:
             for letter in unpack(packed) if packed != GONE else ():
-                if isinstance(letter, End | Settle | Open):
+                if isinstance(letter, EndRow | SettleRow | OpenRun):
                     self._note(worker, letter)
-                elif isinstance(letter, Begin):
-                    begins.append(Parked(worker, letter, waiting=False))
+                elif isinstance(letter, BeginRow):
+                    begins.append(WaitingRow(worker, letter, waiting=False))
                 else:
                     late.append((worker, letter))
         # What a dead worker wanted was never granted, so that nothing of it was sent.
@@ -141,16 +147,16 @@ class Books:
         replies, self._replies = self._replies, defaultdict(list)
         return [(worker, pack(said)) for worker, said in replies.items() if worker not in gone]
 
-    def _note(self, worker: str, letter: Open | End | Settle) -> None:
+    def _note(self, worker: str, letter: OpenRun | EndRow | SettleRow) -> None:
         """What needs no reply."""
-        if isinstance(letter, Open):
+        if isinstance(letter, OpenRun):
             self._runs.add((worker, letter.run))
             return
-        key = letter.ending.key if isinstance(letter, End) else letter.key
+        key = letter.ending.key if isinstance(letter, EndRow) else letter.key
         held = self._of(worker, letter.run, key)
         if held is None:
             return
-        if isinstance(letter, Settle):
+        if isinstance(letter, SettleRow):
             held.flying = False
             self._clerk.settle(held.ticket, letter.outcome)
             return
@@ -162,12 +168,12 @@ class Books:
         self._clerk.end(ending, held.ticket if outcome is not None else None, outcome)
         self._hears.ended(held.wanted.place, ending)
 
-    def _of(self, worker: str, run: int, key: str) -> Held | None:
+    def _of(self, worker: str, run: int, key: str) -> HeldRow | None:
         """The row of a run, if it still has it."""
         held = self._held.get(key)
         return held if held is not None and (held.worker, held.run) == (worker, run) else None
 
-    async def _begin(self, begins: Sequence[Parked]) -> None:
+    async def _begin(self, begins: Sequence[WaitingRow]) -> None:
         """Claim and enter rows, all in one group; those that waited for money first."""
         parked, self._parked = self._parked[:MOST_AGAIN], self._parked[MOST_AGAIN:]
         wanted = [*parked, *begins]
@@ -180,26 +186,26 @@ class Books:
         for each, what in zip(known, said, strict=True):
             self._note_begun(each, what)
 
-    def _begun(self, begin: Begin) -> Awaitable[Begun]:
+    def _begun(self, begin: BeginRow) -> Awaitable[StartResult]:
         return self._clerk.begin(begin.wanted, begin.attempt, again=begin.again)
 
-    def _row(self, each: Parked) -> Held | None:
+    def _row(self, each: WaitingRow) -> HeldRow | None:
         return self._of(each.worker, each.begin.run, each.begin.wanted.key)
 
-    def _tell(self, each: Parked, what: Any) -> None:
+    def _tell(self, each: WaitingRow, what: Any) -> None:
         number = each.begin.later if each.waiting else each.begin.id
         self._replies[each.worker].append((number, what))
 
-    def _note_begun(self, each: Parked, what: Any) -> None:
+    def _note_begun(self, each: WaitingRow, what: Any) -> None:
         """What came of a beginning."""
         worker, begin, wanted = each.worker, each.begin, each.begin.wanted
-        if isinstance(what, Ticket):
-            self._held[wanted.key] = Held(worker, begin.run, wanted, what)
-            self._tell(each, Granted(what.entry))
+        if isinstance(what, OpenEntry):
+            self._held[wanted.key] = HeldRow(worker, begin.run, wanted, what)
+            self._tell(each, RowGranted(what.entry))
         elif short(what) and getattr(what, "scope", "") != "call":
             if begin.again and (held := self._row(each)):
                 held.poor = True
-            self._parked.append(Parked(worker, begin, what))
+            self._parked.append(WaitingRow(worker, begin, what))
             if not each.waiting:
                 self._tell(each, PARKED)
         elif isinstance(what, BaseException) and not isinstance(what, O3Error):
@@ -224,23 +230,23 @@ class Books:
                 row.poor = False  # it ends now
             self._tell(each, each.why)
 
-    def _reply(self, worker: str, letter: Letter) -> None:
+    def _reply(self, worker: str, letter: Message) -> None:
         """What is looked at when all else is written."""
-        if isinstance(letter, Close):
+        if isinstance(letter, CloseRun):
             ours = [h for h in self._held.values() if (h.worker, h.run) == (worker, letter.run)]
             self._lose(ours)
             self._runs.discard((worker, letter.run))
             self._unpark(worker, letter.run)
-        elif isinstance(letter, Undo):
+        elif isinstance(letter, CancelClaim):
             self._undo(worker, letter)
-        elif isinstance(letter, Need):
+        elif isinstance(letter, GetSpec):
             self._replies[worker].append((letter.id, self._spec))
-        elif isinstance(letter, Read):
+        elif isinstance(letter, ReadRows):
             rows = [row for row in self._store.read(self._job, letter.keys) if row.paid]
             charged = self._charged(letter.keys, letter.task) if letter.task else set()
-            self._replies[worker].append((letter.id, Known(rows, charged)))
+            self._replies[worker].append((letter.id, KnownRows(rows, charged)))
 
-    def _charged(self, keys: Iterable[str], task: Task) -> set[str]:
+    def _charged(self, keys: Iterable[str], task: DaskTask) -> set[str]:
         """Which of these rows are charged in a partition: the first that had them, always."""
         owners = self._owners.setdefault(task.collection, {})
         if len(self._owners) > MOST_COLLECTIONS:
@@ -258,17 +264,17 @@ class Books:
         self._parked = [each for each in self._parked if each not in gone]
         return bool(gone)
 
-    def _undo(self, worker: str, letter: Undo) -> None:
+    def _undo(self, worker: str, letter: CancelClaim) -> None:
         """Whoever wanted a row has left."""
         held = self._of(worker, letter.run, letter.key)
         if self._unpark(worker, letter.run, letter.key) or held is None or letter.again:
             return  # a row that was asked before ends by itself
         del self._held[letter.key]
         worst = held.wanted.worst_nano_usd
-        undone = Ending(letter.key, "open", settled_nano_usd=worst, attempts=0)
+        undone = RowOutcome(letter.key, "open", settled_nano_usd=worst, attempts=0)
         self._clerk.end(undone, held.ticket, UNSENT)
 
-    def _lose(self, held: Iterable[Held]) -> None:
+    def _lose(self, held: Iterable[HeldRow]) -> None:
         """Give up rows whose worker is gone: nobody knows what their last calls cost."""
         lost = [*held]
         for each in lost:

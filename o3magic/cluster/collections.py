@@ -7,18 +7,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from o3magic.cluster.messages import Known, Spec, Task
+from o3magic.cluster.messages import DaskTask, JobSpec, KnownRows
 from o3magic.cluster.plugin import in_task
-from o3magic.cluster.worker import Branch
-from o3magic.cluster.worker_run import RowsHere
+from o3magic.cluster.worker import WorkerJob
+from o3magic.cluster.worker_run import ChunkRun
 from o3magic.dataframes import fixed_frame
 from o3magic.errors import BadOption, O3Error
-from o3magic.rows.context import Ask, Halt
+from o3magic.rows.context import PendingRow, StopReason
 from o3magic.rows.map_job import checked_source, filling_of
-from o3magic.rows.records import Answered, Ending
-from o3magic.rows.results import OWN, Table, kind_of, properties, why
-from o3magic.rows.row_template import Form
-from o3magic.rows.sources import Source, of_frame, source_of
+from o3magic.rows.records import RowOutcome, StoredRow
+from o3magic.rows.results import OWN, ResultTable, kind_of, properties, why
+from o3magic.rows.row_template import RequestTemplate
+from o3magic.rows.sources import RowSource, of_frame, source_of
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.comparison import flat
 from o3magic.wire.optional_fields import resolved
@@ -27,7 +27,7 @@ MOST_DEPTH = 8
 OWN_KINDS = {"error": "text", "cost_usd": "number"}
 
 
-class LazyTable(Table):
+class LazyTable(ResultTable):
     """A table whose columns are known before its rows are."""
 
     def __init__(self, wanted: AnswerType | None, *, flatten: bool) -> None:
@@ -38,11 +38,11 @@ class LazyTable(Table):
         own = {name: OWN_KINDS.get(name, "integer") for name in OWN}
         self.kinds |= {f"o3_{n}" if n in self._fields else n: kind for n, kind in own.items()}
 
-    def _values(self, row: Answered | Ending) -> dict[str, Any]:
+    def _values(self, row: StoredRow | RowOutcome) -> dict[str, Any]:
         """What an answer says, by column."""
         if self._wanted is None:
             return super()._values(row)
-        said = row.said if isinstance(row, Answered) else row.answer or {}
+        said = row.said if isinstance(row, StoredRow) else row.answer or {}
         data = said.get("data")
         if self._whole or not isinstance(data, Mapping):
             return {"value": data}
@@ -107,13 +107,13 @@ def kind_of_column(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> 
 PARTITION = 1 << 32  # places of a partition: they follow those of the one before
 
 
-class Rendered:
+class RenderedPartition:
     """The rows of a partition: the key of each, or why it has none, and what is to be asked."""
 
-    def __init__(self, spec: Spec, form: Form, source: Source, first: int) -> None:
+    def __init__(self, spec: JobSpec, form: RequestTemplate, source: RowSource, first: int) -> None:
         self.keys: list[str | None] = []
         self.local: dict[int, O3Error] = {}
-        self.asks: dict[str, Ask] = {}
+        self.asks: dict[str, PendingRow] = {}
         filling = filling_of(spec.prompt, source, spec.plan.profile, Path(spec.folder))
         for place, row in enumerate(checked_source(source, filling).rows):
             try:
@@ -127,28 +127,28 @@ class Rendered:
                 self.keys.append(None)
                 continue
             self.keys.append(key)
-            self.asks.setdefault(key, Ask(key, first + place, prompt))
+            self.asks.setdefault(key, PendingRow(key, first + place, prompt))
 
 
-class Asked:
+class PartitionResult:
     """What came of a partition."""
 
-    def __init__(self, rows: RowsHere, known: Known, more: Known) -> None:
-        self.found: dict[str, Answered | Ending] = {row.key: row for row in known.rows}
+    def __init__(self, rows: ChunkRun, known: KnownRows, more: KnownRows) -> None:
+        self.found: dict[str, StoredRow | RowOutcome] = {row.key: row for row in known.rows}
         self.found |= {row.key: row for row in more.rows}
         self.found |= rows.endings
         self.charged, self.halt = known.charged, rows.halt
 
 
-async def ask(branch: Branch, task: Task, rendered: Rendered) -> Asked:
+async def ask(branch: WorkerJob, task: DaskTask, rendered: RenderedPartition) -> PartitionResult:
     """Ask what is not answered yet."""
-    rows = RowsHere(branch, task, await branch.opened())
+    rows = ChunkRun(branch, task, await branch.opened())
     try:
         known = await rows.read([*rendered.asks], task)
         there = {row.key for row in known.rows}
         await rows.ask([each for key, each in rendered.asks.items() if key not in there])
-        more = await rows.read([*rows.elsewhere]) if rows.elsewhere else Known([], set())
-        return Asked(rows, known, more)
+        more = await rows.read([*rows.elsewhere]) if rows.elsewhere else KnownRows([], set())
+        return PartitionResult(rows, known, more)
     finally:
         await rows.close()
 
@@ -157,15 +157,17 @@ def table_of_partition(job: str, rows: Any) -> LazyTable:
     """The table of a partition, in the task that runs here. Raises what stopped it."""
     run, task = in_task(job)
     spec, form, _ = run(lambda branch: branch.opened())
-    rendered = Rendered(spec, form, source_of(rows), task.number * PARTITION)
-    asked: Asked = run(lambda branch: ask(branch, task, rendered))
+    rendered = RenderedPartition(spec, form, source_of(rows), task.number * PARTITION)
+    asked: PartitionResult = run(lambda branch: ask(branch, task, rendered))
     halt = asked.halt
     if halt is not None and halt.why != "budget":
         raise halt.error or O3Error("these rows are not wanted any more")
     return filled(LazyTable(spec.plan.answer_type, flatten=spec.flatten), rendered, asked, halt)
 
 
-def filled(table: LazyTable, rendered: Rendered, asked: Asked, halt: Halt | None) -> LazyTable:
+def filled(
+    table: LazyTable, rendered: RenderedPartition, asked: PartitionResult, halt: StopReason | None
+) -> LazyTable:
     """The table of rows that were asked."""
     counted: set[str] = set()
     for place, key in enumerate(rendered.keys):
@@ -198,23 +200,23 @@ def lazy(rows: Any) -> bool:
     return hasattr(rows, "__dask_graph__")
 
 
-def looked_at(rows: Any) -> Source:
+def looked_at(rows: Any) -> RowSource:
     """What is known of lazy rows: the columns, and for a DataFrame a row that is made up.
 
     Raises BadOption for what is neither a DataFrame nor a bag.
     """
     if is_bag(rows):
-        return Source(iter(()), ())
+        return RowSource(iter(()), ())
     if is_frame(rows):
         known = of_frame(rows._meta_nonempty)
-        return Source(first(known), known.columns)
+        return RowSource(first(known), known.columns)
     raise BadOption(
         f"rows cannot be a Dask {type(rows).__name__}",
         hint="a dask DataFrame, a bag of dicts, or rows.compute()",
     )
 
 
-def first(source: Source) -> Iterator[Any]:
+def first(source: RowSource) -> Iterator[Any]:
     """Only the first row."""
     for row in source.rows:
         yield row

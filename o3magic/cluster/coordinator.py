@@ -16,27 +16,27 @@ from typing import Any
 
 from o3magic import errors
 from o3magic.errors import RateLimited, RequestFailed
-from o3magic.rows.rate_limiter import Closed, Gate
+from o3magic.rows.rate_limiter import LimiterClosed, RateLimiter
 
 OP = "o3magic"  # the name of the messages between scheduler and workers
 GONE = b""  # the last letter of a worker that is gone
-Run = tuple[str, int]  # the worker, and its own number
+RunId = tuple[str, int]  # the worker, and its own number
 
 
-class Office:
+class JobState:
     """One job: its gate, its runs, and what its caller was not given yet."""
 
     def __init__(self, client: str, width: int, limits: dict[str, Any]) -> None:
         self.client, self._width, self._limits = client, width, limits
         self.gate = self._gate()
-        self.out: defaultdict[Run, int] = defaultdict(int)
-        self.runs: dict[Run, str] = {}  # with the task each of them is
+        self.out: defaultdict[RunId, int] = defaultdict(int)
+        self.runs: dict[RunId, str] = {}  # with the task each of them is
         self.post: deque[tuple[int, str, bytes]] = deque()
         self.news = asyncio.Event()
         self._number = 0
 
-    def _gate(self) -> Gate:
-        return Gate(self._width, **self._limits)
+    def _gate(self) -> RateLimiter:
+        return RateLimiter(self._width, **self._limits)
 
     def put(self, worker: str, letters: bytes) -> None:
         """A worker's letters for the caller."""
@@ -72,14 +72,14 @@ class Coordinator:
 
     def __init__(self, send: Callable[[str, dict[str, Any]], None]) -> None:
         self._send = send
-        self._offices: dict[str, Office] = {}
+        self._offices: dict[str, JobState] = {}
         self._workers: set[str] = set()
         self._turns: set[asyncio.Task[None]] = set()
 
     def begin(self, job: str, client: str, width: int, limits: dict[str, Any]) -> None:
         """A job that this client keeps the books of. limits: those of a gate."""
         if job not in self._offices:  # it may be said twice
-            self._offices[job] = Office(client, width, limits)
+            self._offices[job] = JobState(client, width, limits)
 
     async def exchange(
         self, job: str, after: int, replies: Iterable[tuple[str, bytes]], wait_s: float
@@ -126,7 +126,7 @@ class Coordinator:
         if letters:
             office.put(worker, letters)
 
-    def _act(self, job: str, office: Office, run: Run, word: str, more: list[Any]) -> None:
+    def _act(self, job: str, office: JobState, run: RunId, word: str, more: list[Any]) -> None:
         """One thing that a run says."""
         gate = office.gate
         if word == "open":
@@ -152,16 +152,16 @@ class Coordinator:
         elif word in ("limited", "down"):
             self._failed(job, office, word, *more)
 
-    def _landed(self, office: Office, count: int) -> None:
+    def _landed(self, office: JobState, count: int) -> None:
         for _ in range(count):
             office.gate.landed()
 
-    async def _turn(self, job: str, office: Office, run: Run, number: int, tokens: int) -> None:
+    async def _turn(self, job: str, office: JobState, run: RunId, number: int, tokens: int) -> None:
         """Wait for a place at the gate in the name of a run, and tell it."""
         gate = office.gate
         try:
             await gate.turn(tokens)
-        except Closed:
+        except LimiterClosed:
             self._say(job, *run, "turn", number, None)
             return
         if run not in office.runs or gate is not office.gate:
@@ -173,7 +173,7 @@ class Coordinator:
         self._say(job, *run, "turn", number, [*gate.mark, gate.streak])
 
     def _failed(
-        self, job: str, office: Office, word: str, kind: str, fields: dict[str, Any], age_s: float
+        self, job: str, office: JobState, word: str, kind: str, fields: dict[str, Any], age_s: float
     ) -> None:
         """A request failed in a way that all of them should know of."""
         error = error_of(kind, fields)

@@ -12,24 +12,24 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from o3magic.cluster.caller import Books, Standing
+from o3magic.cluster.caller import CallerService, LimiterState
 from o3magic.cluster.plugin import Cluster
 from o3magic.cluster.run import limits_of
 from o3magic.errors import LedgerUnavailable, O3Error
-from o3magic.rows.context import Clerk
-from o3magic.rows.map_job import Ready, ledgers_of, let_go, settle_the_dead
-from o3magic.rows.records import Ending
+from o3magic.rows.context import GroupCommitWriter
+from o3magic.rows.map_job import PreparedJob, ledgers_of, let_go, settle_the_dead
+from o3magic.rows.records import RowOutcome
 from o3magic.rows.store import JobStore
 from o3magic.session.session import Session
 
 
-class LazyBooks:
+class LazyCallerService:
     """The books of a lazy job. `start` them; they end with the client."""
 
     def __init__(
         self,
         session: Session,
-        ready: Ready,
+        ready: PreparedJob,
         cluster: Cluster,
         spec: bytes,
         opened: Callable[[], AbstractContextManager[None]],
@@ -39,7 +39,7 @@ class LazyBooks:
         self._run = secrets.token_hex(8)
         self._begun = threading.Event()
         self._failed: Exception | None = None
-        self._books: Books | None = None
+        self._books: CallerService | None = None
         self._running = False
 
     def start(self) -> None:
@@ -66,8 +66,8 @@ class LazyBooks:
         """Keep the books until the client is closed."""
         job, chosen = self._ready.work.job, self._ready.work.chosen
         ledgers = ledgers_of(self._session, self._ready.store, chosen)
-        clerk = Clerk(ledgers, job.id, self._run, chosen)
-        books = Books(clerk, ledgers.store, job.id, self._run, self._spec, self)
+        clerk = GroupCommitWriter(ledgers, job.id, self._run, chosen)
+        books = CallerService(clerk, ledgers.store, job.id, self._run, self._spec, self)
         self._books = books
         try:
             await self._cluster.begin(chosen.width, limits_of(chosen))
@@ -84,13 +84,13 @@ class LazyBooks:
                 ledgers.keeping.release(ledgers.hold)
             ledgers.store.release(job.id, self._run)
 
-    def ended(self, place: int, ending: Ending) -> None:
+    def ended(self, place: int, ending: RowOutcome) -> None:
         """Nothing: the books have it."""
 
     def before(self, key: str) -> None:
         """Nothing: the books have it."""
 
-    def stands(self, standing: Standing) -> None:
+    def stands(self, standing: LimiterState) -> None:
         """Nothing: there is no progress to show."""
 
     def runs(self, count: int) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from o3magic.errors import BadOption
 from o3magic.events import LABELS
 from o3magic.rows.map_job import (
-    Runs,
-    Wish,
+    MapOptions,
+    RunnerFactory,
     folder_of,
     map_in,
     prepared,
@@ -21,11 +21,11 @@ from o3magic.rows.map_job import (
     store_of,
     tape_of,
 )
-from o3magic.rows.progress import Progress, Show
-from o3magic.rows.runner import Run
+from o3magic.rows.progress import JobProgress, ProgressDisplay
+from o3magic.rows.runner import RowRunner
 from o3magic.session.session import Session
 
-Opened = Callable[[], AbstractContextManager[None]]
+OpenConnection = Callable[[], AbstractContextManager[None]]
 
 
 def map_on(
@@ -34,8 +34,8 @@ def map_on(
     rows: Any,
     prompt: str,
     options: Mapping[str, Any],
-    show: Show,
-    opened: Opened,
+    show: ProgressDisplay,
+    opened: OpenConnection,
 ) -> Any:
     """What `o3.map` gives: the table, or for rows of Dask what is lazy as they are.
 
@@ -57,7 +57,7 @@ def map_on(
             raise
 
 
-def runs_on(client: Any, session: Session) -> Runs:
+def runs_on(client: Any, session: Session) -> RunnerFactory:
     """Who asks rows that are here: the workers. Raises BadOption."""
     cluster = door().ready(client, secrets.token_hex(8))
     from o3magic.cluster.run import ClusterRun
@@ -71,11 +71,11 @@ def lazily(
     rows: Any,
     prompt: str,
     options: Mapping[str, Any],
-    show: Show,
-    opened: Opened,
+    show: ProgressDisplay,
+    opened: OpenConnection,
 ) -> Any:
     """The lazy collection of answers to lazy rows. Nothing is asked here."""
-    wish, rest = Wish.among(options)
+    wish, rest = MapOptions.among(options)
     wish = wish.checked()
     schema, names = rest.pop("schema", None), rest.pop("names", None)
     profile, _ = profile_of(session, schema, names, rest)
@@ -86,13 +86,13 @@ def lazily(
         )
     cluster = door().ready(client, secrets.token_hex(8))
     from o3magic.cluster.collections import LazyTable, answered, looked_at
-    from o3magic.cluster.lazy_caller import LazyBooks
+    from o3magic.cluster.lazy_caller import LazyCallerService
     from o3magic.cluster.run import packed_spec
 
     source = looked_at(rows)
     said = (prompt, schema, names, wish, rest)
     # Its rows are asked by nobody but the workers, whose keys are their own.
-    ready = prepared(session, store_of(session), source, *said, runs=lambda: Run)
+    ready = prepared(session, store_of(session), source, *said, runs=lambda: RowRunner)
     spec = packed_spec(
         session,
         ready.work.form,
@@ -102,9 +102,11 @@ def lazily(
         flatten=wish.flatten,
     )
     table = LazyTable(ready.work.form.plan.answer_type, flatten=wish.flatten)
-    LazyBooks(session, ready, cluster, spec, opened).start()
+    LazyCallerService(session, ready, cluster, spec, opened).start()
     if ready.work.form.plan.call.provider.embedded:
-        show.update(Progress(over=True, said=f"{LABELS['simulated']}; asked when it is computed"))
+        show.update(
+            JobProgress(over=True, said=f"{LABELS['simulated']}; asked when it is computed")
+        )
     return answered(rows, cluster.job, table)
 
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from o3magic.cost.entries import Attempt, Outcome
-from o3magic.rows.records import Answered, Ending, Wanted
+from o3magic.rows.records import ClaimRequest, RowOutcome, StoredRow
 from o3magic.session.plan import Plan
 
 
-class Spec(NamedTuple):
+class JobSpec(NamedTuple):
     """What a worker must know of a job. The plan's call is without its key.
 
     prompt, folder: for rows that are rendered where they are. providers: the user's own tables.
@@ -31,19 +31,19 @@ class Spec(NamedTuple):
     flatten: bool
 
 
-class Open(NamedTuple):
+class OpenRun(NamedTuple):
     """A run of rows begins on a worker."""
 
     run: int
 
 
-class Close(NamedTuple):
+class CloseRun(NamedTuple):
     """A run is over: whatever it still has is lost."""
 
     run: int
 
 
-class Begin(NamedTuple):
+class BeginRow(NamedTuple):
     """A row wants to be asked. Answered by `Granted`, a claim, OverBudget or LedgerUnavailable.
 
     Where a budget lacks the money until others land, the answer is `PARKED`; the other one comes
@@ -53,7 +53,7 @@ class Begin(NamedTuple):
     id: int
     later: int
     run: int
-    wanted: Wanted
+    wanted: ClaimRequest
     attempt: Attempt
     again: bool
 
@@ -61,21 +61,21 @@ class Begin(NamedTuple):
 PARKED = "parked"
 
 
-class Granted(NamedTuple):
+class RowGranted(NamedTuple):
     """A row may be asked, and its call is in the ledger under this number."""
 
     entry: int
 
 
-class End(NamedTuple):
+class EndRow(NamedTuple):
     """A row is over, and so is its last call, where it had one that is not told yet."""
 
     run: int
-    ending: Ending
+    ending: RowOutcome
     outcome: Outcome | None
 
 
-class Settle(NamedTuple):
+class SettleRow(NamedTuple):
     """A call is over, its row is not."""
 
     run: int
@@ -83,7 +83,7 @@ class Settle(NamedTuple):
     outcome: Outcome
 
 
-class Undo(NamedTuple):
+class CancelClaim(NamedTuple):
     """A row was granted to somebody who had left, or is not to be any more: nothing was sent.
 
     again: it was asked before, and ends by itself.
@@ -94,7 +94,7 @@ class Undo(NamedTuple):
     again: bool = False
 
 
-class Task(NamedTuple):
+class DaskTask(NamedTuple):
     """A task of Dask: its key, the collection that is computed, and its number there.
 
     A part of a collection that is computed alone is another one, with other numbers.
@@ -105,13 +105,13 @@ class Task(NamedTuple):
     number: int
 
     @classmethod
-    def of(cls, key: Any) -> Task:
+    def of(cls, key: Any) -> DaskTask:
         """The task of a key, which is a text, or a pair for one of many."""
         name, number = key[:2] if isinstance(key, tuple) and len(key) > 1 else (key, 0)
         return cls(str(key), str(name), number if isinstance(number, int) else 0)
 
 
-class Read(NamedTuple):
+class ReadRows(NamedTuple):
     """Which of these rows are answered, and which of them cost something here.
 
     A row that stands in several partitions of a collection is charged in one of them.
@@ -120,23 +120,23 @@ class Read(NamedTuple):
     id: int
     run: int
     keys: tuple[str, ...]
-    task: Task | None = None
+    task: DaskTask | None = None
 
 
-class Known(NamedTuple):
+class KnownRows(NamedTuple):
     """The answer to `Read`."""
 
-    rows: list[Answered]
+    rows: list[StoredRow]
     charged: set[str]
 
 
-class Need(NamedTuple):
+class GetSpec(NamedTuple):
     """What is the job? Answered by a `Spec` in bytes."""
 
     id: int
 
 
-Letter = Open | Close | Begin | End | Settle | Undo | Read | Need
+Message = OpenRun | CloseRun | BeginRow | EndRow | SettleRow | CancelClaim | ReadRows | GetSpec
 
 
 def pack(value: Any) -> bytes:

@@ -16,18 +16,18 @@ import distributed
 from distributed.protocol import pickle
 
 from o3magic.cluster.coordinator import OP, Coordinator
-from o3magic.cluster.messages import Task
-from o3magic.cluster.worker import Branch, Station
+from o3magic.cluster.messages import DaskTask
+from o3magic.cluster.worker import WorkerJob, WorkerService
 from o3magic.errors import BadOption, O3Error
 from o3magic.version import __version__
 
-Unlucky = distributed.KilledWorker  # a task that was on too many workers when they died
+KilledWorker = distributed.KilledWorker  # a task that was on too many workers when they died
 CALLS, CALL_S = 3, 0.2
 VERSION = "o3magic.version.__version__"
-Work = Callable[[Branch], Coroutine[Any, Any, Any]]
+WorkerCall = Callable[[WorkerJob], Coroutine[Any, Any, Any]]
 
 
-class SchedulerPart(distributed.SchedulerPlugin):
+class SchedulerExtension(distributed.SchedulerPlugin):
     """The coordinator on a scheduler."""
 
     name = "o3magic-scheduler"
@@ -63,7 +63,7 @@ class SchedulerPart(distributed.SchedulerPlugin):
             self.coordinator.task_gone(str(key))
 
 
-class WorkerPart(distributed.WorkerPlugin):
+class WorkerExtension(distributed.WorkerPlugin):
     """The station on a worker."""
 
     name = "o3magic-worker"
@@ -76,7 +76,7 @@ class WorkerPart(distributed.WorkerPlugin):
             with suppress(RuntimeError):  # the worker has ended this moment
                 worker.loop.add_callback(worker.batched_send, message)
 
-        self.station = Station(send)
+        self.station = WorkerService(send)
         worker.stream_handlers[OP] = self.station.heard
 
     def teardown(self, worker: Any) -> None:
@@ -84,20 +84,20 @@ class WorkerPart(distributed.WorkerPlugin):
         self.station.close()
 
 
-def in_task(job: str) -> tuple[Callable[[Work], Any], Task]:
+def in_task(job: str) -> tuple[Callable[[WorkerCall], Any], DaskTask]:
     """What does a piece of work for the task that runs here, and the task.
 
     Raises O3Error outside the cluster of its client.
     """
     try:
         worker = distributed.get_worker()
-        part: Any = worker.plugins[WorkerPart.name]
+        part: Any = worker.plugins[WorkerExtension.name]
     except (ValueError, KeyError):
         raise O3Error(
             "rows are asked by the workers of the cluster they were given to o3.map with",
             hint="compute them with that client: client.compute(rows).result()",
         ) from None
-    return partial(part.station.run, job), Task.of(worker.get_current_task())
+    return partial(part.station.run, job), DaskTask.of(worker.get_current_task())
 
 
 def pickled(value: Any) -> bytes:
@@ -198,8 +198,8 @@ def ready(client: Any, job: str) -> Cluster:
     check(client)
     check_versions(client)
     try:
-        client.register_plugin(SchedulerPart())
-        client.register_plugin(WorkerPart())
+        client.register_plugin(SchedulerExtension())
+        client.register_plugin(WorkerExtension())
     except Exception as error:
         raise BadOption(
             f"the cluster does not take o3magic: {type(error).__name__}: {error}",

@@ -13,9 +13,17 @@ from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from o3magic.cluster.coordinator import fields_of
-from o3magic.cluster.messages import PARKED, Begin, End, Granted, Letter, Settle, Undo
+from o3magic.cluster.messages import (
+    PARKED,
+    BeginRow,
+    CancelClaim,
+    EndRow,
+    Message,
+    RowGranted,
+    SettleRow,
+)
 from o3magic.cost.entries import Attempt, Outcome
-from o3magic.cost.ledger import Ticket
+from o3magic.cost.ledger import OpenEntry
 from o3magic.errors import (
     LedgerUnavailable,
     NoConnection,
@@ -24,18 +32,18 @@ from o3magic.errors import (
     RateLimited,
     RequestFailed,
 )
-from o3magic.rows.context import Begun, NoMoney, NotMine
-from o3magic.rows.rate_limiter import Closed
-from o3magic.rows.records import Ending, Wanted
+from o3magic.rows.context import BudgetExhausted, RowTaken, StartResult
+from o3magic.rows.rate_limiter import LimiterClosed
+from o3magic.rows.records import ClaimRequest, RowOutcome
 
 
-class Link(Protocol):
+class CallerLink(Protocol):
     """The way out of a worker, for one job."""
 
     def tell(self, run: int, word: str, *more: Any) -> None:
         """Say something to the gate."""
 
-    def write(self, letter: Letter) -> None:
+    def write(self, letter: Message) -> None:
         """Say something to the caller."""
 
     def asked(self) -> tuple[int, asyncio.Future[Any]]:
@@ -45,10 +53,10 @@ class Link(Protocol):
         """Nobody waits for that answer any more."""
 
 
-class FarGate:
+class RemoteRateLimiter:
     """The gate of the scheduler. `failed` is why it let nobody out any more."""
 
-    def __init__(self, link: Link, run: int, width: int) -> None:
+    def __init__(self, link: CallerLink, run: int, width: int) -> None:
         self._link, self._run, self.width = link, run, float(width)
         self.limited_calls = 0
         self.failed: RequestFailed | None = None
@@ -69,7 +77,7 @@ class FarGate:
     async def turn(self, tokens: int) -> None:
         """Wait until a request may leave, and count it. Raises Closed."""
         if self.closed:
-            raise Closed
+            raise LimiterClosed
         number, said = self._link.asked()
         self._link.tell(self._run, "turn", number, tokens)
         try:
@@ -78,7 +86,7 @@ class FarGate:
             said.add_done_callback(lambda late: self._late(late, tokens))
             raise
         if said.result() is None:
-            raise Closed
+            raise LimiterClosed
         requests, sent_tokens, self._streak = said.result()
         self.mark = (requests, sent_tokens)
 
@@ -96,7 +104,7 @@ class FarGate:
         finally:
             shut.cancel()
         if not said.done() or self.closed:
-            raise Closed
+            raise LimiterClosed
 
     def left(self) -> None:
         """A place was left already: whoever had it says so once more, in this moment."""
@@ -144,26 +152,28 @@ class FarGate:
         return nothing_left or self._streak > self.width + 8
 
 
-class Elsewhere(NamedTuple):
+class RemoteEntry(NamedTuple):
     """Stands for the ledger of the caller in the ticket of a row: which row that is."""
 
     key: str
 
 
-class FarClerk:
+class RemoteWriter:
     """The clerk of the caller. gate: where a row that waits for money leaves its place."""
 
-    def __init__(self, link: Link, run: int, gate: FarGate) -> None:
+    def __init__(self, link: CallerLink, run: int, gate: RemoteRateLimiter) -> None:
         self._link, self._run, self._gate = link, run, gate
         self._waiting: set[asyncio.Future[Any]] = set()
 
-    async def begin(self, wanted: Wanted, attempt: Attempt, *, again: bool = False) -> Begun:
+    async def begin(
+        self, wanted: ClaimRequest, attempt: Attempt, *, again: bool = False
+    ) -> StartResult:
         """Claim a row and enter its call. Raises LedgerUnavailable, NoMoney, NotMine and Closed."""
         number, said = self._link.asked()
         later_number, later = self._link.asked()
         self._waiting.add(said)
         said.add_done_callback(self._waiting.discard)
-        self._link.write(Begin(number, later_number, self._run, wanted, attempt, again))
+        self._link.write(BeginRow(number, later_number, self._run, wanted, attempt, again))
         try:
             granted = await asyncio.shield(said)
             if granted == PARKED:
@@ -175,16 +185,16 @@ class FarClerk:
             self._link.forget(later_number)
         return self._ticket(granted, wanted, attempt)
 
-    def _ticket(self, granted: Any, wanted: Wanted, attempt: Attempt) -> Begun:
+    def _ticket(self, granted: Any, wanted: ClaimRequest, attempt: Attempt) -> StartResult:
         """What was granted, as a ticket; or why there is none."""
-        if isinstance(granted, Granted):
-            ledger: Any = Elsewhere(wanted.key)
-            return Ticket(ledger, granted.entry, attempt)
+        if isinstance(granted, RowGranted):
+            ledger: Any = RemoteEntry(wanted.key)
+            return OpenEntry(ledger, granted.entry, attempt)
         if isinstance(granted, LedgerUnavailable):
             raise granted
         if granted == "budget" or isinstance(granted, OverBudget):
-            raise NoMoney(granted if isinstance(granted, OverBudget) else None)
-        raise NotMine(str(granted))
+            raise BudgetExhausted(granted if isinstance(granted, OverBudget) else None)
+        raise RowTaken(str(granted))
 
     async def _parked(self, key: str, later: asyncio.Future[Any], *, again: bool) -> Any:
         """Wait for money, the place at the gate left to others. Raises Closed."""
@@ -193,12 +203,12 @@ class FarClerk:
         try:
             await self._gate.until(later)
             granted = later.result()
-            if isinstance(granted, Granted):
+            if isinstance(granted, RowGranted):
                 await self._gate.turn(0)
                 self._gate.back(0)
                 back = True
-        except (asyncio.CancelledError, Closed):
-            self._link.write(Undo(self._run, key, again))
+        except (asyncio.CancelledError, LimiterClosed):
+            self._link.write(CancelClaim(self._run, key, again))
             raise
         finally:
             if not back:
@@ -209,17 +219,17 @@ class FarClerk:
         """What a row gets that has left: a place in the line, or leave to be asked."""
         if said.cancelled():
             return
-        if isinstance(said.result(), Granted) or said.result() == PARKED:
-            self._link.write(Undo(self._run, key, again))
+        if isinstance(said.result(), RowGranted) or said.result() == PARKED:
+            self._link.write(CancelClaim(self._run, key, again))
 
-    def end(self, ending: Ending, ticket: Ticket | None, outcome: Outcome | None) -> None:
+    def end(self, ending: RowOutcome, ticket: OpenEntry | None, outcome: Outcome | None) -> None:
         """A row is over, and so is its last call."""
-        self._link.write(End(self._run, ending, outcome if ticket is not None else None))
+        self._link.write(EndRow(self._run, ending, outcome if ticket is not None else None))
 
-    def settle(self, ticket: Ticket, outcome: Outcome) -> None:
+    def settle(self, ticket: OpenEntry, outcome: Outcome) -> None:
         """A call is over, its row is not."""
         where: Any = ticket.ledger
-        self._link.write(Settle(self._run, where.key, outcome))
+        self._link.write(SettleRow(self._run, where.key, outcome))
 
     async def close(self) -> None:
         """Wait for what was asked of the caller: what is granted late is to be given back."""

@@ -13,26 +13,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from o3magic.client.pool import Wide
-from o3magic.cluster.caller import Books, Standing
-from o3magic.cluster.messages import Spec, pack, unpack
-from o3magic.cluster.plugin import Cluster, Unlucky, in_task, pickled
+from o3magic.client.pool import RequestPool
+from o3magic.cluster.caller import CallerService, LimiterState
+from o3magic.cluster.messages import JobSpec, pack, unpack
+from o3magic.cluster.plugin import Cluster, KilledWorker, in_task, pickled
 from o3magic.cluster.worker_run import ask_rows, error_of
 from o3magic.errors import O3Error
-from o3magic.rows.context import Ask, Chosen, Clerk, Desk, Halt, Ledgers
-from o3magic.rows.rate_limiter import Gate
-from o3magic.rows.records import Ending
-from o3magic.rows.row_template import Form
-from o3magic.rows.runner import GRACE_S, Run, Work
+from o3magic.rows.context import (
+    GroupCommitWriter,
+    PendingRow,
+    RunContext,
+    RunOptions,
+    StopReason,
+    Stores,
+)
+from o3magic.rows.rate_limiter import RateLimiter
+from o3magic.rows.records import RowOutcome
+from o3magic.rows.row_template import RequestTemplate
+from o3magic.rows.runner import GRACE_S, RowRunner, RunInput
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.session import Session
-from o3magic.session.spending import Place
+from o3magic.session.spending import LedgerContext
 
 
 def packed_spec(
     session: Session,
-    form: Form,
-    chosen: Chosen,
+    form: RequestTemplate,
+    chosen: RunOptions,
     *,
     prompt: str = "",
     folder: Path | None = None,
@@ -42,8 +49,8 @@ def packed_spec(
     plan, wanted = form.plan, form.plan.answer_type
     if wanted is not None:  # without what pydantic has made of it: that is each process's own
         wanted = AnswerType(wanted.name, wanted.python_type)
-    place = Place(session.id, session.notebook, session.cell_key)
-    spec = Spec(
+    place = LedgerContext(session.id, session.notebook, session.cell_key)
+    spec = JobSpec(
         plan=replace(plan, call=replace(plan.call, key=None), answer_type=wanted),
         width=chosen.width,
         prompt=prompt,
@@ -57,7 +64,7 @@ def packed_spec(
     return pickled(spec)
 
 
-def limits_of(chosen: Chosen) -> dict[str, Any]:
+def limits_of(chosen: RunOptions) -> dict[str, Any]:
     """What holds the gate of a job back."""
     return {
         "requests_per_min": chosen.requests_per_min,
@@ -73,12 +80,12 @@ TASKS = 2  # for each thread of a worker: one that runs, one that waits
 MOST_SHUTDOWN_S = GRACE_S + 3.0
 
 
-class ClusterRun(Run):
+class ClusterRun(RowRunner):
     """One run on a cluster."""
 
     mortal = "worker"
 
-    def __init__(self, cluster: Cluster, session: Session, work: Work, ledgers: Ledgers) -> None:
+    def __init__(self, cluster: Cluster, session: Session, work: RunInput, ledgers: Stores) -> None:
         super().__init__(work, ledgers)
         self._cluster, self._spec = cluster, packed_spec(session, self.form, self._chosen)
         self._gate_width = self._chosen.width
@@ -96,13 +103,13 @@ class ClusterRun(Run):
     async def _main(self) -> None:
         self._loop, self._hurry = asyncio.get_running_loop(), asyncio.Event()
         self._answered = await asyncio.to_thread(self._ledgers.store.answered, self.job.id)
-        clerk = Clerk(self._ledgers, self.job.id, self.id, self._chosen)
-        gate = Gate(self._gate_width)  # stands for the one on the scheduler, to be shown
-        self.desk = Desk(self.form, Wide(), gate, clerk, self._ledgers.place)
+        clerk = GroupCommitWriter(self._ledgers, self.job.id, self.id, self._chosen)
+        gate = RateLimiter(self._gate_width)  # stands for the one on the scheduler, to be shown
+        self.desk = RunContext(self.form, RequestPool(), gate, clerk, self._ledgers.place)
         self._queue = asyncio.Queue()
         self._room = asyncio.Semaphore(self._chosen.width * self._rows_of_a_task)
         store = self._ledgers.store
-        books = Books(clerk, store, self.job.id, self.id, self._spec, self)
+        books = CallerService(clerk, store, self.job.id, self.id, self._spec, self)
         serving: asyncio.Task[None] | None = None
         try:
             await self._cluster.begin(self._gate_width, limits_of(self._chosen))
@@ -111,23 +118,23 @@ class ClusterRun(Run):
                 self._stop(self.halt)
             await self._all()
         except O3Error as error:
-            self.halt = self.halt or Halt("failed", error)
+            self.halt = self.halt or StopReason("failed", error)
         finally:
             await self._closed(books, serving)
             await clerk.close()
             self.tally.endings |= clerk.unsaved
             if clerk.failed is not None:
-                self.halt = Halt("failed", clerk.failed)
+                self.halt = StopReason("failed", clerk.failed)
 
-    async def _served(self, books: Books) -> None:
+    async def _served(self, books: CallerService) -> None:
         """Keep the books; where that fails nothing goes on."""
         try:
             await books.serve(self._cluster.exchange)
         except O3Error as error:
-            self._stop(Halt("failed", error))
+            self._stop(StopReason("failed", error))
             self._hurry.set()
 
-    async def _closed(self, books: Books, serving: asyncio.Task[None] | None) -> None:
+    async def _closed(self, books: CallerService, serving: asyncio.Task[None] | None) -> None:
         """Wait for what workers still have to say, but not long, and end it on the scheduler."""
         if serving is not None:
             with suppress(TimeoutError):
@@ -153,9 +160,9 @@ class ClusterRun(Run):
                     self._queue.task_done()
                     self._room.release()
 
-    async def _some(self) -> tuple[list[Ask], bool]:
+    async def _some(self) -> tuple[list[PendingRow], bool]:
         """Rows for a task, as many as there are now; and whether there will be no more."""
-        asks: list[Ask] = []
+        asks: list[PendingRow] = []
         size_bytes, until_s = 0, 0.0
         while (ask := await self._queue.get()) is not None:
             asks.append(ask)
@@ -169,35 +176,35 @@ class ClusterRun(Run):
                 await asyncio.sleep(GATHER_S / 20)
         return asks, True
 
-    async def _send(self, asks: list[Ask]) -> None:
+    async def _send(self, asks: list[PendingRow]) -> None:
         """Have some rows asked by a worker, and wait until they are over."""
-        halt: Halt | None = None
+        halt: StopReason | None = None
         try:
             while asks:
                 before = len(self._over_keys)
                 try:
                     halt = await self._asked(asks)
                     break
-                except Unlucky:
+                except KilledWorker:
                     # Dask gives up a task that several workers died with. As long as the job gets
                     # on, its rows are sent again.
                     if len(self._over_keys) == before:
                         raise
                     asks = [each for each in asks if each.key not in self._over_keys]
         except O3Error as error:
-            halt = Halt("failed", error)
+            halt = StopReason("failed", error)
         except Exception as error:
-            halt = Halt("failed", failed(error))
+            halt = StopReason("failed", failed(error))
         if halt is not None:
             self._stop(halt)
 
-    async def _asked(self, asks: list[Ask]) -> Halt | None:
+    async def _asked(self, asks: list[PendingRow]) -> StopReason | None:
         """One task. Raises Unlucky where too many workers died with it."""
         future = self._cluster.submit(task_of_rows, self._cluster.job, pack(asks))
-        halt: Halt | None = await self._cluster.result(future)
+        halt: StopReason | None = await self._cluster.result(future)
         return halt
 
-    def _stop(self, halt: Halt) -> None:
+    def _stop(self, halt: StopReason) -> None:
         """Let nothing leave any more, on any worker."""
         first = self.desk is None or not self.desk.gate.closed
         super()._stop(halt)
@@ -209,7 +216,7 @@ class ClusterRun(Run):
         with suppress(O3Error):  # the cluster is gone: nothing leaves there any more
             await self._cluster.halt(hurry=hurry)
 
-    def ended(self, place: int, ending: Ending) -> None:
+    def ended(self, place: int, ending: RowOutcome) -> None:
         """A row is over, or open again."""
         interrupted = ending.state == "open" and ending.error_kind != "OverBudget"
         if interrupted or ending.key in self._over_keys:
@@ -218,7 +225,7 @@ class ClusterRun(Run):
         self._over(place, ending)
         self.tally.waiting -= 1
         if ending.state != "done" and self._chosen.stop_at_error:
-            self._stop(Halt("error", error_of(ending)))
+            self._stop(StopReason("error", error_of(ending)))
 
     def before(self, key: str) -> None:
         """A row turned out to be answered already, by another kernel or before a worker died."""
@@ -227,7 +234,7 @@ class ClusterRun(Run):
             self.tally.before += 1
             self.tally.waiting -= 1
 
-    def stands(self, standing: Standing) -> None:
+    def stands(self, standing: LimiterState) -> None:
         """How the gate of the scheduler stands."""
         if self.desk is not None:
             self.desk.flying = standing["flying"]
@@ -246,9 +253,9 @@ def failed(error: Exception) -> O3Error:
     )
 
 
-def task_of_rows(job: str, asks: bytes) -> Halt | None:
+def task_of_rows(job: str, asks: bytes) -> StopReason | None:
     """The task: rows to be asked where it runs."""
     run, task = in_task(job)
-    rows: list[Ask] = unpack(asks)
-    halt: Halt | None = run(lambda branch: ask_rows(branch, task, rows))
+    rows: list[PendingRow] = unpack(asks)
+    halt: StopReason | None = run(lambda branch: ask_rows(branch, task, rows))
     return halt

@@ -16,19 +16,19 @@ from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from o3magic.client.pool import Wide
+from o3magic.client.pool import RequestPool
 from o3magic.cluster.coordinator import OP, error_of
-from o3magic.cluster.messages import Letter, Need, Spec, pack, unpack
-from o3magic.cluster.remote import FarGate
+from o3magic.cluster.messages import GetSpec, JobSpec, Message, pack, unpack
+from o3magic.cluster.remote import RemoteRateLimiter
 from o3magic.config import models_folder
 from o3magic.errors import NoKey, O3Error
 from o3magic.providers import Providers
-from o3magic.rows.row_template import Form
+from o3magic.rows.row_template import RequestTemplate
 from o3magic.session.plan import Plan
-from o3magic.session.provider_selection import Reach
+from o3magic.session.provider_selection import ProviderSelector
 
 
-def with_own_key(spec: Spec) -> tuple[Plan, Reach]:
+def with_own_key(spec: JobSpec) -> tuple[Plan, ProviderSelector]:
     """The plan of a job with this worker's key, and what was opened for it. Raises NoKey.
 
     The built-in simulator is each worker's own: an address of it would be one of the caller's
@@ -36,7 +36,7 @@ def with_own_key(spec: Spec) -> tuple[Plan, Reach]:
     """
     plan, provider = spec.plan, spec.plan.call.provider
     providers = Providers(spec.providers, os.environ)
-    reach = Reach(providers, lambda _: True, models_folder(os.environ))
+    reach = ProviderSelector(providers, lambda _: True, models_folder(os.environ))
     provider = providers.with_variables(provider)
     if provider.embedded:
         named = replace(plan.profile, provider=provider.name, base_url="")
@@ -57,35 +57,35 @@ GROUP_S = 0.003  # what is said within this time leaves together
 T = TypeVar("T")
 
 
-class Branch:
+class WorkerJob:
     """One job on this worker. gates: those of its runs, by number; stops: what cuts a run short."""
 
     def __init__(self, job: str, send: Callable[[dict[str, Any]], None]) -> None:
         self.job, self._send = job, send
-        self.gates: dict[int, FarGate] = {}
+        self.gates: dict[int, RemoteRateLimiter] = {}
         self.stops: dict[int, Callable[[], None]] = {}
         self._said: list[Any] = []
-        self._letters: list[Letter] = []
+        self._letters: list[Message] = []
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._last = 0
         self._flushing: asyncio.TimerHandle | None = None
         self._opening = asyncio.Lock()
-        self._opened: tuple[Spec, Form, Wide] | None = None
-        self._reach: Reach | None = None
+        self._opened: tuple[JobSpec, RequestTemplate, RequestPool] | None = None
+        self._reach: ProviderSelector | None = None
         self._slots: list[int] = []
         self._most_slots = 0
         self.closing: asyncio.Future[None] | None = None
 
-    async def opened(self) -> tuple[Spec, Form, Wide]:
+    async def opened(self) -> tuple[JobSpec, RequestTemplate, RequestPool]:
         """What the job is, asked of the caller once. Raises NoKey."""
         async with self._opening:
             if self._opened is None:
                 number, said = self.asked()
-                self.write(Need(number))
-                spec: Spec = unpack(await said)
+                self.write(GetSpec(number))
+                spec: JobSpec = unpack(await said)
                 plan, self._reach = with_own_key(spec)
-                wide = Wide(system_certificates=spec.system_certificates)
-                self._opened = (spec, Form(plan), wide)
+                wide = RequestPool(system_certificates=spec.system_certificates)
+                self._opened = (spec, RequestTemplate(plan), wide)
             return self._opened
 
     def number(self) -> int:
@@ -119,7 +119,7 @@ class Branch:
         self._said.append([run, word, *more])
         self._flush_soon()
 
-    def write(self, letter: Letter) -> None:
+    def write(self, letter: Message) -> None:
         """Say something to the caller."""
         self._letters.append(letter)
         self._flush_soon()
@@ -171,17 +171,17 @@ class Branch:
             self._reach.close()
 
 
-class Station:
+class WorkerService:
     """The thread of a worker. send: gives a message to the scheduler, from any thread."""
 
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self._send = send
-        self._branches: dict[str, Branch] = {}
+        self._branches: dict[str, WorkerJob] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
         self._lock = threading.Lock()
 
-    def run(self, job: str, work: Callable[[Branch], Coroutine[Any, Any, T]]) -> T:
+    def run(self, job: str, work: Callable[[WorkerJob], Coroutine[Any, Any, T]]) -> T:
         """Do the work of a task with the branch of its job, and wait for it. Raises O3Error."""
         loop, working = self._running(), self._work(job, work)
         try:
@@ -195,10 +195,10 @@ class Station:
                 hint="call o3.map again, and compute what it gives while its client is open",
             ) from None
 
-    async def _work(self, job: str, work: Callable[[Branch], Coroutine[Any, Any, T]]) -> T:
+    async def _work(self, job: str, work: Callable[[WorkerJob], Coroutine[Any, Any, T]]) -> T:
         branch = self._branches.get(job)
         if branch is None:
-            branch = self._branches[job] = Branch(job, self._send)
+            branch = self._branches[job] = WorkerJob(job, self._send)
         return await work(branch)
 
     def heard(self, job: str, run: int, said: list[Any]) -> None:

@@ -12,43 +12,55 @@ from collections.abc import Sequence
 from typing import Any
 
 from o3magic import errors
-from o3magic.client.pool import Wide
-from o3magic.cluster.messages import Close, Known, Open, Read, Spec, Task
-from o3magic.cluster.remote import FarClerk, FarGate
-from o3magic.cluster.worker import Branch
+from o3magic.client.pool import RequestPool
+from o3magic.cluster.messages import CloseRun, DaskTask, JobSpec, KnownRows, OpenRun, ReadRows
+from o3magic.cluster.remote import RemoteRateLimiter, RemoteWriter
+from o3magic.cluster.worker import WorkerJob
 from o3magic.errors import LedgerUnavailable, O3Error
-from o3magic.rows.context import Ask, Desk, Fatal, Halt, NoMoney, NotMine
-from o3magic.rows.rate_limiter import Closed
-from o3magic.rows.records import Ending
-from o3magic.rows.row_template import Form
+from o3magic.rows.context import (
+    BudgetExhausted,
+    JobFailed,
+    PendingRow,
+    RowTaken,
+    RunContext,
+    StopReason,
+)
+from o3magic.rows.rate_limiter import LimiterClosed
+from o3magic.rows.records import RowOutcome
+from o3magic.rows.row_template import RequestTemplate
 from o3magic.rows.runner import GRACE_S, POLL_S
-from o3magic.rows.worker import Answering
-from o3magic.session.spending import Place
+from o3magic.rows.worker import RowTask
+from o3magic.session.spending import LedgerContext
 
 
-class RowsHere:
+class ChunkRun:
     """A run of rows. `endings` is what became of them, `elsewhere` who was answered for others.
 
     halt: why it stopped before its rows were over, if it did.
     """
 
-    def __init__(self, branch: Branch, task: Task, opened: tuple[Spec, Form, Wide]) -> None:
+    def __init__(
+        self,
+        branch: WorkerJob,
+        task: DaskTask,
+        opened: tuple[JobSpec, RequestTemplate, RequestPool],
+    ) -> None:
         self._branch, self.id = branch, branch.number()
         self.spec, self.form, wide = opened
-        self.endings: dict[str, Ending] = {}
+        self.endings: dict[str, RowOutcome] = {}
         self.elsewhere: set[str] = set()
-        self.halt: Halt | None = None
-        self._gate = FarGate(branch, self.id, self.spec.width)
-        self._clerk = FarClerk(branch, self.id, self._gate)
+        self.halt: StopReason | None = None
+        self._gate = RemoteRateLimiter(branch, self.id, self.spec.width)
+        self._clerk = RemoteWriter(branch, self.id, self._gate)
         gate: Any = self._gate
         clerk: Any = self._clerk
-        self._desk = Desk(self.form, wide, gate, clerk, Place(*self.spec.place))
+        self._desk = RunContext(self.form, wide, gate, clerk, LedgerContext(*self.spec.place))
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[Ask] = deque()
-        self._theirs: list[Ask] = []
+        self._queue: deque[PendingRow] = deque()
+        self._theirs: list[PendingRow] = []
         self._workers: list[asyncio.Task[None]] = []
         branch.gates[self.id], branch.stops[self.id] = self._gate, self._stop
-        branch.write(Open(self.id))
+        branch.write(OpenRun(self.id))
         branch.tell(self.id, "open", task.key)
 
     async def close(self) -> None:
@@ -58,18 +70,18 @@ class RowsHere:
             await self._clerk.close()
         finally:
             del self._branch.gates[self.id], self._branch.stops[self.id]
-            self._branch.write(Close(self.id))
+            self._branch.write(CloseRun(self.id))
             self._branch.tell(self.id, "close")
             self._branch.flush()
 
-    async def read(self, keys: Sequence[str], task: Task | None = None) -> Known:
+    async def read(self, keys: Sequence[str], task: DaskTask | None = None) -> KnownRows:
         """Which of these rows are answered, and which of them are charged here."""
         number, said = self._branch.asked()
-        self._branch.write(Read(number, self.id, tuple(keys), task))
-        known: Known = await said
+        self._branch.write(ReadRows(number, self.id, tuple(keys), task))
+        known: KnownRows = await said
         return known
 
-    async def ask(self, asks: Sequence[Ask]) -> None:
+    async def ask(self, asks: Sequence[PendingRow]) -> None:
         """Ask these rows, as many at once as the gate lets out."""
         self._queue.extend(asks)
         wide = min(self.spec.width, len(asks))
@@ -84,9 +96,9 @@ class RowsHere:
                 each.cancel()
             await asyncio.gather(*self._workers, return_exceptions=True)
         if self._gate.failed is not None:
-            self.halt = self.halt or Halt("failed", self._gate.failed)
+            self.halt = self.halt or StopReason("failed", self._gate.failed)
         elif self._gate.closed and self.halt is None:
-            self.halt = Halt("interrupted")
+            self.halt = StopReason("interrupted")
 
     def _stop(self) -> None:
         """What is on its way has a moment left."""
@@ -113,47 +125,49 @@ class RowsHere:
         finally:
             self._branch.free(slot)
 
-    async def _one(self, ask: Ask, slot: int) -> None:
+    async def _one(self, ask: PendingRow, slot: int) -> None:
         """One row, however it ends."""
         try:
-            ending = await Answering(self._desk, ask, slot).ending()
-        except Closed:
+            ending = await RowTask(self._desk, ask, slot).ending()
+        except LimiterClosed:
             return
-        except NoMoney as short:
-            self._halt(Halt("budget", short.error))
-        except NotMine as other:
+        except BudgetExhausted as short:
+            self._halt(StopReason("budget", short.error))
+        except RowTaken as other:
             if other.claim == "answered":
                 self.elsewhere.add(ask.key)
             else:
                 self._theirs.append(ask)
-        except Fatal as fatal:
-            self._halt(Halt("failed", fatal.error))
+        except JobFailed as fatal:
+            self._halt(StopReason("failed", fatal.error))
         except LedgerUnavailable as error:
-            self._halt(Halt("failed", error))
+            self._halt(StopReason("failed", error))
         else:
             self.endings[ask.key] = ending
             if ending.state != "done" and self.spec.stop_at_error:
-                self._halt(Halt("error", error_of(ending)))
+                self._halt(StopReason("error", error_of(ending)))
 
-    def _halt(self, halt: Halt) -> None:
+    def _halt(self, halt: StopReason) -> None:
         """Let nothing leave any more; what is on its way may land."""
         self.halt = self.halt or halt
         self._gate.close()
 
 
-def error_of(ending: Ending) -> O3Error:
+def error_of(ending: RowOutcome) -> O3Error:
     """The error that a row ended with."""
     kind: type[O3Error] = getattr(errors, ending.error_kind, O3Error)
     return kind(ending.error)
 
 
-async def ask_rows(branch: Branch, task: Task, asks: Sequence[Ask]) -> Halt | None:
+async def ask_rows(
+    branch: WorkerJob, task: DaskTask, asks: Sequence[PendingRow]
+) -> StopReason | None:
     """Ask rows that the caller has rendered. Their endings go to its books, not through here."""
     try:
         opened = await branch.opened()
     except O3Error as error:
-        return Halt("failed", error)
-    rows = RowsHere(branch, task, opened)
+        return StopReason("failed", error)
+    rows = ChunkRun(branch, task, opened)
     try:
         await rows.ask(asks)
         return rows.halt

@@ -63,7 +63,7 @@ INSTRUCTION = (
 
 
 @dataclass(frozen=True)
-class Compacted:
+class Compaction:
     """What came of it: how many turns are summed up, their tokens before and after, the price."""
 
     name: str
@@ -85,7 +85,7 @@ class Compacted:
 
 def compact(
     store: ConversationStore, name: str, keep: int, ask: Callable[[str], Answer]
-) -> Compacted:
+) -> Compaction:
     """Sum up all but the last `keep` turns; they themselves are kept. Raises BadOption."""
     talk = existing(store, name)
     oldest = talk.compact(keep)
@@ -107,7 +107,7 @@ def compact(
     made = store.change(name, changed)
     before = tuple(message for turn in oldest for message in turn.messages)
     after = tokens_of([Message("user", (Text(made.summary),))]).likely
-    return Compacted(name, len(oldest), tokens_of(before).likely, after, answer)
+    return Compaction(name, len(oldest), tokens_of(before).likely, after, answer)
 
 
 def text_of(talk: Conversation, count: int) -> str:

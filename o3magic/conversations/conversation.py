@@ -14,15 +14,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, Literal, get_args
 
-from o3magic.cost.token_estimates import Estimate, estimate_tokens
+from o3magic.cost.token_estimates import TokenEstimate, estimate_tokens
 from o3magic.errors import BadOption
 from o3magic.events import Answer, Usage
 from o3magic.messages import Image, Message, Part, Raw, Text, ToolCall, ToolResult
 
 NAME: Final = re.compile(r"\w[\w.-]{0,63}")
 OVERHEAD_TOKENS: Final = 4  # of each message, measured with o-series models
-Origin = Literal["live", "simulated", "hand"]
-ORIGINS: Final[dict[str, Origin]] = {each: each for each in get_args(Origin)}
+TurnSource = Literal["live", "simulated", "hand"]
+ORIGINS: Final[dict[str, TurnSource]] = {each: each for each in get_args(TurnSource)}
 SHORT: Final = "What was said before, in short:"
 
 
@@ -41,7 +41,7 @@ class Turn:
     cell: str = ""
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     model: str = ""
-    source: Origin = "live"
+    source: TurnSource = "live"
     replayed: bool = False
     usage: Usage = field(default_factory=Usage)
     cost_usd: Decimal | None = None
@@ -182,7 +182,7 @@ class Conversation:
         """Under another name. Raises BadOption for one that is none."""
         return replace(self, name=name)
 
-    def tokens(self, cell: str = "") -> Estimate:
+    def tokens(self, cell: str = "") -> TokenEstimate:
         """About how many tokens are sent before the next question; pictures are not counted."""
         return tokens_of(self.messages(cell))
 
@@ -214,7 +214,7 @@ def without_raw(message: Message) -> Message:
     return replace(message, parts=tuple(p for p in message.parts if not isinstance(p, Raw)))
 
 
-def tokens_of(messages: Sequence[Message]) -> Estimate:
+def tokens_of(messages: Sequence[Message]) -> TokenEstimate:
     """About how many tokens messages have; pictures are not counted."""
     low = likely = high = 0
     for message in messages:
@@ -222,7 +222,7 @@ def tokens_of(messages: Sequence[Message]) -> Estimate:
         low += each.low
         likely += each.likely + OVERHEAD_TOKENS
         high += each.high + OVERHEAD_TOKENS
-    return Estimate(low, likely, high)
+    return TokenEstimate(low, likely, high)
 
 
 def words_of(part: Part) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 from o3magic.conversations.conversation import Conversation, Turn
 from o3magic.messages import Message, ToolCall, ToolResult
 
-Clean = Callable[[str], str]
+CleanText = Callable[[str], str]
 
 
-def to_markdown(conversation: Conversation, clean: Clean) -> str:
+def to_markdown(conversation: Conversation, clean: CleanText) -> str:
     """The whole of it as one Markdown text.
 
     clean: makes a model's Markdown safe to be shown; its words are never trusted here.
@@ -25,14 +25,14 @@ def to_markdown(conversation: Conversation, clean: Clean) -> str:
     return "\n".join([*lines, *notes]).rstrip() + "\n"
 
 
-def turn_markdown(turn: Turn, clean: Clean) -> str:
+def turn_markdown(turn: Turn, clean: CleanText) -> str:
     """One turn: the question as text, what was called, the answer made safe."""
     lines = [fenced(question_of(turn)), ""]
     lines += [*(f"*{line}*" for line in calls_of(turn)), ""] if calls_of(turn) else []
     return "\n".join([*lines, label(turn), "", clean(turn.answer) or "*no answer*"])
 
 
-def to_notebook(conversation: Conversation, clean: Clean) -> dict[str, Any]:
+def to_notebook(conversation: Conversation, clean: CleanText) -> dict[str, Any]:
     """The whole of it as a notebook, a dict in nbformat 4.5: run it, and it is asked again."""
     cells = [_code("load", "%load_ext o3magic")]
     for place, turn in enumerate(conversation.turns, 1):

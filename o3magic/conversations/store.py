@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from o3magic.cassettes.cassette import Lock
+from o3magic.cassettes.cassette import CassetteLock
 from o3magic.conversations.conversation import ORIGINS, Conversation, Turn
 from o3magic.errors import BadOption, CassetteError, did_you_mean
 from o3magic.events import Usage
@@ -22,7 +22,7 @@ from o3magic.messages import Image, Message, Part, Raw, Text, ToolCall, ToolResu
 
 FORMAT: Final = "o3magic-conversations/1"
 MOST_WAIT_S: Final = 20.0
-Change = Callable[["Conversation | None"], Conversation]
+ConversationChange = Callable[["Conversation | None"], Conversation]
 _PARTS: Final[Mapping[str, type]] = {
     "text": Text,
     "image": Image,
@@ -45,7 +45,7 @@ class ConversationStore(Protocol):
     def put(self, conversation: Conversation) -> None:
         """Keep it, in the place of the one of its name."""
 
-    def change(self, name: str, change: Change) -> Conversation:
+    def change(self, name: str, change: ConversationChange) -> Conversation:
         """Put what `change` makes of the one of that name, with nobody else in between."""
 
     def delete(self, name: str) -> None:
@@ -73,7 +73,7 @@ class MemoryStore:
             self._kept.pop(conversation.name, None)
             self._kept[conversation.name] = conversation
 
-    def change(self, name: str, change: Change) -> Conversation:
+    def change(self, name: str, change: ConversationChange) -> Conversation:
         """Put what `change` makes of the one of that name, with nobody else in between."""
         with self._lock:
             made = change(self.get(name))
@@ -110,7 +110,7 @@ class FileStore:
         """Keep it, in the place of the one of its name. Raises BadOption where that fails."""
         self.change(conversation.name, lambda _: conversation)
 
-    def change(self, name: str, change: Change) -> Conversation:
+    def change(self, name: str, change: ConversationChange) -> Conversation:
         """Put what `change` makes of the one of that name, with no other kernel in between.
 
         Raises BadOption where the file cannot be read or written.
@@ -134,7 +134,7 @@ class FileStore:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Nobody else changes the file meanwhile, in this process or in another."""
-        lock = Lock(self.path.with_name(f"{self.path.name}.lock"), wait_s=MOST_WAIT_S)
+        lock = CassetteLock(self.path.with_name(f"{self.path.name}.lock"), wait_s=MOST_WAIT_S)
         with self._lock, ExitStack() as held:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -314,7 +314,7 @@ def _part_from_json(data: Mapping[str, Any]) -> Part:
     return made
 
 
-class Chosen:
+class ConversationStores:
     """Conversations in memory, and those in a file where text is kept."""
 
     def __init__(self, memory: MemoryStore, file: Callable[[], FileStore], *, keeps: bool) -> None:
@@ -339,7 +339,7 @@ class Chosen:
         """Keep it, in the place of the one of its name. Raises BadOption where that fails."""
         self.change(conversation.name, lambda _: conversation)
 
-    def change(self, name: str, change: Change) -> Conversation:
+    def change(self, name: str, change: ConversationChange) -> Conversation:
         """Put what `change` makes of the one of that name, with nobody else in between.
 
         One that began while nothing was kept goes into the file now, unless there is one of its

@@ -13,9 +13,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from o3magic.messages import Api, Kept, Message, Raw
+from o3magic.messages import Api, Message, Raw, StoredOutput
 from o3magic.providers import Provider
-from o3magic.settings import Profile
+from o3magic.settings import Settings
 
 if TYPE_CHECKING:
     from o3magic.conversations.conversation import Conversation, Turn
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OPENAI_HOST = "openai.com"
 
 
-def stores(profile: Profile, provider: Provider, api: Api) -> bool:
+def stores(profile: Settings, provider: Provider, api: Api) -> bool:
     """Whether the provider keeps the answer to a question for the next one.
 
     What stands at OpenAI's variable may be a gateway that forgets: only OpenAI's own host counts.
@@ -53,11 +53,11 @@ def kept_by(
     said: tuple[Message, ...],
     *,
     developer: tuple[Message, ...],
-    profile: Profile,
+    profile: Settings,
     provider: Provider,
     api: Api,
     lacks: Collection[str],
-) -> Kept | None:
+) -> StoredOutput | None:
     """What the provider has of `said`, all of it or None."""
     if last is None or not last.response_id or not last.mark or "memory" in lacks:
         return None
@@ -66,4 +66,4 @@ def kept_by(
         return None
     if last.mark != mark_of(provider, profile.model, words, said):
         return None
-    return Kept(last.response_id, (*developer, *said), last.hidden_tokens)
+    return StoredOutput(last.response_id, (*developer, *said), last.hidden_tokens)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from o3magic.cost.process import Owner
+from o3magic.cost.process import ProcessOwner
 from o3magic.errors import OverBudget
 from o3magic.money import show_usd
 
@@ -43,7 +43,7 @@ class Budget(NamedTuple):
     limit_nano_usd: int
 
 
-class Standing(NamedTuple):
+class BudgetStatus(NamedTuple):
     """How a budget stands: what is spent for certain, and what may be, at most, besides."""
 
     budget: Budget
@@ -70,11 +70,11 @@ class Standing(NamedTuple):
         return f"{OF[scope]}: {show_usd(self.spent_nano_usd)} of {show_usd(limit)} spent{more}"
 
 
-def standing(connection: Connection, budget: Budget, names: Mapping[str, Any]) -> Standing:
+def standing(connection: Connection, budget: Budget, names: Mapping[str, Any]) -> BudgetStatus:
     """How a budget stands now. names: session, notebook, day and month."""
     scope = budget.scope
     if scope == "call":
-        return Standing(budget, 0)
+        return BudgetStatus(budget, 0)
     [(spent, unknown)] = connection.execute(
         f"""SELECT ifnull(sum(cost_nano_usd), 0), ifnull(sum(held_nano_usd), 0)
             FROM {SPENT[scope]}""",
@@ -83,7 +83,7 @@ def standing(connection: Connection, budget: Budget, names: Mapping[str, Any]) -
     [(held,)] = connection.execute(
         f"SELECT ifnull(sum(nano_usd), 0) FROM holds WHERE {HELD.get(scope, 'true')}", names
     )
-    return Standing(budget, spent, unknown + held)
+    return BudgetStatus(budget, spent, unknown + held)
 
 
 def check(
@@ -107,12 +107,12 @@ def check(
 def forget_the_dead(connection: Connection) -> int:
     """Free what processes that are gone were holding; gives how many holds that were."""
     held = connection.execute("SELECT id, host, pid, started FROM holds").fetchall()
-    gone = [(hold,) for hold, *owner in held if Owner(*owner).alive() is False]
+    gone = [(hold,) for hold, *owner in held if ProcessOwner(*owner).alive() is False]
     connection.executemany("DELETE FROM holds WHERE id = ?", gone)
     return len(gone)
 
 
-def over(amount_nano_usd: int, short: Standing) -> OverBudget:
+def over(amount_nano_usd: int, short: BudgetStatus) -> OverBudget:
     """What to tell the user."""
     scope, limit = short.budget
     left = "" if scope == "call" else f", and {show_usd(short.left_nano_usd)} of it is left"

@@ -41,7 +41,7 @@ FAILURES = {
 }
 
 
-class Kind(NamedTuple):
+class DatabaseKind(NamedTuple):
     """What a file is for: its mark among SQLite's files, its name, what says where it is."""
 
     application_id: int
@@ -54,10 +54,10 @@ class Kind(NamedTuple):
         return f"set {self.variable} to another file, or to :memory:"
 
 
-LEDGER = Kind(APPLICATION_ID, "ledger", "O3MAGIC_LEDGER")
+LEDGER = DatabaseKind(APPLICATION_ID, "ledger", "O3MAGIC_LEDGER")
 
 
-class Store:
+class Database:
     """One file, or one memory, shared by all threads of this process. Opens at its first use."""
 
     def __init__(
@@ -65,14 +65,14 @@ class Store:
         path: Path | str,
         migrations: Sequence[Sequence[str]],
         busy_timeout_s: float,
-        kind: Kind = LEDGER,
+        kind: DatabaseKind = LEDGER,
     ) -> None:
         self.path = Path(path).expanduser()
         self._kind = kind
         self._migrations = migrations
         self._busy_timeout_s = busy_timeout_s
         self._connection: sqlite3.Connection | None = None
-        self._end: finalize[..., Store] | None = None
+        self._end: finalize[..., Database] | None = None
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._writing = False
@@ -257,7 +257,7 @@ def code(error: sqlite3.Error) -> int:
 
 
 def unavailable(
-    path: Path, error: sqlite3.Error | OSError, kind: Kind = LEDGER
+    path: Path, error: sqlite3.Error | OSError, kind: DatabaseKind = LEDGER
 ) -> LedgerUnavailable:
     """What to tell the user."""
     if isinstance(error, OSError):

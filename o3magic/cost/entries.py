@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from o3magic.events import Source, Usage
+from o3magic.events import AnswerSource, Usage
 
 PENDING = "pending"  # the request left, or was about to; its outcome is not known yet
 LOST = "lost"  # its kernel died first
@@ -30,7 +30,7 @@ class Attempt:
     schema_name: str = ""
     notebook: str = ""
     cell_key: str = ""
-    source: Source = "live"
+    source: AnswerSource = "live"
     kind: str = "ask"
     conversation: str = ""
     worst_nano_usd: int = 0
@@ -59,7 +59,7 @@ class Outcome:
     first_token_s: float | None = None
     elapsed_s: float | None = None
     error: str = ""
-    source: Source | None = None
+    source: AnswerSource | None = None
     hosted_calls: int = 0
     hosted_nano_usd: int | None = 0
 
@@ -79,7 +79,7 @@ class Entry:
     notebook: str
     cell_key: str
     kind: str
-    source: Source
+    source: AnswerSource
     provider: str
     model: str
     model_served: str
@@ -112,7 +112,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
+class CallSums:
     """Exact sums over calls. What a call did not say adds nothing, and the call is counted.
 
     unknown_cost_calls    their cost is missing from `cost_nano_usd`, which is then "at least"
@@ -131,13 +131,13 @@ class Sums:
     cost_nano_usd: int = 0
     held_nano_usd: int = 0
 
-    def plus(self, other: Sums) -> Sums:
+    def plus(self, other: CallSums) -> CallSums:
         """Both together."""
-        return Sums(*(getattr(self, n) + getattr(other, n) for n in self.__slots__))
+        return CallSums(*(getattr(self, n) + getattr(other, n) for n in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
-class Total:
+class CostTotal:
     """The sums of one group of calls, live ones apart from those that cost nothing.
 
     The names the totals were not grouped by are "".
@@ -152,6 +152,6 @@ class Total:
     effort: str = ""
     schema_name: str = ""
     kind: str = ""
-    live: Sums = field(default_factory=Sums)
-    simulated: Sums = field(default_factory=Sums)
-    replayed: Sums = field(default_factory=Sums)
+    live: CallSums = field(default_factory=CallSums)
+    simulated: CallSums = field(default_factory=CallSums)
+    replayed: CallSums = field(default_factory=CallSums)

@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from o3magic.cost.budgets import Budget, Standing, check, standing
-from o3magic.cost.database import MEMORY, Store
-from o3magic.cost.entries import LOST, PENDING, Attempt, Entry, Outcome, Sums, Total
-from o3magic.cost.process import Owner
+from o3magic.cost.budgets import Budget, BudgetStatus, check, standing
+from o3magic.cost.database import MEMORY, Database
+from o3magic.cost.entries import LOST, PENDING, Attempt, CallSums, CostTotal, Entry, Outcome
+from o3magic.cost.process import ProcessOwner
 from o3magic.cost.schema import GROUPS, MIGRATIONS, ROW, totals_query
 from o3magic.errors import BadOption, LedgerUnavailable, OverBudget, did_you_mean
 
@@ -96,7 +96,7 @@ def entry_of(row: Sequence[Any]) -> Entry:
     return Entry(row[0], moment(row[1]), *row[2:])
 
 
-__all__ = ["Attempt", "Entry", "Ledger", "Outcome", "Sums", "Total"]
+__all__ = ["Attempt", "CallSums", "CostTotal", "Entry", "Ledger", "Outcome"]
 
 PAGE_ROWS = 1000
 # No call takes longer. It decides only where nobody can ask whether the process still lives.
@@ -148,9 +148,9 @@ class Ledger:
         busy_timeout_s: float = 5.0,
         migrations: Sequence[Sequence[str]] = MIGRATIONS,
     ) -> None:
-        self._store = Store(path, migrations, busy_timeout_s)
+        self._store = Database(path, migrations, busy_timeout_s)
         self._clock = clock
-        self._owner: Owner | None = None
+        self._owner: ProcessOwner | None = None
 
     @property
     def path(self) -> Path:
@@ -178,7 +178,7 @@ class Ledger:
 
     def standing(
         self, budgets: Sequence[Budget], session: str, notebook: str = ""
-    ) -> list[Standing]:
+    ) -> list[BudgetStatus]:
         """How budgets stand now, in their order."""
         names = self._names(session, notebook)
         with self._store.look() as connection:
@@ -290,7 +290,7 @@ class Ledger:
                 elif not connection.execute(there, (entry,)).fetchall():
                     raise LedgerUnavailable(f"the ledger {self.path} has no entry {entry} any more")
 
-    def settle_for(self, owner: Owner, settled: Sequence[tuple[int, Outcome]]) -> int:
+    def settle_for(self, owner: ProcessOwner, settled: Sequence[tuple[int, Outcome]]) -> int:
         """Settle calls of a process that died before it could; gives how many were open still.
 
         An entry of somebody else, as in a ledger that was changed for another, is left alone.
@@ -307,7 +307,7 @@ class Ledger:
         session: str | None = None,
         notebook: str | None = None,
         since: datetime | None = None,
-    ) -> list[Total]:
+    ) -> list[CostTotal]:
         """Exact sums per group, in the order of the groups' names; `by=()` is one for all.
 
         by: of month, day, session, notebook, provider, model, effort, schema_name and kind.
@@ -324,10 +324,10 @@ class Ledger:
         where = {name: clean(value) for name, value in given.items() if value is not None}
         from_when = {} if since is None else moments(since)
         query = totals_query(by, [*where], since is not None)
-        groups: dict[tuple[str, ...], Total] = {}
+        groups: dict[tuple[str, ...], CostTotal] = {}
         for row in self._store.read(query, where | from_when):
-            names, source, sums = row[: len(by)], row[len(by)], Sums(*row[len(by) + 1 :])
-            known = groups.get(names) or Total(**dict(zip(by, names, strict=True)))
+            names, source, sums = row[: len(by)], row[len(by)], CallSums(*row[len(by) + 1 :])
+            known = groups.get(names) or CostTotal(**dict(zip(by, names, strict=True)))
             changed: dict[str, Any] = {source: sums}
             groups[names] = replace(known, **changed)
         return list(groups.values())
@@ -390,18 +390,18 @@ class Ledger:
         """Let go of the file; a later call opens it again. What was in memory is gone."""
         self._store.close()
 
-    def _here(self) -> Owner:
+    def _here(self) -> ProcessOwner:
         if self._owner is None or not self._owner.current():
-            self._owner = Owner.here()  # again after a fork: that is another process
+            self._owner = ProcessOwner.here()  # again after a fork: that is another process
         return self._owner
 
     def _gone(self, entry: Entry) -> bool:
-        alive = Owner(entry.host, entry.pid, entry.started).alive()
+        alive = ProcessOwner(entry.host, entry.pid, entry.started).alive()
         return moment(self._clock()) - entry.at > GIVEN_UP_AFTER if alive is None else not alive
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class OpenEntry:
     """An entry that is not settled yet: which ledger has it, and what it says."""
 
     ledger: Ledger
@@ -410,7 +410,7 @@ class Ticket:
     hold: int | None = None
 
 
-class Keeping:
+class FallbackLedger:
     """Keeps the books of a session. `trouble` says why they are in memory, "" if they are not."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -430,7 +430,7 @@ class Keeping:
 
     def enter(
         self, attempt: Attempt, *, hold: int | None = None, budgets: Sequence[Budget] = ()
-    ) -> Ticket:
+    ) -> OpenEntry:
         """A row, before the request leaves. Raises OverBudget; with budgets LedgerUnavailable."""
         try:
             entry = self.ledger.enter(attempt, hold=hold, budgets=budgets)
@@ -438,9 +438,9 @@ class Keeping:
             if budgets:
                 raise
             entry = self._in_memory(error).enter(attempt)
-        return Ticket(self.ledger, entry, attempt, hold)
+        return OpenEntry(self.ledger, entry, attempt, hold)
 
-    def settle(self, ticket: Ticket, outcome: Outcome) -> None:
+    def settle(self, ticket: OpenEntry, outcome: Outcome) -> None:
         """What became of it; in memory where the file does not take it any more."""
         try:
             ticket.ledger.settle(ticket.entry, outcome, hold=ticket.hold)
@@ -454,7 +454,7 @@ class Keeping:
         *,
         hold: int | None = None,
         budgets: Sequence[Budget] = (),
-    ) -> list[Ticket | OverBudget]:
+    ) -> list[OpenEntry | OverBudget]:
         """The same for several calls at once; an error stands in for a row that does not fit."""
         try:
             entered = self.ledger.enter_many(attempts, hold=hold, budgets=budgets)
@@ -464,11 +464,11 @@ class Keeping:
             entered = self._in_memory(error).enter_many(attempts)
         ledger = self.ledger
         return [
-            each if isinstance(each, OverBudget) else Ticket(ledger, each, attempt, None)
+            each if isinstance(each, OverBudget) else OpenEntry(ledger, each, attempt, None)
             for each, attempt in zip(entered, attempts, strict=True)
         ]
 
-    def settle_many(self, settled: Sequence[tuple[Ticket, Outcome]]) -> None:
+    def settle_many(self, settled: Sequence[tuple[OpenEntry, Outcome]]) -> None:
         """What became of several; all of these tickets are without a hold of their own."""
         mine = [(ticket.entry, outcome) for ticket, outcome in settled]
         try:
@@ -489,7 +489,7 @@ class Keeping:
 
     def standing(
         self, budgets: Sequence[Budget], session: str, notebook: str = ""
-    ) -> list[Standing]:
+    ) -> list[BudgetStatus]:
         """How budgets stand now. Raises LedgerUnavailable."""
         return self.ledger.standing(budgets, session, notebook)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Owner(NamedTuple):
+class ProcessOwner(NamedTuple):
     """A process, told from a later one of the same number by when it started ("" if unknown)."""
 
     host: str
@@ -16,7 +16,7 @@ class Owner(NamedTuple):
     started: str
 
     @classmethod
-    def here(cls) -> Owner:
+    def here(cls) -> ProcessOwner:
         """This process."""
         pid = os.getpid()
         return cls(platform.node(), pid, started(pid) or "")

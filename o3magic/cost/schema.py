@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 
-from o3magic.cost.entries import Entry, Sums
+from o3magic.cost.entries import CallSums, Entry
 
 APPLICATION_ID = 0x6F336D67  # "o3mg": tells a ledger from any other SQLite file
 
 ROW = ", ".join("at_ms" if f.name == "at" else f.name for f in fields(Entry))
-SUMS = tuple(f.name for f in fields(Sums))
+SUMS = tuple(f.name for f in fields(CallSums))
 DAY = "strftime('%Y-%m-%d', {row}at_ms / 1000, 'unixepoch')"
 
 # What one row adds to the totals. `{row}` is "", "NEW." or "OLD.".

@@ -91,7 +91,7 @@ class ModelServer:
     def __init__(self) -> None:
         self.key = secrets.token_urlsafe(32)
         self._changed = threading.Condition()
-        self._running: Running | None = None
+        self._running: RunningServer | None = None
         self._users: list[int] = []  # the threads that hold a lease
         self._starting = False
 
@@ -142,7 +142,7 @@ class ModelServer:
                 self._changed.wait(LOOK_S)
         try:
             self._end()
-            running = Running(file, self.key, stopped)
+            running = RunningServer(file, self.key, stopped)
         except BaseException:
             with self._changed:
                 self._starting = False
@@ -164,7 +164,7 @@ class ModelServer:
         self._end()
 
 
-class Running:
+class RunningServer:
     """A server that has loaded its model. Raises as `ModelServer.lease`."""
 
     def __init__(self, file: str, key: str, stopped: Callable[[], bool]) -> None:

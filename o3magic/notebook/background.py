@@ -16,12 +16,12 @@ from IPython.core.interactiveshell import InteractiveShell
 from o3magic.errors import BrokenAnswer, Interrupted, O3Error
 from o3magic.events import Answer
 from o3magic.money import show_usd
-from o3magic.notebook.display import OneDisplay
+from o3magic.notebook.display import SingleDisplay
 from o3magic.notebook.panel_html import alarm, error_html, status
 from o3magic.render import tables
 from o3magic.render.answer import Bundle, cost
-from o3magic.render.live import Live
-from o3magic.session.answer_stream import Asking
+from o3magic.render.live import LiveAnswer
+from o3magic.session.answer_stream import AnswerStream
 from o3magic.session.plan import Plan
 
 
@@ -72,7 +72,7 @@ def holds(answer: Answer) -> bool:
 NOTHING_YET = "The answer to Run appears here."
 
 
-class Asker:
+class BackgroundRunner:
     """Asks one question at a time, in the background.
 
     answer: the last answer, or as much of it as arrived; None before the first.
@@ -86,8 +86,8 @@ class Asker:
         self._display_id = f"o3magic-panel-{secrets.token_hex(4)}"
         self._shown = tables.line(NOTHING_YET)
         self._context = contextvars.copy_context()
-        self._asking: Asking | None = None
-        self._screen: OneDisplay | None = None
+        self._asking: AnswerStream | None = None
+        self._screen: SingleDisplay | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -110,11 +110,11 @@ class Asker:
             update=update,
         )
 
-    def start(self, asking: Asking) -> None:
+    def start(self, asking: AnswerStream) -> None:
         """Ask. Comes back at once."""
         if self._screen is not None:
             self._screen.close()
-        self._asking, self._screen = asking, OneDisplay(self.publish)
+        self._asking, self._screen = asking, SingleDisplay(self.publish)
         self._thread = threading.Thread(
             # The context of the cell goes with it, so that its messages belong there.
             target=self._context.copy().run,
@@ -136,7 +136,7 @@ class Asker:
         if self._thread is not None:
             self._thread.join(timeout_s)
 
-    def _ask(self, asking: Asking, screen: OneDisplay) -> None:
+    def _ask(self, asking: AnswerStream, screen: SingleDisplay) -> None:
         """Take one answer; runs in the thread."""
         said = alarm("the answer broke off")
         try:
@@ -149,7 +149,7 @@ class Asker:
                 self._asking = None
             self._over(said if last else None)
 
-    def _take(self, asking: Asking, screen: OneDisplay) -> str:
+    def _take(self, asking: AnswerStream, screen: SingleDisplay) -> str:
         """Show an answer while it arrives, keep it, and say how it ended."""
         profile = asking.plan.profile
         if profile.quiet:
@@ -170,13 +170,13 @@ class Asker:
         return ending(answer, failed)
 
 
-def display_once(screen: OneDisplay, planned: Plan) -> Live:
+def display_once(screen: SingleDisplay, planned: Plan) -> LiveAnswer:
     """What shows one answer in the one display."""
     profile = planned.profile
     ids = (str(n) for n in itertools.count())
     # A tree has no room for its footer in there: "auto" is a table.
     view: Any = "table" if profile.view == "auto" else profile.view
-    return Live(
+    return LiveAnswer(
         screen,
         ids.__next__,
         model=profile.model,
@@ -197,7 +197,7 @@ def ending(answer: Answer, failed: O3Error | None) -> str:
     return error_html(failed)
 
 
-class Later:
+class AnswerFuture:
     """An answer on its way. It has all that an `Answer` has, as far as it came; and
 
     done            whether it has ended
@@ -206,7 +206,7 @@ class Later:
     await later     the same as wait, in a cell that may go on meanwhile
     """
 
-    def __init__(self, asking: Asking) -> None:
+    def __init__(self, asking: AnswerStream) -> None:
         self._asking = asking
         self._over = threading.Event()
         self._failed: O3Error | None = None
@@ -254,17 +254,17 @@ class Later:
         self._over.set()
 
 
-class Background:
+class BackgroundAnswers:
     """The answers of one shell that are on their way."""
 
     def __init__(self, shell: Any, over: Callable[[], None]) -> None:
         self._ip = shell
         self._over = over  # called when an answer has ended, in its thread
-        self._running: dict[Later, threading.Thread] = {}
+        self._running: dict[AnswerFuture, threading.Thread] = {}
 
-    def start(self, asking: Asking) -> Later:
+    def start(self, asking: AnswerStream) -> AnswerFuture:
         """Ask in a thread; the display is made here, in the cell, and filled from there."""
-        later, display_id = Later(asking), f"o3magic-later-{secrets.token_hex(4)}"
+        later, display_id = AnswerFuture(asking), f"o3magic-later-{secrets.token_hex(4)}"
         first = Bundle(
             {"text/plain": f"{asking.plan.profile.model} is asked in the background"}, {}
         )
@@ -303,9 +303,9 @@ class Background:
             thread.join(timeout_s)
 
 
-def show_all(asking: Asking, publish: Callable[[Bundle], None]) -> O3Error | None:
+def show_all(asking: AnswerStream, publish: Callable[[Bundle], None]) -> O3Error | None:
     """Take the whole answer and show it; what went wrong is shown too, and given back."""
-    screen = OneDisplay(publish)
+    screen = SingleDisplay(publish)
     live = display_once(screen, asking.plan)
     with live:
         answer, failed = drain(asking, live)

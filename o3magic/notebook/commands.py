@@ -11,10 +11,10 @@ from o3magic.errors import BadOption, Interrupted, NoKey, O3Error, RequestFailed
 from o3magic.events import Answer
 from o3magic.messages import ToolCall
 from o3magic.notebook import conversations, costs, insert, panel_html
-from o3magic.notebook.background import Background, Later, drain, holds
+from o3magic.notebook.background import AnswerFuture, BackgroundAnswers, drain, holds
 from o3magic.notebook.completion import default_model
-from o3magic.notebook.context import Workbench, cell_key, notebook_path
-from o3magic.notebook.display import KernelFront
+from o3magic.notebook.context import ShellContext, cell_key, notebook_path
+from o3magic.notebook.display import KernelDisplay
 from o3magic.notebook.help import help_bundle
 from o3magic.notebook.line_parser import check_name, parse, refuse_words, words
 from o3magic.render import tables
@@ -23,22 +23,22 @@ from o3magic.render.comparison import final
 from o3magic.render.markdown.sanitize import plain_text
 from o3magic.session.comparison import Comparison
 from o3magic.session.plan import Plan, shown_request
-from o3magic.settings import Profile
+from o3magic.settings import Settings
 
 MOST_ASKED_CHARS = 2_000
-Shown = Answer | Comparison | Later
+ShownResult = Answer | Comparison | AnswerFuture
 
 
-class Actions:
+class Commands:
     """The magics of one shell at work."""
 
-    def __init__(self, bench: Workbench) -> None:
+    def __init__(self, bench: ShellContext) -> None:
         self.bench, self.session, self._ip = bench, bench.session, bench.shell
         self.session.confirm = confirm
         self._cell = ""
-        self._shown: Shown | None = None
-        self._last: Shown | None = None
-        self._background: Background | None = None
+        self._shown: ShownResult | None = None
+        self._last: ShownResult | None = None
+        self._background: BackgroundAnswers | None = None
 
     def begin_cell(self, text: str) -> None:
         """A cell begins: nothing is shown in it yet."""
@@ -48,7 +48,7 @@ class Actions:
         session.notebook = notebook_path(self._ip, session.environment, session.notebook)
         key = cell_key(self._ip, text)
         # In a terminal the same words again are another question, not the same cell run again.
-        kernel = isinstance(self.bench.front, KernelFront)
+        kernel = isinstance(self.bench.front, KernelDisplay)
         self.session.begin_cell(key, turn_key=key if kernel else "")
 
     def ask(self, line: str, cell: str | None = None) -> Any:
@@ -70,12 +70,12 @@ class Actions:
         if profile.compare:
             return self._compare(prompt, profile)
         planned = self.session.plan(prompt, profile, self.bench.names)
-        if profile.background and isinstance(self.bench.front, KernelFront):
+        if profile.background and isinstance(self.bench.front, KernelDisplay):
             return self._later(planned)
         answer = self._ask(planned)
         return answer if self.bench.front.returns or cell is None else None
 
-    def _show_requests(self, prompt: str, profile: Profile) -> None:
+    def _show_requests(self, prompt: str, profile: Settings) -> None:
         """Show what would be sent, and send nothing."""
         names = self.bench.names
         if profile.compare:
@@ -106,15 +106,15 @@ class Actions:
             raise failed
         return answer
 
-    def _later(self, planned: Plan) -> Later:
+    def _later(self, planned: Plan) -> AnswerFuture:
         """Ask in a thread, and give what becomes the answer."""
         if self._background is None:
-            self._background = Background(self._ip, self.bench.changed)
+            self._background = BackgroundAnswers(self._ip, self.bench.changed)
         later = self._background.start(self.session.begin(planned, attended=False))
         self._keep(later, planned.profile)
         return later
 
-    def _compare(self, prompt: str, profile: Profile) -> Comparison:
+    def _compare(self, prompt: str, profile: Settings) -> Comparison:
         """Ask in several ways at once, show them side by side, and keep the comparison."""
         ways = self.session.ways(prompt, profile, self.bench.names)
         asked = self.session.comparing(ways)
@@ -138,7 +138,7 @@ class Actions:
             raise failed
         return found
 
-    def _map(self, prompt: str, chosen: Mapping[str, Any], profile: Profile) -> Any:
+    def _map(self, prompt: str, chosen: Mapping[str, Any], profile: Settings) -> Any:
         """Ask for each row, and keep the table; what was done before an error is kept too."""
         from o3magic.notebook.progress import map_cell
 
@@ -165,7 +165,7 @@ class Actions:
         """Whether the running cell is one `%%o3`: nothing else writes into its output."""
         return self._cell.lstrip().startswith("%%o3")
 
-    def _keep(self, answer: Shown, profile: Profile) -> None:
+    def _keep(self, answer: ShownResult, profile: Settings) -> None:
         """Bind the answer to `_` and to the name the user gave; to no other."""
         self._shown = self._last = answer
         if profile.out:
@@ -174,13 +174,13 @@ class Actions:
         # the display hook is told.
         self._ip.displayhook.update_user_ns(answer)  # type: ignore[no-untyped-call]
 
-    def show(self, answer: Shown) -> None:
+    def show(self, answer: ShownResult) -> None:
         """Show what ends a cell, an Answer or several, unless this cell showed it already."""
         if answer is self._shown:
             if not self.bench.front.returns:
                 self.bench.front.show(tables.line(repr(answer)))
             return
-        if isinstance(answer, Later):
+        if isinstance(answer, AnswerFuture):
             if not answer.done:
                 self.bench.front.show(tables.line(repr(answer)))
                 return
@@ -250,7 +250,7 @@ class Actions:
     def insert(self, line: str) -> None:
         """Put a block of code of the last answer into a new cell below; it is not run."""
         last = self._last
-        if isinstance(last, Later):
+        if isinstance(last, AnswerFuture):
             last = last.now
         elif isinstance(last, Comparison):
             last = next((each for each in last.answers if insert.blocks(each.text)), None)

@@ -20,11 +20,11 @@ from o3magic.models import Card
 from o3magic.params import OFFERED
 from o3magic.schemas.lookup import known_types
 from o3magic.session.session import Session
-from o3magic.settings import Option, Profile, options
+from o3magic.settings import Option, Settings, options
 from o3magic.tools.function import ToolFunction
 
 
-def card_of(session: Session, profile: Profile) -> Card:
+def card_of(session: Session, profile: Settings) -> Card:
     """The card of a profile's model; a provider may call its deployment otherwise."""
     with suppress(O3Error):
         model = session.choose_model(profile, look=False).model
@@ -53,7 +53,7 @@ WHO = ("model", "provider", "profile")
 MOST_PATHS = 500
 
 
-class Given(NamedTuple):
+class LineContext(NamedTuple):
     """What is on the line before the word that is completed."""
 
     option: Option | None
@@ -84,7 +84,7 @@ def matcher_for(session: Session, names: dict[str, Any]) -> Callable[..., Any]:
     return matcher  # type: ignore[no-any-return]
 
 
-def offered(session: Session, names: Mapping[str, Any], given: Given) -> SimpleMatcherResult:
+def offered(session: Session, names: Mapping[str, Any], given: LineContext) -> SimpleMatcherResult:
     """What an option may be given."""
     assert given.option is not None
     kind, begun = KINDS.get(given.option.name, "value"), given.begun
@@ -96,17 +96,17 @@ def offered(session: Session, names: Mapping[str, Any], given: Given) -> SimpleM
     return found(words, begun, kind)
 
 
-def read_setting(before: str) -> Given:
+def read_setting(before: str) -> LineContext:
     """What `%o3_config effort=h` says: the option whose value comes next, or the name of one."""
     *earlier, begun = before.split(" ")
     said = dict(word.split("=", 1) for word in earlier if "=" in word)
     name, equals, value = begun.partition("=")
     option = next((each for each in options() if each.name == name), None) if equals else None
     said = {name: value for name, value in said.items() if name in WHO}
-    return Given(option, value, said) if option else Given(None, begun, said)
+    return LineContext(option, value, said) if option else LineContext(None, begun, said)
 
 
-def read(before: str) -> Given:
+def read(before: str) -> LineContext:
     """What the beginning of a line says: the option whose value comes next, if one does."""
     by_flag = {name: option for option in options() for name in option.flag.names}
     said: dict[str, str] = {}
@@ -128,11 +128,11 @@ def read(before: str) -> Given:
             said[option.name] = value
     flag, equals, value = begun.partition("=")
     if open_ is None and equals and (option := by_flag.get(flag)) and option.flag.switch is None:
-        return Given(option, value, said)
-    return Given(open_, begun, said)
+        return LineContext(option, value, said)
+    return LineContext(open_, begun, said)
 
 
-def values(session: Session, names: Mapping[str, Any], given: Given) -> Iterable[str]:
+def values(session: Session, names: Mapping[str, Any], given: LineContext) -> Iterable[str]:
     """What an option may be given. Raises O3Error where the settings are wrong."""
     option = given.option
     assert option is not None
@@ -162,7 +162,7 @@ def values(session: Session, names: Mapping[str, Any], given: Given) -> Iterable
     return option.choices
 
 
-def efforts(session: Session, given: Given) -> tuple[str, ...]:
+def efforts(session: Session, given: LineContext) -> tuple[str, ...]:
     """The efforts of the model that would be asked."""
     profile = session.layers.profile(given.said)
     return tuple(card_of(session, profile).efforts or ())

@@ -61,7 +61,7 @@ def holder(folder: Path, cell_id: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-class View(Protocol):
+class OpenView(Protocol):
     """What is on the page and follows the settings and the books."""
 
     cell_id: str
@@ -73,16 +73,16 @@ class View(Protocol):
         """Take it off the page, and off the bench."""
 
 
-V = TypeVar("V", bound=View)
+V = TypeVar("V", bound=OpenView)
 
 
-class Workbench:
+class ShellContext:
     """One shell with its session and its front, and the views that follow both."""
 
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
         self.shell, self.session = shell, session
         self.front = front_of(shell, session.id)
-        self._views: list[View] = []
+        self._views: list[OpenView] = []
         shell.events.register("post_run_cell", self._after_cell)
 
     @property
@@ -91,11 +91,11 @@ class Workbench:
         names: dict[str, Any] = self.shell.user_ns
         return names
 
-    def put(self, view: View) -> None:
+    def put(self, view: OpenView) -> None:
         """A view is on the page: it is told of every change, and after every cell."""
         self._views.append(view)
 
-    def take(self, view: View) -> None:
+    def take(self, view: OpenView) -> None:
         """A view is off the page."""
         self._views.remove(view)
 
@@ -103,7 +103,7 @@ class Workbench:
         """The views of a kind, the newest last."""
         return [each for each in self._views if isinstance(each, kind)]
 
-    def place(self, kind: type[View]) -> str:
+    def place(self, kind: type[OpenView]) -> str:
         """The running cell's id, for a new view: the one of its kind it made before is closed."""
         cell_id = sent_id(self.shell)
         for each in self.views(kind):

@@ -7,13 +7,13 @@ from datetime import datetime
 
 import ipywidgets as widgets
 
-from o3magic.cost.entries import Total
+from o3magic.cost.entries import CostTotal
 from o3magic.errors import O3Error
-from o3magic.notebook.context import Workbench
+from o3magic.notebook.context import ShellContext
 from o3magic.notebook.panel_html import error_html, escape
 from o3magic.reports.formatting import cost_cell
 from o3magic.reports.query import TITLES, limits, span
-from o3magic.reports.report import Span
+from o3magic.reports.report import ReportSpan
 from o3magic.session.session import Session
 
 LINES = "border-collapse:collapse;line-height:1.3;color:var(--jp-ui-font-color1,#424242)"
@@ -25,7 +25,7 @@ SPANS = ("session", "day", "notebook", "month")
 class CostWatch:
     """A live view of what was spent. `close()` takes it off the page."""
 
-    def __init__(self, bench: Workbench, cell_id: str = "") -> None:
+    def __init__(self, bench: ShellContext, cell_id: str = "") -> None:
         self._bench, self.cell_id = bench, cell_id
         self._lock = threading.RLock()  # answers end in threads of their own
         self.closed = False
@@ -85,7 +85,7 @@ def spent_html(session: Session) -> str:
         if of == "notebook" and not session.notebook:
             continue
         where = limits(of, None, datetime.now().astimezone(), session.id, session.notebook)
-        total = (session.ledger.totals(by=(), **where) or [Total()])[0]
+        total = (session.ledger.totals(by=(), **where) or [CostTotal()])[0]
         rows.append(row_html(span(TITLES[of], total)))
     head = "".join(
         f'<th scope="col" style="{style};font-weight:600">{name}</th>'
@@ -97,7 +97,7 @@ def spent_html(session: Session) -> str:
     )
 
 
-def row_html(said: Span) -> str:
+def row_html(said: ReportSpan) -> str:
     """One span: its cost, its calls, and how much of the output was reasoning."""
     live = said.live
     share = f"{live.reasoning_tokens / live.output_tokens:.0%}" if live.output_tokens else "–"
@@ -107,6 +107,6 @@ def row_html(said: Span) -> str:
     return f'<tr><th scope="row" style="{style}">{escape(said.name)}</th>{shown}</tr>'
 
 
-def open_watch(bench: Workbench) -> None:
+def open_watch(bench: ShellContext) -> None:
     """Show a view; the one that the same cell made before is closed."""
     CostWatch(bench, bench.place(CostWatch))._ipython_display_()

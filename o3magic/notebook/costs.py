@@ -16,13 +16,13 @@ from o3magic.reports.query import add_words, costs
 from o3magic.reports.report import CostReport
 
 if TYPE_CHECKING:
-    from o3magic.notebook.context import Workbench
+    from o3magic.notebook.context import ShellContext
     from o3magic.session.session import Session
 
 FLAGS = ("--of", "--by", "--since", "--plot", "--csv", "--json", "--watch")
 
 
-class Parser(argparse.ArgumentParser):
+class LineParser(argparse.ArgumentParser):
     """Words of a magic's line: what is wrong with them is a BadOption, never an exit."""
 
     def error(self, message: str) -> NoReturn:
@@ -30,9 +30,9 @@ class Parser(argparse.ArgumentParser):
         raise BadOption(f"%o3_cost: {message}", hint="%o3_cost? lists the options")
 
 
-def parser() -> Parser:
+def parser() -> LineParser:
     """The options of `%o3_cost`."""
-    made = Parser(prog="%o3_cost", add_help=False, allow_abbrev=False)
+    made = LineParser(prog="%o3_cost", add_help=False, allow_abbrev=False)
     add_words(made)
     return made
 
@@ -63,7 +63,7 @@ def report_of(
     )
 
 
-def show(bench: Workbench, line: str) -> None:
+def show(bench: ShellContext, line: str) -> None:
     """Show what a line of `%o3_cost` asks for. Raises BadOption."""
     chosen = read(line)
     if chosen.watch:
@@ -98,7 +98,7 @@ def refuse_others(chosen: argparse.Namespace) -> None:
         raise BadOption(f"--watch takes no --{others[0]}", hint="%o3_cost --watch alone")
 
 
-def watch(bench: Workbench) -> None:
+def watch(bench: ShellContext) -> None:
     """Put a live view on the page. Raises BadOption where ipywidgets is not installed."""
     try:
         from o3magic.notebook.cost_watch import open_watch

@@ -14,15 +14,15 @@ from typing import Any, Protocol
 from o3magic.events import Answer, Event
 from o3magic.render.answer import Bundle, bundles
 from o3magic.render.comparison import LiveComparison
-from o3magic.render.live import Live
+from o3magic.render.live import LiveAnswer
 from o3magic.session.plan import Plan
-from o3magic.settings import Profile
+from o3magic.settings import Settings
 
 INTERVAL_S = 0.125
 CHARS_PER_S = 40_000  # what a page renders without falling behind
 
 
-class OneDisplay:
+class SingleDisplay:
     """Takes any number of displays and publishes them as one, the first on top.
 
     publish: sends a bundle to the one handle; called from any thread, one at a time.
@@ -111,7 +111,7 @@ def joined(bundles: Iterable[Bundle]) -> Bundle:
     return Bundle(data, metadata)
 
 
-class Showing(Protocol):
+class AnswerDisplay(Protocol):
     """One answer being shown."""
 
     def add(self, event: Event) -> None:
@@ -124,7 +124,7 @@ class Showing(Protocol):
         """Nothing came: leave nothing."""
 
 
-class Comparing(Protocol):
+class ComparisonDisplay(Protocol):
     """Several answers being shown."""
 
     def begin(self) -> None:
@@ -137,25 +137,25 @@ class Comparing(Protocol):
         """Show them as they stay."""
 
 
-class Front(Protocol):
+class Display(Protocol):
     """Where a shell shows things."""
 
     returns: bool
 
-    def live(self, planned: Plan, *, owns_cell: bool) -> AbstractContextManager[Showing]:
+    def live(self, planned: Plan, *, owns_cell: bool) -> AbstractContextManager[AnswerDisplay]:
         """What shows one answer while it arrives."""
 
-    def comparison(self, labels: Sequence[str]) -> Comparing:
+    def comparison(self, labels: Sequence[str]) -> ComparisonDisplay:
         """What shows several answers while they arrive."""
 
     def show(self, bundle: Bundle) -> None:
         """Show something that is no answer."""
 
-    def show_answer(self, answer: Answer, profile: Profile) -> None:
+    def show_answer(self, answer: Answer, profile: Settings) -> None:
         """Show an answer that is here already, as it was shown when it came."""
 
 
-class KernelFront:
+class KernelDisplay:
     """JupyterLab, Notebook, VS Code, Colab, nbclient: whatever listens to a kernel."""
 
     # A cell that returns its Answer sets `_`, and nothing more is sent: see O3Magics.show.
@@ -166,14 +166,14 @@ class KernelFront:
         self._ids = (f"o3magic-{name}-{n}" for n in itertools.count(1))
 
     @property
-    def screen(self) -> Screen:
+    def screen(self) -> CellScreen:
         """Where displays of the running cell go: elsewhere while `%%capture` holds them."""
-        return Screen(self._ip.display_pub)
+        return CellScreen(self._ip.display_pub)
 
-    def live(self, planned: Plan, *, owns_cell: bool) -> Live:
+    def live(self, planned: Plan, *, owns_cell: bool) -> LiveAnswer:
         """Throttled segments of Markdown."""
         profile = planned.profile
-        return Live(
+        return LiveAnswer(
             self.screen,
             self._ids.__next__,
             model=profile.model,
@@ -192,13 +192,13 @@ class KernelFront:
         """One display."""
         self.screen.show(bundle, next(self._ids))
 
-    def show_answer(self, answer: Answer, profile: Profile) -> None:
+    def show_answer(self, answer: Answer, profile: Settings) -> None:
         """The same displays as when it came."""
         for bundle in bundles(answer, view=profile.view, raw=profile.raw):
             self.show(bundle)
 
 
-class Screen:
+class CellScreen:
     """Displays of the cell that runs."""
 
     def __init__(self, publisher: Any) -> None:
@@ -220,23 +220,23 @@ class Screen:
         self._clear(wait=True)
 
 
-class TerminalFront:
+class TerminalDisplay:
     """IPython in a terminal, or with its output in a pipe or a file."""
 
     returns = False
 
-    def live(self, planned: Plan, *, owns_cell: bool) -> AbstractContextManager[Showing]:
+    def live(self, planned: Plan, *, owns_cell: bool) -> AbstractContextManager[AnswerDisplay]:
         """Redrawn by rich in a terminal, written as it comes elsewhere."""
         from o3magic.render import terminal
 
         profile, console = planned.profile, terminal.console()
         if not console.is_terminal:
-            return terminal.PlainLive(sys.stdout, schema=profile.schema)
-        return terminal.TerminalLive(
+            return terminal.PlainAnswer(sys.stdout, schema=profile.schema)
+        return terminal.TerminalAnswer(
             console, model=profile.model, schema=profile.schema, raw=profile.raw
         )
 
-    def comparison(self, labels: Sequence[str]) -> Comparing:
+    def comparison(self, labels: Sequence[str]) -> ComparisonDisplay:
         """Only the end of it: a terminal has no room for columns that grow."""
         return AtTheEnd(self)
 
@@ -246,7 +246,7 @@ class TerminalFront:
 
         terminal.show(bundle, terminal.console())
 
-    def show_answer(self, answer: Answer, profile: Profile) -> None:
+    def show_answer(self, answer: Answer, profile: Settings) -> None:
         """Rendered in a terminal, as text elsewhere."""
         from o3magic.render import terminal
 
@@ -256,7 +256,7 @@ class TerminalFront:
 class AtTheEnd:
     """Shows several answers when all are there."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Display) -> None:
         self._front = front
 
     def begin(self) -> None:
@@ -271,8 +271,8 @@ class AtTheEnd:
             self._front.show(bundle)
 
 
-def front_of(shell: Any, name: str) -> Front:
+def front_of(shell: Any, name: str) -> Display:
     """How this shell shows things; `name` sets its displays apart from others'."""
     if getattr(shell, "kernel", None) is not None:
-        return KernelFront(shell, name)
-    return TerminalFront()
+        return KernelDisplay(shell, name)
+    return TerminalDisplay()

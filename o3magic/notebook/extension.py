@@ -42,7 +42,7 @@ NAME = O3Magics.__name__
 SHOWN = (
     ("o3magic.events", "Answer"),
     ("o3magic.session.comparison", "Comparison"),
-    ("o3magic.notebook.background", "Later"),
+    ("o3magic.notebook.background", "AnswerFuture"),
 )
 
 

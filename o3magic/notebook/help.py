@@ -12,7 +12,7 @@ from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any, NamedTuple
 
-from o3magic.config import NOT_IN_A_PROJECT, PROJECT_FILE, Layers
+from o3magic.config import NOT_IN_A_PROJECT, PROJECT_FILE, Config
 from o3magic.errors import BadOption, did_you_mean
 from o3magic.notebook.line_parser import default_of, usage_of
 from o3magic.providers import Providers
@@ -90,7 +90,7 @@ class Section(NamedTuple):
 
 
 def help_bundle(
-    topic: str, layers: Layers, providers: Providers, magics: Mapping[str, Callable[..., Any]]
+    topic: str, layers: Config, providers: Providers, magics: Mapping[str, Callable[..., Any]]
 ) -> Bundle:
     """The page of one topic, or of everything. Raises BadOption with near topics."""
     whole = {
@@ -206,7 +206,7 @@ def last_section() -> Section:
     return Section("More", "The README tells the rest.", rows)
 
 
-def option_section(option: Option, layers: Layers) -> Section:
+def option_section(option: Option, layers: Config) -> Section:
     """All about one option: what it takes, and the places where it can be said."""
     flag, name, value = option.flag, option.name, sample(option)
     bare = value in ("true", "false") or value[0].isdigit()

@@ -17,7 +17,7 @@ PYTHON = ("python", "py", "python3", "py3", "ipython", "ipython3", "pycon")
 
 
 @dataclass(frozen=True)
-class Block:
+class CodeBlock:
     """Code between fences, and the language that is said of it."""
 
     language: str
@@ -29,16 +29,16 @@ class Block:
         return self.language or "text"
 
 
-def blocks(text: str) -> list[Block]:
+def blocks(text: str) -> list[CodeBlock]:
     """The fenced blocks of a Markdown text, in order; one that never ends goes to the end."""
-    found: list[Block] = []
+    found: list[CodeBlock] = []
     open_run, margin, language, code = "", 0, "", list[str]()
     for each in text.splitlines():
         match = FENCE.fullmatch(each)
         if open_run:
             closing = each.strip()
             if closing.startswith(open_run) and not closing.strip(open_run[0]):
-                found.append(Block(language, "\n".join(code)))
+                found.append(CodeBlock(language, "\n".join(code)))
                 open_run = ""
             else:
                 code.append(without_margin(each, margin))
@@ -46,7 +46,7 @@ def blocks(text: str) -> list[Block]:
             open_run, margin, code = match["run"], match.start("run"), []
             language = (re.findall(r"[\w+#.-]+", match["info"]) or [""])[0].lower()
     if open_run:
-        found.append(Block(language, "\n".join(code)))
+        found.append(CodeBlock(language, "\n".join(code)))
     return found
 
 
@@ -76,7 +76,7 @@ def chosen(answer: Answer | None, word: str) -> str:
     return code_of(found[int(word) - 1])
 
 
-def code_of(block: Block) -> str:
+def code_of(block: CodeBlock) -> str:
     """The code as a cell: nothing in it that a reader would not see."""
     return plain_text(block.code)
 

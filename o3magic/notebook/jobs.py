@@ -8,16 +8,16 @@ from typing import Any
 
 from o3magic.errors import BadOption, NoKey, RequestFailed
 from o3magic.money import show_usd
-from o3magic.notebook.context import Workbench
+from o3magic.notebook.context import ShellContext
 from o3magic.notebook.progress import rows_called, short, show_for
 from o3magic.render import tables
 from o3magic.render.answer import Bundle
-from o3magic.rows.batch.context import Room
-from o3magic.rows.batch.recorded_job import TapedBatch, taped_in
+from o3magic.rows.batch.context import BatchContext
+from o3magic.rows.batch.recorded_job import RecordedBatch, taped_in
 from o3magic.rows.batch.registry import AnyJob, one_job
 from o3magic.rows.map_job import KIND as MAP
 from o3magic.rows.map_job import MapJob, jobs_of
-from o3magic.rows.progress import Progress
+from o3magic.rows.progress import JobProgress
 from o3magic.rows.records import Job
 from o3magic.rows.sources import source_of
 
@@ -29,13 +29,13 @@ FORCE = "--force"
 UNSHOWN = ("answer", "tag", "endpoint", "options")
 
 
-def run_jobs(bench: Workbench, line: str) -> Any:
+def run_jobs(bench: ShellContext, line: str) -> Any:
     """`%o3_jobs`: list, show, resume, cancel or delete; gives the table of a job that is shown.
 
     Raises BadOption, and what asking the provider raises.
     """
     with jobs_of(bench.session) as store:
-        room = Room(bench.session, store, show=lambda: show_for(bench.shell))
+        room = BatchContext(bench.session, store, show=lambda: show_for(bench.shell))
         word, *rest = line.split() or ["list"]
         if word == "list" and not rest:
             bench.front.show(listed(room))
@@ -60,7 +60,7 @@ def deleted(job: AnyJob, *, force: bool) -> str:
         job.delete()
         return f"job {job.id} is forgotten; its cost is not"
     said = job.delete(force=force)
-    kept = "the cassette keeps it" if isinstance(job, TapedBatch) else "its cost is not"
+    kept = "the cassette keeps it" if isinstance(job, RecordedBatch) else "its cost is not"
     return f"job {job.id} is forgotten; {kept}" + (f"; {said}" if said else "")
 
 
@@ -74,7 +74,7 @@ def cancelled(job: AnyJob) -> str:
     return f"job {job.id} {job.cancel().said}"
 
 
-def shown(bench: Workbench, job: AnyJob) -> Any:
+def shown(bench: ShellContext, job: AnyJob) -> Any:
     """Show how a job stands, and give its table. A provider that cannot be asked is told."""
     if isinstance(job, MapJob):
         bench.front.show(details(job.now, job.words()))
@@ -98,7 +98,7 @@ def details(now: Job, stands: str, note: str = "") -> Bundle:
     return tables.table(["", ""], [[name, v] for name, v in said if v not in ("", "False")])
 
 
-def resumed(bench: Workbench, job: AnyJob, rest: list[str]) -> Any:
+def resumed(bench: ShellContext, job: AnyJob, rest: list[str]) -> Any:
     """Go on with a job and the rows of a name: the one said, or the one it began with."""
     if not isinstance(job, MapJob):
         raise BadOption(
@@ -112,7 +112,7 @@ def resumed(bench: Workbench, job: AnyJob, rest: list[str]) -> Any:
     return job.resume(rows, names=bench.names, show=show_for(bench.shell))
 
 
-def listed(room: Room) -> Bundle:
+def listed(room: BatchContext) -> Bundle:
     """All jobs as a table, those from a cassette before all."""
     taped = taped_in(room.session)
     kept = [job for job in room.store.jobs() if job.digest not in taped]
@@ -127,7 +127,7 @@ def listed(room: Room) -> Bundle:
 def row(job: Job, made_up: Mapping[str, int]) -> list[str]:
     """A job in the list. made_up: how many of its rows no model answered, by who did."""
     over = job.done_rows + job.invalid_rows
-    counts = Progress(rows=over + job.failed_rows, made_up=made_up)
+    counts = JobProgress(rows=over + job.failed_rows, made_up=made_up)
     return [
         str(job.id),
         job.kind,
@@ -143,7 +143,7 @@ def row(job: Job, made_up: Mapping[str, int]) -> list[str]:
     ]
 
 
-def labelled(model: str, counts: Progress) -> str:
+def labelled(model: str, counts: JobProgress) -> str:
     """A model, and how many of the rows it did not answer: `o3-mini (SIMULATED)`."""
     said = ", ".join(each.partition(",")[0] for each in counts.labels())
     return f"{model} ({said})" if said else model

@@ -6,14 +6,14 @@ import keyword
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from o3magic.config import Layers
+from o3magic.config import Config
 from o3magic.errors import BadOption, did_you_mean
 from o3magic.settings import Option, options
 
 QUOTES = ("'", '"')
 
 
-class Word(NamedTuple):
+class LineWord(NamedTuple):
     """A word of the line, quotes taken off, and where the line goes on behind it."""
 
     text: str
@@ -52,7 +52,7 @@ def parse(line: str) -> tuple[dict[str, Any], str]:
     return chosen, line[at:].strip()
 
 
-def is_flag(word: Word) -> bool:
+def is_flag(word: LineWord) -> bool:
     """Whether a word is written like an option. A lone dash and a negative number are not."""
     return (
         not word.quoted
@@ -62,7 +62,7 @@ def is_flag(word: Word) -> bool:
     )
 
 
-def next_word(line: str, at: int, *, settings: bool = False) -> Word | None:
+def next_word(line: str, at: int, *, settings: bool = False) -> LineWord | None:
     """The word at or behind a place, or None at the end. Raises BadOption for an open quote.
 
     settings: a quote opens behind the `=` of any word, not only of an option.
@@ -79,9 +79,9 @@ def next_word(line: str, at: int, *, settings: bool = False) -> Word | None:
             close = line.find(line[end], end + 1)
             if close < 0:
                 raise BadOption(f"the quote at {line[end:][:20]!r} is not closed")
-            return Word(line[at:end] + line[end + 1 : close], end == at, close + 1)
+            return LineWord(line[at:end] + line[end + 1 : close], end == at, close + 1)
         end += 1
-    return Word(line[at:end], False, end)
+    return LineWord(line[at:end], False, end)
 
 
 def words(line: str) -> Iterator[str]:
@@ -135,7 +135,7 @@ ALWAYS = ("model", "effort", "schema", "out", "developer")
 SAID_HERE = ("%o3_config", "widget")
 
 
-def cell_text(layers: Layers, prompt: str) -> str:
+def cell_text(layers: Config, prompt: str) -> str:
     """A cell that asks the same: as `%%o3`, or in Python where one line cannot hold a setting.
 
     Settings of files and of the environment are left to them, and a model that nobody named to the

@@ -19,7 +19,7 @@ from o3magic.errors import O3Error
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from o3magic.notebook.commands import Actions, Shown
+    from o3magic.notebook.commands import Commands, ShownResult
     from o3magic.notebook.panel import Panel
     from o3magic.session.session import Session
 
@@ -38,12 +38,12 @@ class O3Magics(Magics):
         self._cell = ""
 
     @cached_property
-    def actions(self) -> Actions:
+    def actions(self) -> Commands:
         """What the magics do. Raises BadOption for a bad settings file, until it is mended."""
-        from o3magic.notebook.commands import Actions
-        from o3magic.notebook.context import Workbench
+        from o3magic.notebook.commands import Commands
+        from o3magic.notebook.context import ShellContext
 
-        actions = Actions(Workbench(self._ip, self.session))
+        actions = Commands(ShellContext(self._ip, self.session))
         actions.begin_cell(self._cell)
         return actions
 
@@ -62,9 +62,9 @@ class O3Magics(Magics):
         return matcher_for(self.session, self._ip.user_ns)
 
     @property
-    def opened(self) -> Actions | None:
+    def opened(self) -> Commands | None:
         """The actions if they were needed so far."""
-        found: Actions | None = self.__dict__.get("actions")
+        found: Commands | None = self.__dict__.get("actions")
         return found
 
     def on_cell(self, info: Any) -> None:
@@ -87,13 +87,13 @@ class O3Magics(Magics):
             return {"completions": []}
         return found
 
-    def show(self, answer: Shown) -> None:
+    def show(self, answer: ShownResult) -> None:
         """Show what ends a cell: an Answer, or several."""
         self.actions.show(answer)
 
     @no_var_expand
     @line_cell_magic
-    def o3(self, line: str, cell: str | None = None) -> Shown | None:
+    def o3(self, line: str, cell: str | None = None) -> ShownResult | None:
         """Ask a reasoning model; the answer appears as it is written."""
         answer = self.actions.ask(line, cell)
         # A browser's kernel would send an empty result for it; `_` has it already.

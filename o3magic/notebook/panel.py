@@ -16,10 +16,10 @@ from o3magic.errors import BadOption, O3Error
 from o3magic.events import Answer
 from o3magic.messages import Effort, ToolCall
 from o3magic.models import Card
-from o3magic.notebook.background import Asker
+from o3magic.notebook.background import BackgroundRunner
 from o3magic.notebook.completion import card_of, default_model
-from o3magic.notebook.context import Workbench
-from o3magic.notebook.display import KernelFront
+from o3magic.notebook.context import ShellContext
+from o3magic.notebook.display import KernelDisplay
 from o3magic.notebook.line_parser import cell_text, check_name
 from o3magic.notebook.panel_html import (
     alarm,
@@ -33,17 +33,17 @@ from o3magic.notebook.panel_html import (
     spent,
     status,
 )
-from o3magic.notebook.panel_widgets import Controls, set_options
+from o3magic.notebook.panel_widgets import PanelWidgets, set_options
 from o3magic.render import tables
 from o3magic.render.answer import request_bundle
 from o3magic.schemas.lookup import known_types
 from o3magic.session.plan import check_effort, shown_request
-from o3magic.settings import Profile
+from o3magic.settings import Settings
 
 MOST_CHARS = 2_000
 
 
-class Permission:
+class ToolPermission:
     """The question and its two buttons, which are seen only while it is asked.
 
     row: the widget that holds them. words, allow, decline: what it holds.
@@ -86,16 +86,16 @@ NO_WIDGETS = "a panel needs a notebook; here `%o3_config effort=high` sets what 
 class Panel:
     """Controls for the settings and a prompt. Show it as the last word of a cell."""
 
-    def __init__(self, bench: Workbench, cell_id: str = "") -> None:
+    def __init__(self, bench: ShellContext, cell_id: str = "") -> None:
         self._bench, self.cell_id = bench, cell_id
         self._session = bench.session
         self.closed = False
-        self._asker = Asker(bench.shell, self._over)
+        self._asker = BackgroundRunner(bench.shell, self._over)
         self._lock = threading.RLock()  # widgets change from the kernel's thread and from ours
         self._refreshing = False
         self._said = ""
-        self.controls = show = Controls()
-        self._permission = Permission(
+        self.controls = show = PanelWidgets()
+        self._permission = ToolPermission(
             show.permission, show.permission_words, show.allow, show.decline
         )
         for field in FIELDS:
@@ -153,7 +153,7 @@ class Panel:
             finally:
                 self._refreshing = False
 
-    def _refresh(self, profile: Profile) -> None:
+    def _refresh(self, profile: Settings) -> None:
         show, session = self.controls, self._session
         card = card_of(self._session, profile)
         efforts = get_args(Effort) if card.efforts is None else card.efforts
@@ -203,7 +203,7 @@ class Panel:
         said = zip(names, columns, strict=True)
         self.controls.effort.tooltips = [f"effort {n}: {', '.join(c)}" for n, c in said]
 
-    def _problem(self, profile: Profile, card: Card) -> str:
+    def _problem(self, profile: Settings, card: Card) -> str:
         """Why this profile cannot be asked, if that can be seen."""
         try:
             check_effort(profile, card)
@@ -291,15 +291,15 @@ class Panel:
         self.controls.close()
 
 
-def open_panel(bench: Workbench) -> Panel | None:
+def open_panel(bench: ShellContext) -> Panel | None:
     """A new panel; the one that the same cell made before is closed. A line in a terminal."""
-    if not isinstance(bench.front, KernelFront):
+    if not isinstance(bench.front, KernelDisplay):
         bench.front.show(tables.line(NO_WIDGETS))
         return None
     return Panel(bench, bench.place(Panel))
 
 
-def insert_cell(bench: Workbench) -> None:
+def insert_cell(bench: ShellContext) -> None:
     """Put the cell that the newest panel writes below the one that runs. Raises BadOption."""
     panels = bench.views(Panel)
     if not panels:

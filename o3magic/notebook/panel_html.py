@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from o3magic.cost.budgets import OF, Standing
-from o3magic.cost.entries import Entry, Sums
+from o3magic.cost.budgets import OF, BudgetStatus
+from o3magic.cost.entries import CallSums, Entry
 from o3magic.cost.ledger import Ledger
 from o3magic.errors import O3Error, did_you_mean
 from o3magic.models import Card, Catalog
@@ -56,7 +56,7 @@ ALARM = f"{CLOSE};color:var(--jp-error-color1,#b3261e)"
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class EffortSpending:
     """What the answers of one effort cost and took on average; None where nobody knows."""
 
     calls: int
@@ -80,7 +80,7 @@ def short_usd(nano: int | None) -> str:
     return show_usd(rounded or nano)
 
 
-def spent(entries: Iterable[Entry], same_model: Any) -> dict[str, Spent]:
+def spent(entries: Iterable[Entry], same_model: Any) -> dict[str, EffortSpending]:
     """The averages for each effort; real answers count alone as soon as there are some.
 
     same_model: says of an entry's model whether it is the one in question.
@@ -92,12 +92,12 @@ def spent(entries: Iterable[Entry], same_model: Any) -> dict[str, Spent]:
     return {effort: average(rows) for effort, rows in found.items()}
 
 
-def average(rows: Sequence[Entry]) -> Spent:
+def average(rows: Sequence[Entry]) -> EffortSpending:
     """The averages of some answers."""
     real = [row for row in rows if row.source == "live"]
     rows = real or rows
     cost = mean(row.cost_nano_usd for row in rows)
-    return Spent(
+    return EffortSpending(
         len(rows),
         None if cost is None else round(cost),
         mean(row.elapsed_s for row in rows),
@@ -113,7 +113,7 @@ def mean(numbers: Iterable[float | None]) -> float | None:
 
 
 def effort_columns(
-    efforts: Sequence[str], history: Mapping[str, Spent], default: str | None
+    efforts: Sequence[str], history: Mapping[str, EffortSpending], default: str | None
 ) -> list[tuple[str, ...]]:
     """What to say of each button: that of the model's own choice, and one for each effort."""
     own = f"= {default}" if default else "the model's own choice"
@@ -218,7 +218,7 @@ def meter_html(session: Session) -> str:
     said = []
     for name, span in spans:
         totals = ledger.totals(by=(), **span)
-        live = totals[0].live if totals else Sums()
+        live = totals[0].live if totals else CallSums()
         said.append(f"{name} <b>{escape(cost_of(live))}</b>")
         if name == "this session":
             free = totals[0].simulated.calls if totals else 0
@@ -226,13 +226,13 @@ def meter_html(session: Session) -> str:
     return f'<div style="{MUTED};text-align:right">{" · ".join(said)}</div>'
 
 
-def cost_of(live: Sums) -> str:
+def cost_of(live: CallSums) -> str:
     """What calls cost; at least, where some cost is unknown."""
     known = show_usd(live.cost_nano_usd)
     return f"at least {known}" if live.unknown_cost_calls else known
 
 
-def calls_of(live: Sums, simulated: int) -> str:
+def calls_of(live: CallSums, simulated: int) -> str:
     """How many calls there were."""
     said = [f"{live.calls:,}"] if live.calls or not simulated else []
     said += [f"{simulated:,} simulated"] if simulated else []
@@ -271,7 +271,7 @@ TRACK = "overflow:hidden;background:rgba(128,128,128,0.25)"
 FINE, NEAR, GONE = "#2e7d32", "#ef6c00", "#c62828"
 
 
-def bars_html(stands: Sequence[Standing], warn: float) -> str:
+def bars_html(stands: Sequence[BudgetStatus], warn: float) -> str:
     """A bar for each budget; "" where none is set."""
     bars = "".join(bar(each, warn) for each in stands)
     return f'<div style="{MUTED};display:flex;flex-wrap:wrap;gap:2px 18px">{bars}</div>' * bool(
@@ -279,7 +279,7 @@ def bars_html(stands: Sequence[Standing], warn: float) -> str:
     )
 
 
-def bar(stands: Standing, warn: float) -> str:
+def bar(stands: BudgetStatus, warn: float) -> str:
     """One budget: full colour for what is spent, pale for what is on its way or unknown."""
     scope, limit = stands.budget
     if scope == "call":

@@ -14,7 +14,7 @@ BESIDE_LABEL = "90px"  # under the control, not under its label
 FIELD_WIDTH = "400px"
 
 
-class Controls:
+class PanelWidgets:
     """All widgets of one panel, in the order TAB goes; `box` holds them."""
 
     def __init__(self) -> None:

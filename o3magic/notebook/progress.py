@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from o3magic.errors import BadOption, did_you_mean
 from o3magic.events import LABELS
-from o3magic.notebook.context import Workbench
-from o3magic.notebook.display import KernelFront, front_of
+from o3magic.notebook.context import ShellContext
+from o3magic.notebook.display import KernelDisplay, front_of
 from o3magic.render import tables
 from o3magic.render.answer import Bundle
 from o3magic.render.markdown.sanitize import plain_text, table_cell
-from o3magic.rows.map_job import Wish, jobs_of, map_rows
-from o3magic.rows.progress import Lines, Progress, Show, Silent
+from o3magic.rows.map_job import MapOptions, jobs_of, map_rows
+from o3magic.rows.progress import JobProgress, NoProgress, ProgressDisplay, ProgressLines
 
 if TYPE_CHECKING:
     from o3magic.render.terminal import TerminalBar
@@ -25,14 +25,14 @@ TERMINAL_INTERVAL_S = 0.2
 MARKS = tuple(label.partition(",")[0] for label in LABELS.values())
 
 
-class Bar:
+class TerminalProgressBar:
     """Draws progress in a terminal: the rows beside a bar, errors, rate and money below it."""
 
     def __init__(self, drawn: TerminalBar, clock: Callable[[], float] = time.monotonic) -> None:
         self._drawn, self._clock = drawn, clock
         self._next_s = 0.0
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: JobProgress) -> None:
         """Draw it, at most five times a second."""
         if self._clock() < self._next_s and not progress.over:
             return
@@ -56,14 +56,14 @@ def style_of(word: str) -> str:
     return "red" if word.endswith((" error", " errors")) else "dim"
 
 
-def in_terminal() -> Show:
+def in_terminal() -> ProgressDisplay:
     """Where it is shown: beside what a program prints, not among it."""
     if not sys.stderr.isatty():
-        return Lines()
+        return ProgressLines()
     from o3magic.render.terminal import TerminalBar, bar_console
 
     console = bar_console(sys.stderr)
-    return Lines() if console is None else Bar(TerminalBar(console))
+    return ProgressLines() if console is None else TerminalProgressBar(TerminalBar(console))
 
 
 INTERVAL_S = 0.5
@@ -71,17 +71,17 @@ MOST_CELL_CHARS = 60
 MOST_FIELDS = 6
 
 
-class Display:
+class JobDisplay:
     """One display that follows a job: a bar, a line, the first rows while they come."""
 
     def __init__(
-        self, front: KernelFront, display_id: str, clock: Callable[[], float] = time.monotonic
+        self, front: KernelDisplay, display_id: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._screen, self._id, self._clock = front.screen, display_id, clock
         self._next_s = 0.0
         self._shown: Bundle | None = None
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: JobProgress) -> None:
         """Show it, at most twice a second."""
         now_s = self._clock()
         if now_s < self._next_s and not progress.over:
@@ -95,7 +95,7 @@ class Display:
         self._shown = bundle
 
 
-def bundle_of(progress: Progress) -> Bundle:
+def bundle_of(progress: JobProgress) -> Bundle:
     """A job's progress as Markdown and as text."""
     bar, words, said = progress.bar(), progress.words(), progress.said
     plain = f"{bar} {words}".strip() + (f"\n{plain_text(said)}" if said else "")
@@ -114,7 +114,7 @@ def bundle_of(progress: Progress) -> Bundle:
     )
 
 
-def first_rows(progress: Progress) -> Bundle:
+def first_rows(progress: JobProgress) -> Bundle:
     """The rows that came first, as a small table."""
     shown: list[tuple[int, Mapping[str, Any]]] = []
     for place, answer in sorted(progress.landed, key=lambda each: each[0]):
@@ -132,17 +132,17 @@ def short(value: Any) -> str:
     return text if len(text) <= MOST_CELL_CHARS else text[: MOST_CELL_CHARS - 1] + "…"
 
 
-def show_for(shell: Any, *, quiet: bool = False) -> Show:
+def show_for(shell: Any, *, quiet: bool = False) -> ProgressDisplay:
     """Where a shell shows how far a job is; None is plain Python."""
     if quiet:
-        return Silent()
+        return NoProgress()
     front = None if shell is None else front_of(shell, "map")
-    if not isinstance(front, KernelFront):
+    if not isinstance(front, KernelDisplay):
         return in_terminal()
-    return Display(front, f"o3magic-map-{secrets.token_hex(4)}")
+    return JobDisplay(front, f"o3magic-map-{secrets.token_hex(4)}")
 
 
-def map_cell(bench: Workbench, prompt: str, chosen: Mapping[str, Any]) -> Any:
+def map_cell(bench: ShellContext, prompt: str, chosen: Mapping[str, Any]) -> Any:
     """The table of a `%%o3 --map` cell. `--budget` is the budget of all its rows together.
 
     Raises as `map_rows` does.
@@ -151,7 +151,7 @@ def map_cell(bench: Workbench, prompt: str, chosen: Mapping[str, Any]) -> Any:
     budget = said.pop("budget_call", None)
     profile = bench.session.layers.profile(said)
     names = bench.names
-    wish = Wish(budget=budget, rows_name=profile.map)
+    wish = MapOptions(budget=budget, rows_name=profile.map)
     for name in ("map", "out", "quiet"):
         said.pop(name, None)
     show = show_for(bench.shell, quiet=profile.quiet)

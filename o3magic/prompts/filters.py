@@ -25,7 +25,7 @@ from o3magic.errors import O3Error, TemplateError
 from o3magic.events import Answer
 from o3magic.messages import Image
 from o3magic.prompts.files import code_of, file_within, text_of_file
-from o3magic.prompts.formatting import MOST_CHARS, MOST_ROWS, Shown, as_csv, as_json, shown
+from o3magic.prompts.formatting import MOST_CHARS, MOST_ROWS, FormattedValue, as_csv, as_json, shown
 from o3magic.prompts.images import image_of
 from o3magic.prompts.jsonable import plain
 from o3magic.prompts.tabular import is_frame, is_lazy, is_series
@@ -43,14 +43,14 @@ MOST_JOINED: Final = 100_000
 def filters(folder: Path) -> dict[str, Callable[..., Any]]:
     """The filters of our own, for a notebook in `folder`."""
 
-    def file(value: Any) -> Shown:
-        return Shown(*text_of_file(file_within(folder, value)))
+    def file(value: Any) -> FormattedValue:
+        return FormattedValue(*text_of_file(file_within(folder, value)))
 
     def image(value: Any, detail: str = "auto") -> Image:
         return image_of(value, folder, detail)
 
     return {
-        "code": lambda value: Shown(code_of(value)),
+        "code": lambda value: FormattedValue(code_of(value)),
         "csv": csv,
         "describe": describe,
         "file": file,
@@ -64,12 +64,12 @@ def filters(folder: Path) -> dict[str, Callable[..., Any]]:
     }
 
 
-def as_data(value: Any) -> Shown:
+def as_data(value: Any) -> FormattedValue:
     """`| json`."""
-    return as_json(value.text if isinstance(value, Shown) else value)
+    return as_json(value.text if isinstance(value, FormattedValue) else value)
 
 
-def csv(value: Any, rows: int = MOST_ROWS) -> Shown:
+def csv(value: Any, rows: int = MOST_ROWS) -> FormattedValue:
     """`| csv`, with more or fewer rows."""
     return as_csv(value, _whole(rows, "csv"))
 
@@ -83,7 +83,7 @@ def head(value: Any, count: int = 5) -> Any:
         return value.head(count)
     if is_series(value) or isinstance(value, list | tuple | range):
         return value[:count]
-    if isinstance(value, Shown | Answer):
+    if isinstance(value, FormattedValue | Answer):
         value = value.text
     if isinstance(value, str):
         return "\n".join(value.splitlines()[:count])
@@ -94,15 +94,15 @@ def head(value: Any, count: int = 5) -> Any:
     raise TemplateError(f"a {type(value).__name__} has no first rows")
 
 
-def text(value: Any) -> Shown:
+def text(value: Any) -> FormattedValue:
     """A value as its words: an answer's text even where it is structured."""
-    return Shown(value.text) if isinstance(value, Answer) else shown(value)
+    return FormattedValue(value.text) if isinstance(value, Answer) else shown(value)
 
 
-def inline(value: Any) -> Shown:
+def inline(value: Any) -> FormattedValue:
     """The words of the user's own prompt, put where they are wanted and not marked as data."""
     said = text(value)
-    return Shown(said.text, said.notes, inline=True)
+    return FormattedValue(said.text, said.notes, inline=True)
 
 
 def join(values: Any, between: str = "", attribute: str | None = None) -> str:
@@ -117,20 +117,20 @@ def join(values: Any, between: str = "", attribute: str | None = None) -> str:
     return str(between).join(said)
 
 
-def schema(value: Any) -> Shown:
+def schema(value: Any) -> FormattedValue:
     """What a table's columns or a class's fields are."""
     if is_frame(value) or is_lazy(value):
-        return Shown("\n".join(f"{name}: {kind}" for name, kind in _columns(value)))
+        return FormattedValue("\n".join(f"{name}: {kind}" for name, kind in _columns(value)))
     try:
         if could_be_schema(value) or not isinstance(value, type):
             found = answer_type(value if could_be_schema(value) else type(value)).schema
-            return Shown(json.dumps(found, ensure_ascii=False))
+            return FormattedValue(json.dumps(found, ensure_ascii=False))
     except O3Error:
         pass
     raise TemplateError(f"a {type(value).__name__} has no schema", hint="a DataFrame or a model")
 
 
-def describe(value: Any) -> Shown:
+def describe(value: Any) -> FormattedValue:
     """A table in a few lines: shape, and of each column the type, what is missing, statistics."""
     if isinstance(value, Answer):
         value = value.data
@@ -144,7 +144,7 @@ def describe(value: Any) -> Shown:
         lines.append(f"{name}: {kind}{_missing(column)}{_statistics(column)}")
     if len(value.columns) > MOST_ROWS:
         lines.append(f"[... {len(value.columns) - MOST_ROWS:,} more columns]")
-    return Shown("\n".join(lines))
+    return FormattedValue("\n".join(lines))
 
 
 def _columns(frame: Any) -> list[tuple[str, str]]:

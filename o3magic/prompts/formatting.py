@@ -43,7 +43,7 @@ _AS_THEY_ARE: Final = (bool, int, float, complex, Decimal, timedelta, date, time
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class FormattedValue:
     """Text that stands for a value; `inline`: it goes in without a mark that it is data."""
 
     text: str
@@ -55,14 +55,14 @@ class Shown:
         return self.text
 
 
-def shown(value: Any) -> Shown:
+def shown(value: Any) -> FormattedValue:
     """A value as a prompt shows it. Raises TemplateError for what has no form for a reader."""
-    if isinstance(value, Shown):
+    if isinstance(value, FormattedValue):
         return value
     if isinstance(value, Answer):
-        return as_json(value.data) if value.data is not None else Shown(value.text)
+        return as_json(value.data) if value.data is not None else FormattedValue(value.text)
     if isinstance(value, str) and not isinstance(value, Enum):
-        return Shown(str(value))
+        return FormattedValue(str(value))
     if value is os.environ:
         raise TemplateError("the environment holds keys", hint="take one value: os.environ['HOME']")
     if is_frame(value) or is_series(value):
@@ -70,7 +70,7 @@ def shown(value: Any) -> Shown:
     if isinstance(value, Enum):
         return shown(value.value)
     if value is None or is_missing(value) or isinstance(value, _AS_THEY_ARE):
-        return Shown(_number(value))
+        return FormattedValue(_number(value))
     if isinstance(value, Mapping | list | tuple | set | frozenset | range | BaseModel):
         return as_json(value)
     if is_dataclass(value) and not isinstance(value, type):
@@ -80,7 +80,7 @@ def shown(value: Any) -> Shown:
     return as_words(value)
 
 
-def as_words(value: Any) -> Shown:
+def as_words(value: Any) -> FormattedValue:
     """An object by what it says of itself. Raises TemplateError where that says nothing."""
     kind = type(value)
     if kind.__module__.partition(".")[0] in ("PIL", "matplotlib"):
@@ -98,24 +98,24 @@ def as_words(value: Any) -> Shown:
     if ADDRESS.search(said) or len(said) > MOST_CHARS:
         hint = "name one of its fields, or give it a __str__"
         raise TemplateError(f"an object of type {kind.__name__} has no short text", hint=hint)
-    return Shown(said)
+    return FormattedValue(said)
 
 
-def as_json(value: Any) -> Shown:
+def as_json(value: Any) -> FormattedValue:
     """A value as JSON."""
-    return Shown(*json_text(value, MOST_CHARS))
+    return FormattedValue(*json_text(value, MOST_CHARS))
 
 
-def as_array(value: Any) -> Shown:
+def as_array(value: Any) -> FormattedValue:
     """An array as its shape and its numbers; a scalar of its kind as a number."""
     if not value.shape:
         return shown(value.tolist())
     inner = as_json(value)
     shape = " x ".join(f"{side:,}" for side in value.shape)
-    return Shown(f"array of {shape}, {value.dtype}:\n{inner.text}", inner.notes)
+    return FormattedValue(f"array of {shape}, {value.dtype}:\n{inner.text}", inner.notes)
 
 
-def as_csv(value: Any, most_rows: int = MOST_ROWS) -> Shown:
+def as_csv(value: Any, most_rows: int = MOST_ROWS) -> FormattedValue:
     """A table as CSV. Raises TemplateError for what has no rows."""
     if most_rows < 0:
         raise TemplateError(f"{most_rows} rows cannot be shown", hint="| csv(100)")
@@ -127,7 +127,7 @@ def as_csv(value: Any, most_rows: int = MOST_ROWS) -> Shown:
         if len(value.columns) <= MOST_COLUMNS:
             return made
         note = cut_words(MOST_COLUMNS, len(value.columns), "columns")
-        return Shown(f"{made.text}\n{note}", (*made.notes, note.strip("[.] ")))
+        return FormattedValue(f"{made.text}\n{note}", (*made.notes, note.strip("[.] ")))
     if isinstance(value, list | tuple) and value and all(isinstance(v, Mapping) for v in value):
         top = value[:most_rows]
         keys = [*dict.fromkeys(key for row in top for key in row)]
@@ -137,7 +137,9 @@ def as_csv(value: Any, most_rows: int = MOST_ROWS) -> Shown:
     raise TemplateError(f"a {kind} has no rows for CSV", hint="a DataFrame, or a list of dicts")
 
 
-def _table(names: list[str], rows: Iterable[tuple[Any, ...]], count: int, most: int) -> Shown:
+def _table(
+    names: list[str], rows: Iterable[tuple[Any, ...]], count: int, most: int
+) -> FormattedValue:
     """Rows as CSV, until there are enough of them or of their characters."""
     made = io.StringIO()
     writer = csv.writer(made, lineterminator="\n")
@@ -150,9 +152,9 @@ def _table(names: list[str], rows: Iterable[tuple[Any, ...]], count: int, most: 
         written += 1
     text = made.getvalue().rstrip("\n")
     if count <= written:
-        return Shown(text)
+        return FormattedValue(text)
     note = cut_words(written, count, "rows")
-    return Shown(f"{text}\n{note}", (note.strip("[.] "),))
+    return FormattedValue(f"{text}\n{note}", (note.strip("[.] "),))
 
 
 def _cell(value: Any) -> str:
@@ -180,7 +182,7 @@ def _number(value: Any) -> str:
         raise TemplateError("a number has too many digits", hint="shorten it first") from None
 
 
-def marked(said: Shown, name: str) -> str:
+def marked(said: FormattedValue, name: str) -> str:
     """The text, marked as data where it is long or of several lines.
 
     What is inside cannot end the mark: the tag is one that does not occur in it.

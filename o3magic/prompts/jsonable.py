@@ -35,14 +35,14 @@ _TEXT_FORM: Final = (Decimal, timedelta, UUID, PurePath, SecretStr, SecretBytes,
 
 def json_text(value: Any, most_chars: int = MOST_CHARS) -> tuple[str, tuple[str, ...]]:
     """`value` as JSON of about `most_chars` at the most, and what a reader should know of it."""
-    maker = _Maker(most_chars)
+    maker = _JsonMaker(most_chars)
     data = maker.plain(value)
     return json.dumps(data, ensure_ascii=False), tuple(maker.notes)
 
 
 def plain(value: Any, most_chars: int = MOST_CHARS) -> Any:
     """`value` as JSON data."""
-    return _Maker(most_chars).plain(value)
+    return _JsonMaker(most_chars).plain(value)
 
 
 def short_repr(value: Any, most_chars: int = MOST_REPR_CHARS) -> str:
@@ -59,7 +59,7 @@ def cut_words(kept: int, of: int, what: str) -> str:
     return f"[... {of - kept:,} of {of:,} {what} cut]"
 
 
-class _Maker:
+class _JsonMaker:
     """Makes one value plain, and counts the characters that are left for it."""
 
     def __init__(self, most_chars: int) -> None:

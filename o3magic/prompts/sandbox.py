@@ -22,7 +22,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from o3magic.errors import TemplateError, did_you_mean
 from o3magic.prompts.filters import FROM_JINJA, filters
-from o3magic.prompts.formatting import Shown
+from o3magic.prompts.formatting import FormattedValue
 
 MOST_LENGTH: Final = 1_000_000
 MOST_BITS: Final = 4_096
@@ -44,7 +44,7 @@ _ANY_METHOD: Final = frozenset().union(*_METHODS.values())
 _TAKEN: Final = frozenset(("self", "super", "loop", "caller", "varargs", "kwargs"))
 
 
-class Environment(SandboxedEnvironment):
+class PromptEnvironment(SandboxedEnvironment):
     """Jinja's sandbox, narrower: filters of a list, no globals, methods of a few plain types."""
 
     intercepted_binops = frozenset(SandboxedEnvironment.default_binop_table)
@@ -85,7 +85,7 @@ class Sandbox:
     def __init__(self, names: Mapping[str, Any], folder: Path) -> None:
         self._names = names
         self.used: dict[str, None] = {}
-        self._environment = Environment(undefined=StrictUndefined, autoescape=False)
+        self._environment = PromptEnvironment(undefined=StrictUndefined, autoescape=False)
         self._environment.optimized = False  # constants are computed at run time, inside the limits
         self._environment.globals.clear()
         own = {k: v for k, v in self._environment.filters.items() if k in FROM_JINJA}
@@ -122,7 +122,7 @@ class Sandbox:
 
     def _literal(self, source: str, value: str) -> Any:
         """A text written in the prompt itself is no data of somebody else's."""
-        return Shown(value, inline=True)
+        return FormattedValue(value, inline=True)
 
     def _looked_up(self, tree: nodes.Expr) -> dict[str, Any]:
         """The values of the names in `tree`, which is looked through for what is not done here."""

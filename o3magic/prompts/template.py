@@ -21,7 +21,7 @@ _CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderedPrompt:
     """A prompt filled in: `parts` in order, the names that were used, what a reader should know."""
 
     parts: tuple[Text | Image, ...]
@@ -40,20 +40,20 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True)
-class Expression:
+class TemplateExpression:
     """What stands between `{{` and `}}`, and in which line of the prompt."""
 
     source: str
     line: int
 
 
-def render(text: str, names: Mapping[str, Any], *, folder: Path) -> Rendered:
+def render(text: str, names: Mapping[str, Any], *, folder: Path) -> RenderedPrompt:
     """The prompt with the values of `names` in it. Raises TemplateError, before anything is sent.
 
     folder: where the notebook is, for `| file` and `| image`.
     """
     if "{{" not in text:
-        return Rendered((Text(text),))
+        return RenderedPrompt((Text(text),))
     # jinja2 is loaded where a prompt needs it, and not before.
     from o3magic.prompts.formatting import marked, shown
     from o3magic.prompts.sandbox import Sandbox, placed, short
@@ -81,10 +81,10 @@ def render(text: str, names: Mapping[str, Any], *, folder: Path) -> Rendered:
         notes += (f"{short(piece.source)}: {note}" for note in said.notes)
     parts.append(Text("".join(words)))
     kept = tuple(part for part in parts if not (isinstance(part, Text) and not part.text))
-    return Rendered(kept, tuple(sandbox.used), tuple(notes))
+    return RenderedPrompt(kept, tuple(sandbox.used), tuple(notes))
 
 
-def pieces(text: str) -> Iterator[str | Expression]:
+def pieces(text: str) -> Iterator[str | TemplateExpression]:
     """The prompt cut into text and expressions. Raises TemplateError for one without an end."""
     place, count = 0, 0
     line, counted = 1, 0
@@ -106,12 +106,12 @@ def pieces(text: str) -> Iterator[str | Expression]:
     yield text[place:]
 
 
-def _expression(whole: str, line: int) -> Iterator[str | Expression]:
+def _expression(whole: str, line: int) -> Iterator[str | TemplateExpression]:
     source = whole[2:-2].strip()
     if not source or source.replace(".", "", 1).isdecimal():
         yield whole  # LaTeX: x^{{2}}, and {{}}
     else:
-        yield Expression(source, line)
+        yield TemplateExpression(source, line)
 
 
 def _end(text: str, place: int, line: int) -> int:

@@ -143,7 +143,7 @@ def quote_lines(text: str) -> str:
 
 
 LINK = "o3magic"
-View = Literal["auto", "tree", "table"]
+AnswerView = Literal["auto", "tree", "table"]
 
 
 class Bundle(NamedTuple):
@@ -153,7 +153,7 @@ class Bundle(NamedTuple):
     metadata: dict[str, Any]
 
 
-def bundles(answer: Answer, *, view: View = "auto", raw: bool = False) -> list[Bundle]:
+def bundles(answer: Answer, *, view: AnswerView = "auto", raw: bool = False) -> list[Bundle]:
     """The displays of an answer, in order: one, or two where a tree has its footer below it."""
     shown = unlinked(answer, view, raw)
     if answer.recorded is not None:
@@ -163,7 +163,7 @@ def bundles(answer: Answer, *, view: View = "auto", raw: bool = False) -> list[B
     return shown
 
 
-def unlinked(answer: Answer, view: View, raw: bool) -> list[Bundle]:
+def unlinked(answer: Answer, view: AnswerView, raw: bool) -> list[Bundle]:
     """The same without the word where the answer was recorded."""
     if raw:
         parts = [plain_text(answer.text), citations.plain(answer.citations), plain_footer(answer)]

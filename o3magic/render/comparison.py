@@ -13,7 +13,7 @@ from o3magic.events import Answer, Event, TextDelta
 from o3magic.money import show_usd
 from o3magic.render import citations
 from o3magic.render.answer import LINK, Bundle, as_json, body, remarks
-from o3magic.render.live import INTERVAL_S, Screen
+from o3magic.render.live import INTERVAL_S, DisplayScreen
 from o3magic.render.markdown.escape import entities
 from o3magic.render.markdown.sanitize import plain_text, table_cell
 
@@ -43,7 +43,7 @@ class LiveComparison:
 
     def __init__(
         self,
-        screen: Screen,
+        screen: DisplayScreen,
         ids: Callable[[], str],
         labels: Sequence[str],
         clock: Callable[[], float] = time.monotonic,

@@ -12,7 +12,7 @@ COLUMNS = 30
 CELL = 200  # characters
 DEPTH = 4  # of fields within fields that have rows of their own
 NAMES = 3  # of an object that is only named
-Shown = Callable[[Any], str]
+FormatCell = Callable[[Any], str]
 
 
 def as_markdown(
@@ -34,7 +34,7 @@ def as_markdown(
     return safe_markdown("\n\n".join(part for part in (title, shown) if part))
 
 
-def _body(data: Any, rows: int, cell: int, value: Shown) -> str:
+def _body(data: Any, rows: int, cell: int, value: FormatCell) -> str:
     if isinstance(data, Mapping) and data:
         return _object(data, rows, cell, value)
     if _is_list(data) and data:
@@ -45,7 +45,7 @@ def _body(data: Any, rows: int, cell: int, value: Shown) -> str:
     return shown if shown.startswith("`") or not shown else f"**{shown}**"
 
 
-def _object(data: Mapping[str, Any], rows: int, cell: int, value: Shown) -> str:
+def _object(data: Mapping[str, Any], rows: int, cell: int, value: FormatCell) -> str:
     """Fields and values; the fields of a field as `field.field`."""
     fields = list(_fields(data, "", DEPTH))
     shown = ([table_cell(field, cell), value(said)] for field, said in fields[:rows])
@@ -60,7 +60,7 @@ def _fields(data: Mapping[str, Any], above: str, depth: int) -> Iterable[tuple[s
             yield f"{above}{key}", value
 
 
-def _objects(data: Sequence[Mapping[str, Any]], rows: int, cell: int, value: Shown) -> str:
+def _objects(data: Sequence[Mapping[str, Any]], rows: int, cell: int, value: FormatCell) -> str:
     """A row for every object, a column for every field that one of them has."""
     fields = list(dict.fromkeys(str(key) for each in data for key in each))
     head = [table_cell(field, cell) for field in fields[:COLUMNS]]

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from o3magic.events import Answer, Event, ModelStatus, ReasoningDelta, Retrying, TextDelta, ToolUsed
 from o3magic.render import answer
-from o3magic.render.answer import Bundle, View, bundles, footer_bundle, reasoning
+from o3magic.render.answer import AnswerView, Bundle, bundles, footer_bundle, reasoning
 from o3magic.render.data_table import as_markdown
 from o3magic.render.markdown.escape import entities
 from o3magic.render.markdown.sanitize import plain_text, safe_markdown
@@ -29,7 +29,7 @@ ROWS = 20
 CELL = 100  # characters
 
 
-class Growing:
+class GrowingJson:
     """Takes pieces of JSON. `read` gives what the beginning of a text says, or None for nothing."""
 
     def __init__(self, read: Callable[[str], Any], name: str) -> None:
@@ -67,7 +67,7 @@ MOST_MERGED_CHARS = 65_536
 SPINNER = "◐◓◑◒"
 
 
-class Screen(Protocol):
+class DisplayScreen(Protocol):
     """Where displays go: a front end behind a kernel."""
 
     def show(self, bundle: Bundle, display_id: str) -> None:
@@ -80,7 +80,7 @@ class Screen(Protocol):
         """Take all the cell's displays away as soon as the next one comes."""
 
 
-class Live:
+class LiveAnswer:
     """Shows one answer as it arrives. Enter it, `add` each event, then `finish` or `fail`.
 
     owns_cell: nothing else is in the cell's output, so the segments may be merged into one.
@@ -89,12 +89,12 @@ class Live:
 
     def __init__(
         self,
-        screen: Screen,
+        screen: DisplayScreen,
         ids: Callable[[], str],
         *,
         model: str,
         schema: str = "",
-        view: View = "auto",
+        view: AnswerView = "auto",
         raw: bool = False,
         partial: Callable[[str], Any] | None = None,
         owns_cell: bool = True,
@@ -120,7 +120,7 @@ class Live:
         self._stop = threading.Event()
         self._timer: threading.Thread | None = None
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> LiveAnswer:
         """Show the first line at once, and start the timer."""
         self._open(self._waiting(), "")
         # The cell's context goes with the thread: without it a kernel sends the updates nowhere.
@@ -275,9 +275,9 @@ class Live:
         elif self._growing is not None:
             self._growing.feed(text)
 
-    def _grow(self) -> Growing | None:
+    def _grow(self) -> GrowingJson | None:
         """What reads a structured answer while it comes, from its beginning."""
-        return Growing(self._partial, self._schema) if self._partial and self._schema else None
+        return GrowingJson(self._partial, self._schema) if self._partial and self._schema else None
 
     def _publish(self, *, may_open: bool, last: bool = False) -> None:
         """Bring the displays up to the segments; `last`: nothing more comes."""

@@ -9,11 +9,11 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from o3magic.config import Layers
+from o3magic.config import Config
 from o3magic.models import Card, Catalog
 from o3magic.render.answer import Bundle
 from o3magic.render.markdown.sanitize import plain_text, table_cell
-from o3magic.settings import Profile
+from o3magic.settings import Settings
 
 LONGEST_NAME = 60
 # All of ASCII's punctuation that can mean something in Markdown, HTML or TeX, inside a table: a
@@ -22,7 +22,7 @@ MARKUP = re.compile(r"[!-'*+/:-@\[-`{-~]|(?<![0-9])\.|\.(?![0-9])")
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class TextTable:
     """A head and rows of cells; the first `words` columns are words, the others numbers.
 
     sums: rows that stand out, as a total does. No cell is trusted; none is shortened.
@@ -53,11 +53,11 @@ class Columns:
             lines.insert(1, "-" * len(lines[0]))
         return "\n".join(lines)
 
-    def without(self, names: Sequence[str]) -> Columns:
+    def without(self, names: Sequence[str]) -> TextTable:
         """The same without some columns of numbers."""
         kept = [i for i, name in enumerate(self.head) if i < self.words or name not in names]
         rows = [[row[i] for i in kept] for row in self.rows]
-        return Columns([self.head[i] for i in kept], rows, self.words, self.sums)
+        return TextTable([self.head[i] for i in kept], rows, self.words, self.sums)
 
     def _aligned(self, cells: Sequence[str], widths: Sequence[int]) -> str:
         sides = (str.ljust if i < self.words else str.rjust for i in range(len(cells)))
@@ -95,7 +95,7 @@ def line(text: str) -> Bundle:
     return Bundle({"text/plain": text}, {})
 
 
-class Alarm(str):
+class HighlightedCell(str):
     """A cell a reader should not miss."""
 
     __slots__ = ()
@@ -104,7 +104,11 @@ class Alarm(str):
 def cell(text: str) -> str:
     """A cell as Markdown; an alarm is red where a front end has colours."""
     shown = table_cell(text)
-    return f'<span style="color:#b3261e">{shown}</span>' if isinstance(text, Alarm) else shown
+    return (
+        f'<span style="color:#b3261e">{shown}</span>'
+        if isinstance(text, HighlightedCell)
+        else shown
+    )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Bundle:
@@ -129,14 +133,14 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def settings(
-    layers: Layers, only: Sequence[str] = (), default_model: tuple[str, str] = ("", "")
+    layers: Config, only: Sequence[str] = (), default_model: tuple[str, str] = ("", "")
 ) -> Bundle:
     """Every field, its value and where it was set; or only some fields.
 
     default_model: the one that is asked while none is named, and why.
     """
     profile = layers.profile()
-    names = [each.name for each in fields(Profile) if not only or each.name in only]
+    names = [each.name for each in fields(Settings) if not only or each.name in only]
     rows = [(name, said(getattr(profile, name)), layers.origin(name)) for name in names]
     if not profile.model and default_model[0]:
         model, reason = default_model
@@ -200,7 +204,7 @@ def day(shutdown: date | None, on: date) -> str:
     if shutdown is None:
         return "–"
     said = f"{shutdown:%Y-%m-%d}" + (" (past)" if shutdown <= on else "")
-    return Alarm(said) if (shutdown - on).days < NEAR_DAYS else said
+    return HighlightedCell(said) if (shutdown - on).days < NEAR_DAYS else said
 
 
 def dollars(rate: Decimal | None) -> str:

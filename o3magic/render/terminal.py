@@ -21,7 +21,7 @@ REFRESH_PER_S = 8
 BAR_CHARS = 40
 
 
-class TerminalLive:
+class TerminalAnswer:
     """Shows one answer in a terminal. Finished paragraphs scroll up, the open one is redrawn."""
 
     def __init__(
@@ -36,7 +36,7 @@ class TerminalLive:
         self._began_s = time.monotonic()
         self._live: Live | None = None
 
-    def __enter__(self) -> TerminalLive:
+    def __enter__(self) -> TerminalAnswer:
         """Show the first line at once; rich's own thread keeps it fresh."""
         from rich.live import Live
 
@@ -130,13 +130,13 @@ class TerminalLive:
         return Group(spinner, Text(thought[-400:], style="dim italic")) if thought else spinner
 
 
-class PlainLive:
+class PlainAnswer:
     """Writes the words as they come to what is no terminal, and the footer behind them."""
 
     def __init__(self, stream: TextIO, *, schema: str = "") -> None:
         self._stream, self._schema = stream, schema
 
-    def __enter__(self) -> PlainLive:
+    def __enter__(self) -> PlainAnswer:
         """Nothing is written before there is something to say."""
         return self
 
@@ -222,6 +222,6 @@ def show(bundle: Bundle, target: Console) -> None:
 
 def show_answer(answer: Answer, target: Console, *, raw: bool) -> None:
     """Print an answer that is here already."""
-    live = TerminalLive(target, model=answer.model, raw=raw or not target.is_terminal)
+    live = TerminalAnswer(target, model=answer.model, raw=raw or not target.is_terminal)
     live.add(TextDelta(answer.text))
     live.finish(answer)

@@ -17,9 +17,9 @@ from io import BytesIO
 from typing import Any
 from xml.sax.saxutils import escape
 
-from o3magic.cost.entries import Sums, Total
+from o3magic.cost.entries import CallSums, CostTotal
 from o3magic.money import NANO_DIGITS
-from o3magic.render.tables import Columns, plain
+from o3magic.render.tables import TextTable, plain
 from o3magic.reports.formatting import cost_cell, counted, rank
 
 COLOURS = {
@@ -47,16 +47,16 @@ NOTHING_NANO = 10_000_000  # the height of a picture in which no cost is known
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class CostBar:
     """One day, month or year: its live calls by effort."""
 
     name: str
-    efforts: dict[str, Sums]
+    efforts: dict[str, CallSums]
 
     @property
-    def total(self) -> Sums:
+    def total(self) -> CallSums:
         """All efforts together."""
-        return reduce(Sums.plus, self.efforts.values(), Sums())
+        return reduce(CallSums.plus, self.efforts.values(), CallSums())
 
     @property
     def share(self) -> float | None:
@@ -66,17 +66,17 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Plot:
+class CostPlot:
     """A picture of costs. `svg` is its text, `save(path)` writes it; in a notebook it shows itself.
 
     days: totals by UTC day and effort. Only live calls are drawn.
     """
 
-    days: Sequence[Total] = field(repr=False)
+    days: Sequence[CostTotal] = field(repr=False)
     title: str = "costs"
 
     @cached_property
-    def bars(self) -> list[Bar]:
+    def bars(self) -> list[CostBar]:
         """A bar for each day, month or year from the first to the last."""
         return bars_of(self.days)
 
@@ -105,7 +105,7 @@ class Plot:
             length = round(24 * total.cost_nano_usd / most)
             rows.append((bar.name, "▇" * length, f"{total.calls:,}", share, cost_cell(total)))
         head = (period(self.bars), "", "calls", "reasoning", "cost")
-        return f"{plain(self.title)}\n{Columns(head, rows, 2).text()}"
+        return f"{plain(self.title)}\n{TextTable(head, rows, 2).text()}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """How a notebook shows it."""
@@ -115,7 +115,7 @@ class Plot:
         return sum(each.simulated.calls + each.replayed.calls for each in self.days)
 
 
-def bars_of(days: Iterable[Total]) -> list[Bar]:
+def bars_of(days: Iterable[CostTotal]) -> list[CostBar]:
     """Bars without a gap from the first live call to the last: of days if they are few."""
     live = [each for each in days if each.live.calls]
     if not live:
@@ -131,14 +131,14 @@ def bars_of(days: Iterable[Total]) -> list[Bar]:
         length, names = 7, [f"{n // 12:04}-{n % 12 + 1:02}" for n in counts]
     else:
         length, names = 4, [f"{year:04}" for year in range(begin.year, end.year + 1)]
-    bars = {name: Bar(name, {}) for name in names}
+    bars = {name: CostBar(name, {}) for name in names}
     for each in sorted(live, key=lambda t: (rank(t.effort), t.effort)):
         efforts = bars[each.day[:length]].efforts
-        efforts[each.effort] = efforts.get(each.effort, Sums()).plus(each.live)
+        efforts[each.effort] = efforts.get(each.effort, CallSums()).plus(each.live)
     return list(bars.values())
 
 
-def period(bars: Sequence[Bar]) -> str:
+def period(bars: Sequence[CostBar]) -> str:
     """What a bar stands for."""
     return {10: "day", 7: "month"}.get(len(bars[0].name), "year")
 
@@ -163,9 +163,9 @@ def tick_labels(amounts: Sequence[int]) -> list[str]:
     return [f"${each:,.{digits}f}" if each else "$0" for each in exact]
 
 
-def drawn(bars: Sequence[Bar], title: str) -> str:
+def drawn(bars: Sequence[CostBar], title: str) -> str:
     """The whole picture of at least one bar."""
-    whole = reduce(Sums.plus, (bar.total for bar in bars), Sums())
+    whole = reduce(CallSums.plus, (bar.total for bar in bars), CallSums())
     efforts = sorted({e for bar in bars for e in bar.efforts}, key=lambda e: (rank(e), e))
     scale = ticks(max(bar.total.cost_nano_usd for bar in bars))
     parts = [
@@ -203,7 +203,7 @@ def cost_axis(scale: Sequence[int]) -> list[str]:
     return parts
 
 
-def stack(at: int, count: int, bar: Bar, highest: int) -> list[str]:
+def stack(at: int, count: int, bar: CostBar, highest: int) -> list[str]:
     """One bar: its efforts on one another, each with its words for the mouse."""
     x, width = place(at, count)
     y = float(TOP + COST_HEIGHT)
@@ -233,7 +233,7 @@ def share_axis() -> list[str]:
     return parts
 
 
-def share_marks(bars: Sequence[Bar]) -> list[str]:
+def share_marks(bars: Sequence[CostBar]) -> list[str]:
     """A short bar in one colour for each share."""
     bottom = TOP + COST_HEIGHT + GAP + SHARE_HEIGHT
     parts = []
@@ -246,7 +246,7 @@ def share_marks(bars: Sequence[Bar]) -> list[str]:
     return parts
 
 
-def time_labels(bars: Sequence[Bar]) -> list[str]:
+def time_labels(bars: Sequence[CostBar]) -> list[str]:
     """Some of the days, months or years below the bars, evenly apart."""
     every = -(-len(bars) // LABELS)
     parts = []
@@ -335,7 +335,7 @@ SIZE_INCHES = (7.2, 4.2)
 SHARP = 2  # pixels for each one on the page
 
 
-def figure(days: Iterable[Total], title: str) -> Any:
+def figure(days: Iterable[CostTotal], title: str) -> Any:
     """Bars stacked by effort, and the share of reasoning below. Belongs to no pyplot window.
 
     Raises ImportError, with the way to get it, where matplotlib is not installed.
@@ -352,7 +352,7 @@ def figure(days: Iterable[Total], title: str) -> Any:
     names = [bar.name for bar in bars]
     below = [0.0] * len(bars)
     for effort in sorted({e for bar in bars for e in bar.efforts}, key=lambda e: (rank(e), e)):
-        spent = [bar.efforts.get(effort, Sums()).cost_nano_usd / 1e9 for bar in bars]
+        spent = [bar.efforts.get(effort, CallSums()).cost_nano_usd / 1e9 for bar in bars]
         cost.bar(
             names, spent, bottom=below, color=colour(effort), label=plot_text(effort_name(effort))
         )

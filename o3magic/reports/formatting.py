@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from o3magic.cost.entries import Sums
+from o3magic.cost.entries import CallSums
 from o3magic.errors import BadOption
 from o3magic.money import NANO_DIGITS, show_usd
 from o3magic.render.tables import visible
@@ -67,13 +67,13 @@ def rank(effort: str) -> int:
     return EFFORTS.index(effort) if effort in EFFORTS else len(EFFORTS)
 
 
-def known_nano_usd(sums: Sums) -> int | None:
+def known_nano_usd(sums: CallSums) -> int | None:
     """The known part of a cost, or None where no call's cost is known."""
     nothing_known = sums.calls and sums.unknown_cost_calls == sums.calls
     return None if nothing_known else sums.cost_nano_usd
 
 
-def cost_cell(sums: Sums) -> str:
+def cost_cell(sums: CallSums) -> str:
     """A cost to look at; at least, where some of it is unknown."""
     shown = show_usd(known_nano_usd(sums))
     return f"at least {shown}" if sums.unknown_cost_calls and shown != "unknown" else shown

@@ -11,11 +11,11 @@ from dataclasses import replace
 from datetime import date, datetime, time
 from typing import Any
 
-from o3magic.cost.entries import Entry, Sums, Total
+from o3magic.cost.entries import CallSums, CostTotal, Entry
 from o3magic.cost.ledger import Ledger
 from o3magic.cost.schema import GROUPS
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.reports.report import BY, HEADINGS, CostReport, Span, report
+from o3magic.reports.report import BY, HEADINGS, CostReport, ReportSpan, report
 
 OF = ("cell", "conversation", "session", "notebook", "day", "month", "all")
 LAST_YEAR = 3000
@@ -120,7 +120,7 @@ def first_moment(of: str, now: datetime) -> datetime:
     return (here if of == "day" else here.replace(day=1)).astimezone()
 
 
-def spans(ledger: Ledger, now: datetime, notebook: str) -> tuple[Span, ...]:
+def spans(ledger: Ledger, now: datetime, notebook: str) -> tuple[ReportSpan, ...]:
     """One sum each for today, this notebook where its name is known, this month, all time."""
     asked: dict[str, dict[str, Any]] = {"day": {"since": first_moment("day", now)}}
     if notebook:
@@ -128,14 +128,14 @@ def spans(ledger: Ledger, now: datetime, notebook: str) -> tuple[Span, ...]:
     asked |= {"month": {"since": first_moment("month", now)}, "all": {}}
     found = []
     for of, where in asked.items():
-        total = (ledger.totals(by=(), **where) or [Total()])[0]
+        total = (ledger.totals(by=(), **where) or [CostTotal()])[0]
         found.append(span(TITLES[of], total))
     return tuple(found)
 
 
-def span(name: str, total: Total) -> Span:
+def span(name: str, total: CostTotal) -> ReportSpan:
     """What a sum of everything says in a line."""
-    return Span(name, total.live, total.simulated.calls, total.replayed.calls)
+    return ReportSpan(name, total.live, total.simulated.calls, total.replayed.calls)
 
 
 def grouping(by: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -188,23 +188,23 @@ def last_conversation(ledger: Ledger, session: str, since: datetime | None) -> l
     return list(ledger.entries(conversation=names[-1], since=since))
 
 
-def totals_of(entries: Iterable[Entry], by: Sequence[str]) -> list[Total]:
+def totals_of(entries: Iterable[Entry], by: Sequence[str]) -> list[CostTotal]:
     """The sums of some rows, grouped as the ledger groups all of them."""
-    groups: dict[tuple[str, ...], Total] = {}
+    groups: dict[tuple[str, ...], CostTotal] = {}
     for entry in entries:
         day = f"{entry.at:%Y-%m-%d}"
         own = {"day": day, "month": day[:7]}
         names = tuple(str(own.get(name) or getattr(entry, name)) for name in by)
-        known = groups.get(names) or Total(**dict(zip(by, names, strict=True)))  # type: ignore[arg-type]
-        sums: Sums = getattr(known, entry.source)
+        known = groups.get(names) or CostTotal(**dict(zip(by, names, strict=True)))  # type: ignore[arg-type]
+        sums: CallSums = getattr(known, entry.source)
         changed: dict[str, Any] = {entry.source: sums.plus(share(entry))}
         groups[names] = replace(known, **changed)
     return list(groups.values())
 
 
-def share(entry: Entry) -> Sums:
+def share(entry: Entry) -> CallSums:
     """What one row adds to the sums."""
-    return Sums(
+    return CallSums(
         calls=1,
         unknown_cost_calls=int(entry.cost_nano_usd is None),
         unknown_tokens_calls=int(entry.input_tokens is None or entry.output_tokens is None),

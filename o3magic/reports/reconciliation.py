@@ -23,7 +23,7 @@ from o3magic.cost.ledger import Ledger
 from o3magic.errors import BadOption
 from o3magic.models import SNAPSHOT, Catalog
 from o3magic.money import EXACT, show_usd, usd
-from o3magic.render.tables import Columns, plain
+from o3magic.render.tables import TextTable, plain
 from o3magic.reports.formatting import counted
 
 MOST_BYTES = 256 * 2**20
@@ -49,7 +49,7 @@ COUNTS = ("calls", "input_tokens", "cached_tokens", "output_tokens")
 
 
 @dataclass(frozen=True, slots=True)
-class Billed:
+class InvoiceLine:
     """One line of a bill; None where it does not say. `model` is "" where it names none."""
 
     day: date
@@ -62,16 +62,16 @@ class Billed:
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class Invoice:
     """The lines of an export, its first and its last day, and whether it is whole."""
 
-    lines: tuple[Billed, ...]
+    lines: tuple[InvoiceLine, ...]
     first: date
     last: date
     whole: bool = True
 
 
-def read_bill(path: Path) -> Bill:
+def read_bill(path: Path) -> Invoice:
     """Read an export. Raises BadOption, with what is wrong, for a file that is none."""
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -88,14 +88,14 @@ def read_bill(path: Path) -> Bill:
         raise BadOption(f"{path.name}: {error}", hint=error.hint) from None
 
 
-def from_json(text: str) -> Bill:
+def from_json(text: str) -> Invoice:
     """A page of an organization's costs or usage, or a list of pages."""
     try:
         found = json.loads(text, parse_float=Decimal, parse_constant=no_number)
     except (ValueError, RecursionError, ArithmeticError) as error:
         raise BadOption(f"this is no JSON: {str(error)[:80]}", hint=SHAPES) from None
     pages = found if isinstance(found, list) else [found]
-    lines: list[Billed] = []
+    lines: list[InvoiceLine] = []
     days: list[date] = []
     for page in pages:
         for bucket in items(page, "data"):
@@ -125,7 +125,7 @@ def items(page: Any, name: str) -> Iterator[Mapping[str, Any]]:
     yield from found
 
 
-def from_result(result: Mapping[str, Any], day: date) -> Billed:
+def from_result(result: Mapping[str, Any], day: date) -> InvoiceLine:
     """One result of a bucket: of the costs API or of the usage API."""
     amount = result.get("amount")
     cost = None
@@ -137,14 +137,16 @@ def from_result(result: Mapping[str, Any], day: date) -> Billed:
     elif not any(COLUMNS[name].split()[0] in result for name in COUNTS):
         raise BadOption("a result in it has neither an amount nor a count", hint=SHAPES)
     counts = {name: count(result.get(COLUMNS[name].split()[0])) for name in COUNTS}
-    return Billed(day, model_of(result.get("model") or result.get("line_item")), cost, **counts)
+    return InvoiceLine(
+        day, model_of(result.get("model") or result.get("line_item")), cost, **counts
+    )
 
 
-def from_csv(text: str) -> Bill:
+def from_csv(text: str) -> Invoice:
     """Rows with a column for the day, and one for money or tokens."""
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
-    lines: list[Billed] = []
+    lines: list[InvoiceLine] = []
     try:
         rows = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
         places = places_of(next(rows, []))
@@ -155,7 +157,7 @@ def from_csv(text: str) -> Bill:
         raise BadOption(f"this is no CSV: {error}", hint=SHAPES) from None
     days = [each.day for each in lines]
     # A row that says nothing but its day says that nothing was used then.
-    return bill((line for line in lines if line != Billed(line.day, line.model)), days)
+    return bill((line for line in lines if line != InvoiceLine(line.day, line.model)), days)
 
 
 def places_of(head: Iterable[str]) -> dict[str, list[int]]:
@@ -172,7 +174,7 @@ def places_of(head: Iterable[str]) -> dict[str, list[int]]:
     return places
 
 
-def from_row(row: list[str], places: Mapping[str, list[int]], number: int) -> Billed:
+def from_row(row: list[str], places: Mapping[str, list[int]], number: int) -> InvoiceLine:
     """One row. Raises BadOption with its number where it cannot be read."""
 
     def cell(meant: str) -> str | None:
@@ -184,18 +186,18 @@ def from_row(row: list[str], places: Mapping[str, list[int]], number: int) -> Bi
         if cost is not None:
             check_currency(cell("currency"))
         counts = {name: count(cell(name)) for name in COUNTS}
-        return Billed(moment(cell("day")).date(), model_of(cell("model")), cost, **counts)
+        return InvoiceLine(moment(cell("day")).date(), model_of(cell("model")), cost, **counts)
     except BadOption as error:
         raise BadOption(f"row {number}: {error}", hint=error.hint) from None
 
 
-def bill(lines: Iterable[Billed], days: list[date], *, whole: bool = True) -> Bill:
+def bill(lines: Iterable[InvoiceLine], days: list[date], *, whole: bool = True) -> Invoice:
     """The lines as a bill. Raises BadOption where there is no day in it."""
     if not days:
         raise BadOption("there is no day in it", hint=SHAPES)
     if (max(days) - min(days)).days > MOST_DAYS:
         raise BadOption("it covers more than a century", hint=SHAPES)
-    return Bill(tuple(lines), min(days), max(days), whole)
+    return Invoice(tuple(lines), min(days), max(days), whole)
 
 
 def field(values: Mapping[str, Any], *names: str) -> Any:
@@ -263,14 +265,14 @@ def no_number(said: str) -> Decimal:
     raise ValueError(f"{said} is no number")
 
 
-Key = tuple[date, str]
+DayModel = tuple[date, str]
 ZERO = Decimal(0)
 HEADINGS = {"calls": "calls", "input_tokens": "input", "cached_tokens": "cached"}
 HEADINGS |= {"output_tokens": "output"}
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class InvoiceDifference:
     """One day and model: what the ledger has, what the bill says; None for one that has no row.
 
     unknown_cost_calls: calls whose cost is missing from the ledger's side.
@@ -278,8 +280,8 @@ class Difference:
 
     day: date | None
     model: str
-    ledger: Billed | None
-    billed: Billed | None
+    ledger: InvoiceLine | None
+    billed: InvoiceLine | None
     unknown_cost_calls: int = 0
 
     @property
@@ -292,10 +294,10 @@ class Difference:
 class Reconciliation:
     """What was compared, and where it differs. `rows` are only those that do; `total` is of all."""
 
-    rows: tuple[Difference, ...]
-    total: Difference
+    rows: tuple[InvoiceDifference, ...]
+    total: InvoiceDifference
     compared: int
-    bill: Bill
+    bill: Invoice
     counts: tuple[str, ...]
     has_cost: bool
     tolerance_usd: Decimal
@@ -321,7 +323,7 @@ class Reconciliation:
             notes.append("What only the bill has was asked elsewhere, or is no call to a model.")
         return tuple(notes)
 
-    def table(self) -> Columns:
+    def table(self) -> TextTable:
         """Two columns for each thing that is compared, and the sums of all."""
         head = ["day", "model"]
         for name in self.counts:
@@ -329,7 +331,7 @@ class Reconciliation:
         if self.has_cost:
             head += ["cost here", "billed", "difference"]
         rows = [self._cells(row) for row in (*self.rows, self.total)]
-        return Columns(head, rows, 2, frozenset([len(rows) - 1]))
+        return TextTable(head, rows, 2, frozenset([len(rows) - 1]))
 
     def __str__(self) -> str:
         """All of it in plain text."""
@@ -343,7 +345,7 @@ class Reconciliation:
 
     __repr__ = __str__
 
-    def _cells(self, row: Difference) -> list[str]:
+    def _cells(self, row: InvoiceDifference) -> list[str]:
         cells = [f"{row.day}" if row.day else "sum", plain(row.model)]
         if row.day and not row.model:
             cells[1] = "(all models)"
@@ -358,7 +360,7 @@ class Reconciliation:
 
 def compared(
     ledger: Ledger,
-    bill: Bill,
+    bill: Invoice,
     catalog: Catalog,
     *,
     provider: str = "openai",
@@ -368,12 +370,12 @@ def compared(
     by_model = any(line.model for line in bill.lines)
     counts = tuple(n for n in COUNTS if any(getattr(e, n) is not None for e in bill.lines))
     has_cost = any(line.cost_usd is not None for line in bill.lines)
-    billed: dict[Key, Billed] = {}
+    billed: dict[DayModel, InvoiceLine] = {}
     for line in bill.lines:
         model = card_name(line.model, catalog)
         put(billed, replace(line, model=model))
-    here: dict[Key, Billed] = {}
-    unknown: dict[Key, int] = {}
+    here: dict[DayModel, InvoiceLine] = {}
+    unknown: dict[DayModel, int] = {}
     for entry in entries_of(ledger, bill, provider):
         model = card_name(entry.model_served or entry.model, catalog) if by_model else ""
         made = as_billed(entry, model)
@@ -381,13 +383,15 @@ def compared(
         if entry.cost_nano_usd is None:
             unknown[made.day, model] = unknown.get((made.day, model), 0) + 1
     keys = sorted(billed.keys() | here.keys())
-    rows = [Difference(*key, here.get(key), billed.get(key), unknown.get(key, 0)) for key in keys]
-    total = Difference(None, "", summed(here), summed(billed), sum(unknown.values()))
+    rows = [
+        InvoiceDifference(*key, here.get(key), billed.get(key), unknown.get(key, 0)) for key in keys
+    ]
+    total = InvoiceDifference(None, "", summed(here), summed(billed), sum(unknown.values()))
     differ = tuple(row for row in rows if unlike(row, counts, has_cost, tolerance_usd))
     return Reconciliation(differ, total, len(rows), bill, counts, has_cost, tolerance_usd, provider)
 
 
-def entries_of(ledger: Ledger, bill: Bill, provider: str) -> Iterable[Entry]:
+def entries_of(ledger: Ledger, bill: Invoice, provider: str) -> Iterable[Entry]:
     """The live calls to a provider on the bill's days; none that was refused free of charge."""
     begin = datetime.combine(bill.first, time(), UTC)
     for entry in ledger.entries(since=begin):
@@ -397,9 +401,9 @@ def entries_of(ledger: Ledger, bill: Bill, provider: str) -> Iterable[Entry]:
             yield entry
 
 
-def as_billed(entry: Entry, model: str) -> Billed:
+def as_billed(entry: Entry, model: str) -> InvoiceLine:
     """A row of the ledger as a line of a bill. What it does not know adds nothing."""
-    return Billed(
+    return InvoiceLine(
         entry.at.astimezone(UTC).date(),
         model,
         usd(entry.cost_nano_usd) or ZERO,
@@ -416,13 +420,13 @@ def card_name(model: str, catalog: Catalog) -> str:
     return card.id if card else SNAPSHOT.sub("", model)
 
 
-def put(sums: dict[Key, Billed], line: Billed) -> None:
+def put(sums: dict[DayModel, InvoiceLine], line: InvoiceLine) -> None:
     """Add a line to the sum of its day and model."""
     key = (line.day, line.model)
     sums[key] = plus(sums[key], line) if key in sums else line
 
 
-def plus(one: Billed, other: Billed) -> Billed:
+def plus(one: InvoiceLine, other: InvoiceLine) -> InvoiceLine:
     """Both together; None is nothing where the other says something."""
 
     def both(name: str) -> int | None:
@@ -431,41 +435,43 @@ def plus(one: Billed, other: Billed) -> Billed:
 
     costs = [c for c in (one.cost_usd, other.cost_usd) if c is not None]
     cost = reduce(EXACT.add, costs) if costs else None
-    return Billed(one.day, one.model, cost, *map(both, COUNTS))
+    return InvoiceLine(one.day, one.model, cost, *map(both, COUNTS))
 
 
-def summed(sums: Mapping[Key, Billed]) -> Billed | None:
+def summed(sums: Mapping[DayModel, InvoiceLine]) -> InvoiceLine | None:
     """The sum of all lines."""
-    found: Billed | None = None
+    found: InvoiceLine | None = None
     for line in sums.values():
         found = line if found is None else plus(found, line)
     return found
 
 
-def unlike(row: Difference, counts: Iterable[str], has_cost: bool, tolerance_usd: Decimal) -> bool:
+def unlike(
+    row: InvoiceDifference, counts: Iterable[str], has_cost: bool, tolerance_usd: Decimal
+) -> bool:
     """Whether the two sides differ: money by more than the tolerance, counts by anything."""
     if has_cost and row.cost_usd.copy_abs() > tolerance_usd:
         return True
     return any(count_of(row.ledger, name) != count_of(row.billed, name) for name in counts)
 
 
-def cost_of(line: Billed | None) -> Decimal:
+def cost_of(line: InvoiceLine | None) -> Decimal:
     """Its money, or nothing."""
     return ZERO if line is None or line.cost_usd is None else line.cost_usd
 
 
-def count_of(line: Billed | None, name: str) -> int:
+def count_of(line: InvoiceLine | None, name: str) -> int:
     """One of its counts, or nothing."""
     return (getattr(line, name) or 0) if line is not None else 0
 
 
-def said(line: Billed | None, name: str) -> str:
+def said(line: InvoiceLine | None, name: str) -> str:
     """A count to look at."""
     found = None if line is None else getattr(line, name)
     return "–" if found is None else f"{found:,}"
 
 
-def money_cell(line: Billed | None) -> str:
+def money_cell(line: InvoiceLine | None) -> str:
     """A sum to look at."""
     return "–" if line is None or line.cost_usd is None else show_usd(line.cost_usd)
 

@@ -9,11 +9,11 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from o3magic.cost.entries import Sums, Total
+from o3magic.cost.entries import CallSums, CostTotal
 from o3magic.dataframes import frame
-from o3magic.events import Source
+from o3magic.events import AnswerSource
 from o3magic.money import usd
-from o3magic.render.tables import Columns, escaped, plain
+from o3magic.render.tables import TextTable, escaped, plain
 from o3magic.reports.formatting import cost_cell, counted, known_nano_usd, rank
 
 BY = ("model", "effort")
@@ -27,7 +27,11 @@ COUNTED = (
     "output_tokens",
     "reasoning_tokens",
 )
-LABELS: dict[Source, str] = {"live": "", "simulated": " (SIMULATED)", "replayed": " (replayed)"}
+LABELS: dict[AnswerSource, str] = {
+    "live": "",
+    "simulated": " (SIMULATED)",
+    "replayed": " (replayed)",
+}
 HEADINGS = {"schema_name": "schema"}
 LONGEST_NOTEBOOK = 40
 
@@ -40,8 +44,8 @@ class CostRow:
     """
 
     names: tuple[str, ...]
-    source: Source
-    sums: Sums
+    source: AnswerSource
+    sums: CallSums
 
     @property
     def cost_usd(self) -> Decimal | None:
@@ -50,11 +54,11 @@ class CostRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ReportSpan:
     """What all calls of some time or place came to, for a line below the table."""
 
     name: str
-    live: Sums
+    live: CallSums
     simulated_calls: int = 0
     replayed_calls: int = 0
 
@@ -83,11 +87,11 @@ class CostReport:
 
     title: str
     live: tuple[CostRow, ...]
-    total: Sums
+    total: CallSums
     free: tuple[CostRow, ...]
     by: tuple[str, ...] = BY
-    spans: tuple[Span, ...] = ()
-    days: tuple[Total, ...] = ()
+    spans: tuple[ReportSpan, ...] = ()
+    days: tuple[CostTotal, ...] = ()
 
     @property
     def rows(self) -> tuple[CostRow, ...]:
@@ -198,14 +202,14 @@ class CostReport:
             return figure(self.days, self._heading())
         if library != "svg":
             raise ValueError(f"library is svg or matplotlib, not {library!r}")
-        from o3magic.reports.chart import Plot
+        from o3magic.reports.chart import CostPlot
 
-        return Plot(self.days, self._heading())
+        return CostPlot(self.days, self._heading())
 
     def _heading(self) -> str:
         return plain(self.title) or "costs"
 
-    def _table(self) -> Columns:
+    def _table(self) -> TextTable:
         head = (*(HEADINGS.get(name, name) for name in self.by), *NUMBERS)
         if not self.by:
             head = ("", *head)
@@ -214,7 +218,7 @@ class CostReport:
         # Rows by nothing are the total already.
         totals = [total] if self.by or not live else []
         strong = frozenset([len(live)] if totals else [])
-        return Columns(head, [*live, *totals, *free], max(len(self.by), 1), strong)
+        return TextTable(head, [*live, *totals, *free], max(len(self.by), 1), strong)
 
     def _cells(self, row: CostRow) -> tuple[str, ...]:
         """A row as it is shown, a text for each column."""
@@ -222,35 +226,35 @@ class CostReport:
         first = shown[0] or f"(no {HEADINGS.get(self.by[0], self.by[0])})"
         return (f"{first}{LABELS[row.source]}", *shown[1:], *numbers(row.sums))
 
-    def _spans(self) -> Columns:
-        return Columns(("in all", "calls", "cost"), [span.cells() for span in self.spans])
+    def _spans(self) -> TextTable:
+        return TextTable(("in all", "calls", "cost"), [span.cells() for span in self.spans])
 
 
 def report(
-    totals: Sequence[Total],
+    totals: Sequence[CostTotal],
     title: str,
     by: Sequence[str] = BY,
     *,
-    spans: Sequence[Span] = (),
-    days: Sequence[Total] = (),
+    spans: Sequence[ReportSpan] = (),
+    days: Sequence[CostTotal] = (),
 ) -> CostReport:
     """A report of totals by `by`, in the order of the names; efforts in their own order."""
 
-    def names(total: Total) -> tuple[str, ...]:
+    def names(total: CostTotal) -> tuple[str, ...]:
         return tuple(str(getattr(total, name)) for name in by)
 
-    def order(total: Total) -> tuple[Any, ...]:
+    def order(total: CostTotal) -> tuple[Any, ...]:
         pairs = zip(by, names(total), strict=True)
         return tuple((rank(v) if name == "effort" else 0, v) for name, v in pairs)
 
     ordered = sorted(totals, key=order)
 
-    def rows(source: Source) -> tuple[CostRow, ...]:
+    def rows(source: AnswerSource) -> tuple[CostRow, ...]:
         made = (CostRow(names(t), source, getattr(t, source)) for t in ordered)
         return tuple(row for row in made if row.sums.calls)
 
     live = rows("live")
-    total = reduce(Sums.plus, (row.sums for row in live), Sums())
+    total = reduce(CallSums.plus, (row.sums for row in live), CallSums())
     free = rows("simulated") + rows("replayed")
     return CostReport(title, live, total, free, tuple(by), tuple(spans), tuple(days))
 
@@ -264,7 +268,7 @@ def shown_name(group: str, name: str) -> str:
     return plain(name)
 
 
-def numbers(sums: Sums) -> tuple[str, ...]:
+def numbers(sums: CallSums) -> tuple[str, ...]:
     """The cells of the columns that are numbers. What no call said is unknown, never 0."""
     counts = (
         sums.input_tokens,

@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from o3magic.client.pool import Wide
-from o3magic.client.request import Call, located
+from o3magic.client.pool import RequestPool
+from o3magic.client.request import HttpRequest, located
 from o3magic.cost.budgets import Budget
 from o3magic.cost.entries import Attempt, Outcome
-from o3magic.cost.ledger import Keeping, Ticket
+from o3magic.cost.ledger import FallbackLedger, OpenEntry
 from o3magic.errors import (
     LedgerUnavailable,
     ModelNotFound,
@@ -26,15 +26,15 @@ from o3magic.errors import (
     WrongKey,
 )
 from o3magic.events import LABELS
-from o3magic.rows.rate_limiter import MOST_DOWN_S, Gate
-from o3magic.rows.records import Answered, Claim, Ending, Wanted
-from o3magic.rows.row_template import Filled, Form
+from o3magic.rows.rate_limiter import MOST_DOWN_S, RateLimiter
+from o3magic.rows.records import ClaimOutcome, ClaimRequest, RowOutcome, StoredRow
+from o3magic.rows.row_template import FilledPrompt, RequestTemplate
 from o3magic.rows.store import JobStore
-from o3magic.session.spending import Place
+from o3magic.session.spending import LedgerContext
 
 
 @dataclass(frozen=True)
-class Chosen:
+class RunOptions:
     """How a run goes about it. budget_nano_usd: of the job, in all its runs."""
 
     width: int = 64
@@ -48,7 +48,7 @@ class Chosen:
 
 
 @dataclass
-class Halt:
+class StopReason:
     """Why a run ended before its rows did: budget, interrupted, error, failed."""
 
     why: str
@@ -56,35 +56,35 @@ class Halt:
 
 
 @dataclass
-class Ledgers:
+class Stores:
     """Where a run keeps its books, and under which names."""
 
     store: JobStore
-    keeping: Keeping
-    place: Place
+    keeping: FallbackLedger
+    place: LedgerContext
     hold: int | None = None
 
 
 @dataclass
-class Tally:
+class RunStats:
     """What happened so far. Written by the run's threads, read by anyone."""
 
     keys: list[str | None] = field(default_factory=list)
     local: dict[int, O3Error] = field(default_factory=dict)
-    endings: dict[str, Ending] = field(default_factory=dict)  # that no file has
+    endings: dict[str, RowOutcome] = field(default_factory=dict)  # that no file has
     before: int = 0
     asked: int = 0
     errors: int = 0
     spent_nano_usd: int = 0
     unknown: int = 0
     made_up: dict[str, int] = field(default_factory=dict)
-    landed: list[tuple[int, Ending]] = field(default_factory=list)
+    landed: list[tuple[int, RowOutcome]] = field(default_factory=list)
     waiting: int = 0  # rows that are read and not over
     exhausted: bool = False
 
 
 @dataclass
-class Sums:
+class RowSums:
     """What the rows of a table are together, whenever they were answered.
 
     made_up  rows that no model answered, by who did: simulated, hand
@@ -94,7 +94,7 @@ class Sums:
     cost_nano_usd: int = 0
     unknown: int = 0
 
-    def add(self, row: Answered | Ending, *, charged: bool) -> None:
+    def add(self, row: StoredRow | RowOutcome, *, charged: bool) -> None:
         """One more row. charged: its cost is counted here, and not with one like it."""
         made_up = row.made_by in LABELS
         if made_up:
@@ -105,25 +105,25 @@ class Sums:
 
 
 # A ticket, or why there is none.
-Begun = Ticket | Claim | OverBudget
+StartResult = OpenEntry | ClaimOutcome | OverBudget
 
 
-class Beginning(NamedTuple):
+class StartRequest(NamedTuple):
     """A row that wants to be asked; `again`: it is claimed already."""
 
-    wanted: Wanted
+    wanted: ClaimRequest
     attempt: Attempt
     again: bool
-    said: asyncio.Future[Begun]
+    said: asyncio.Future[StartResult]
 
 
 @dataclass
-class Group:
+class PendingWrites:
     """What is to be written."""
 
-    beginnings: list[Beginning] = field(default_factory=list)
-    endings: list[Ending] = field(default_factory=list)
-    outcomes: list[tuple[Ticket, Outcome]] = field(default_factory=list)
+    beginnings: list[StartRequest] = field(default_factory=list)
+    endings: list[RowOutcome] = field(default_factory=list)
+    outcomes: list[tuple[OpenEntry, Outcome]] = field(default_factory=list)
     settling: list[str] = field(default_factory=list)  # keys whose last call the ledger gets now
 
     def __bool__(self) -> bool:
@@ -131,37 +131,39 @@ class Group:
         return bool(self.beginnings or self.endings or self.outcomes)
 
 
-class Clerk:
+class GroupCommitWriter:
     """Writes for one run of one job. Used in one event loop.
 
     unsaved: the endings that the file did not take, by key; failed: why.
     """
 
-    def __init__(self, ledgers: Ledgers, job: int, run: str, chosen: Chosen) -> None:
+    def __init__(self, ledgers: Stores, job: int, run: str, chosen: RunOptions) -> None:
         self._store, self._job, self._run = ledgers.store, job, run
         self._keeping, self._hold = ledgers.keeping, ledgers.hold
         self._budgets, self._budget_nano_usd = chosen.budgets, chosen.budget_nano_usd
-        self.unsaved: dict[str, Ending] = {}
+        self.unsaved: dict[str, RowOutcome] = {}
         self.failed: LedgerUnavailable | None = None
         self._fault: Exception | None = None
-        self._group = Group()
+        self._group = PendingWrites()
         self._settled: list[str] = []
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._task = asyncio.create_task(self._write_all())
 
-    async def begin(self, wanted: Wanted, attempt: Attempt, *, again: bool = False) -> Begun:
+    async def begin(
+        self, wanted: ClaimRequest, attempt: Attempt, *, again: bool = False
+    ) -> StartResult:
         """Claim a row and enter its call. again: one more call of a row that is ours.
 
         Raises LedgerUnavailable where a file fails.
         """
-        said: asyncio.Future[Begun] = asyncio.get_running_loop().create_future()
-        self._group.beginnings.append(Beginning(wanted, attempt, again, said))
+        said: asyncio.Future[StartResult] = asyncio.get_running_loop().create_future()
+        self._group.beginnings.append(StartRequest(wanted, attempt, again, said))
         self._told()
         return await said
 
-    def end(self, ending: Ending, ticket: Ticket | None, outcome: Outcome | None) -> None:
+    def end(self, ending: RowOutcome, ticket: OpenEntry | None, outcome: Outcome | None) -> None:
         """A row is over, and so is its last call."""
         self._group.endings.append(ending)
         if ticket is not None and outcome is not None:
@@ -169,7 +171,7 @@ class Clerk:
             self._group.settling.append(ending.key)
         self._told()
 
-    def settle(self, ticket: Ticket, outcome: Outcome) -> None:
+    def settle(self, ticket: OpenEntry, outcome: Outcome) -> None:
         """A call is over, its row is not."""
         self._group.outcomes.append((ticket, outcome))
         self._told()
@@ -179,7 +181,7 @@ class Clerk:
         await self._idle.wait()
         self._task.cancel()
         if self._settled and self.failed is None:
-            self._do(Group())
+            self._do(PendingWrites())
         if self._fault is not None:
             raise self._fault
 
@@ -192,14 +194,14 @@ class Clerk:
             await self._wake.wait()
             self._wake.clear()
             await asyncio.sleep(0)  # whoever is ready in this round of the loop comes along
-            group, self._group = self._group, Group()
+            group, self._group = self._group, PendingWrites()
             self._do(group)
             # The ledger has them by now; the file of jobs hears of it with the next group.
             self._settled = group.settling
             if not self._group:
                 self._idle.set()
 
-    def _do(self, group: Group) -> None:
+    def _do(self, group: PendingWrites) -> None:
         """Write a group, and tell those who wait what came of it."""
         try:
             begun = self._write(group)
@@ -216,7 +218,7 @@ class Clerk:
             if not each.said.done():
                 each.said.set_result(what)
 
-    def _write(self, group: Group) -> list[Begun]:
+    def _write(self, group: PendingWrites) -> list[StartResult]:
         """What came of the beginnings of a group. Raises LedgerUnavailable."""
         if group.endings or self._settled:
             try:
@@ -232,12 +234,14 @@ class Clerk:
             raise self.failed
         return self._begin(group.beginnings)
 
-    def _begin(self, beginnings: Sequence[Beginning]) -> list[Begun]:
+    def _begin(self, beginnings: Sequence[StartRequest]) -> list[StartResult]:
         limit = self._budget_nano_usd
         fresh = [each for each in beginnings if not each.again]
         wanted = [each.wanted for each in fresh]
         claims = self._store.claim(self._job, self._run, wanted, limit) if fresh else []
-        said: dict[int, Begun] = {id(e): claim for e, claim in zip(fresh, claims, strict=True)}
+        said: dict[int, StartResult] = {
+            id(e): claim for e, claim in zip(fresh, claims, strict=True)
+        }
         for each in beginnings:
             if each.again:
                 key, worst = each.wanted.key, each.wanted.worst_nano_usd
@@ -252,7 +256,7 @@ class Clerk:
         self._unhold([each for each in mine if isinstance(said[id(each)], OverBudget)])
         return [said[id(each)] for each in beginnings]
 
-    def _unhold(self, over: Sequence[Beginning]) -> None:
+    def _unhold(self, over: Sequence[StartRequest]) -> None:
         """Give back what the job held for calls that the ledger does not allow: nothing left."""
         for each in over:
             if each.again:
@@ -261,7 +265,7 @@ class Clerk:
         fresh = [each.wanted for each in over if not each.again]
         if fresh:
             gone = [
-                Ending(wanted.key, "open", settled_nano_usd=wanted.worst_nano_usd, attempts=0)
+                RowOutcome(wanted.key, "open", settled_nano_usd=wanted.worst_nano_usd, attempts=0)
                 for wanted in fresh
             ]
             self._store.end(self._job, self._run, gone)
@@ -273,15 +277,15 @@ FATAL = (WrongKey, ModelNotFound, QuotaExhausted)
 MOST_REFUSED = 10
 
 
-class Ask(NamedTuple):
+class PendingRow(NamedTuple):
     """A row to be asked."""
 
     key: str
     place: int
-    prompt: Filled
+    prompt: FilledPrompt
 
 
-class NotMine(Exception):
+class RowTaken(Exception):
     """Another process is at the row, or has answered it; `claim` says which."""
 
     def __init__(self, claim: str) -> None:
@@ -289,7 +293,7 @@ class NotMine(Exception):
         self.claim = claim
 
 
-class NoMoney(Exception):
+class BudgetExhausted(Exception):
     """A budget has not as much left; `error` says which, None for that of the job."""
 
     def __init__(self, error: OverBudget | None) -> None:
@@ -297,7 +301,7 @@ class NoMoney(Exception):
         self.error = error
 
 
-class Fatal(Exception):
+class JobFailed(Exception):
     """No row can be answered: the job stops."""
 
     def __init__(self, error: O3Error) -> None:
@@ -305,7 +309,7 @@ class Fatal(Exception):
         self.error = error
 
 
-class Leased:
+class LocalLease:
     """The address of the rows' calls. A model on this machine is started for the first of them, and
     is used until the run is over.
 
@@ -314,7 +318,8 @@ class Leased:
 
     def __init__(
         self,
-        serving: Callable[[Call, Callable[[], bool]], AbstractContextManager[Call]] | None = None,
+        serving: Callable[[HttpRequest, Callable[[], bool]], AbstractContextManager[HttpRequest]]
+        | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._serving, self._stopped = serving, stopped
@@ -324,7 +329,7 @@ class Leased:
         self._failed: O3Error | None = None
         self._closed = False
 
-    async def located(self, call: Call) -> Call:
+    async def located(self, call: HttpRequest) -> HttpRequest:
         """The call with its address. Raises LocalModelError and Interrupted."""
         if self._serving is None or not call.provider.managed:
             return call
@@ -339,7 +344,7 @@ class Leased:
                     raise
         return located(call, self._address)
 
-    def _lease(self, call: Call) -> None:
+    def _lease(self, call: HttpRequest) -> None:
         assert self._serving is not None
         leased = self._held.enter_context(self._serving(call, self._stopped))
         self._address = leased.provider.base_url
@@ -353,17 +358,17 @@ class Leased:
 
 
 @dataclass
-class Desk:
+class RunContext:
     """What the rows of one run share."""
 
-    form: Form
-    wide: Wide
-    gate: Gate
-    clerk: Clerk
-    place: Place
+    form: RequestTemplate
+    wide: RequestPool
+    gate: RateLimiter
+    clerk: GroupCommitWriter
+    place: LedgerContext
     clock: Callable[[], float] = time.monotonic
     lacks: set[str] = field(default_factory=set)
-    leased: Leased = field(default_factory=Leased)
+    leased: LocalLease = field(default_factory=LocalLease)
     others: Callable[[], int] = lambda: 0  # rows that other processes are at now
     landed: asyncio.Event = field(default_factory=asyncio.Event)
     purse: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -375,7 +380,7 @@ class Desk:
     answered_rows: int = 0
     refused_rows: int = 0
 
-    def attempt(self, call: Call, kind: str, worst: int) -> Attempt:
+    def attempt(self, call: HttpRequest, kind: str, worst: int) -> Attempt:
         """What the ledger is told before a call leaves."""
         plan, place = self.form.plan, self.place
         return Attempt(

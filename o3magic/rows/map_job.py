@@ -17,50 +17,50 @@ from o3magic.errors import BadOption, EmptyPrompt, Interrupted, NoKey, O3Error, 
 from o3magic.events import Usage
 from o3magic.money import show_usd
 from o3magic.redaction import redact
-from o3magic.rows.context import Chosen, Ledgers, Sums
-from o3magic.rows.progress import Progress, Show, Silent
+from o3magic.rows.context import RowSums, RunOptions, Stores
+from o3magic.rows.progress import JobProgress, NoProgress, ProgressDisplay
 from o3magic.rows.rate_limiter import MOST_DOWN_S
-from o3magic.rows.records import Answered, Handle, Job
-from o3magic.rows.replay import Replaying
-from o3magic.rows.results import Table, rows_of, table_of
-from o3magic.rows.row_template import STAND_IN, Filling, Form
-from o3magic.rows.runner import Run, Work
-from o3magic.rows.sources import Source, source_of
+from o3magic.rows.records import Job, JobHandle, StoredRow
+from o3magic.rows.replay import RowReplay
+from o3magic.rows.results import ResultTable, rows_of, table_of
+from o3magic.rows.row_template import STAND_IN, PromptTemplate, RequestTemplate
+from o3magic.rows.runner import RowRunner, RunInput
+from o3magic.rows.sources import RowSource, source_of
 from o3magic.rows.store import JobStore, jobs_file
 from o3magic.schemas.lookup import AnswerType, answer_type, resolve
 from o3magic.session.estimate import nano
 from o3magic.session.prompt_input import with_file
 from o3magic.session.session import Session
-from o3magic.session.spending import Place, counted_budgets, unknown_price
-from o3magic.settings import Profile
+from o3magic.session.spending import LedgerContext, counted_budgets, unknown_price
+from o3magic.settings import Settings
 
 LOOK_S = 0.1
 
 
 # Who asks the rows of a job: `Run`, in this process, or another.
-Runs = Callable[[Work, Ledgers], Run]
+RunnerFactory = Callable[[RunInput, Stores], RowRunner]
 
 
-class Ready(NamedTuple):
+class PreparedJob(NamedTuple):
     """A job whose rows may be asked now. text: the prompt, a file's text in it."""
 
     store: JobStore
-    work: Work
-    runs: Runs
+    work: RunInput
+    runs: RunnerFactory
     text: str
 
 
-class Mapped:
+class MapRun:
     """One run of a job with all that is done before and after it."""
 
-    def __init__(self, session: Session, ready: Ready, show: Show) -> None:
+    def __init__(self, session: Session, ready: PreparedJob, show: ProgressDisplay) -> None:
         self._session, self._show = session, show
         self._store, work, runs, _ = ready
         self._job, self._source, self._replaying = work.job, work.source, work.replaying
         self._ledgers = ledgers_of(session, self._store, work.chosen)
         self._run = runs(work, self._ledgers)
 
-    def table(self, kind: type[Table] = Table, *, flatten: bool) -> Any:
+    def table(self, kind: type[ResultTable] = ResultTable, *, flatten: bool) -> Any:
         """Run it to its end, and give its table. Raises as `map_rows` does."""
         settle_the_dead(self._session, self._store, self._job)
         lost_before = self._job.lost_calls
@@ -78,7 +78,7 @@ class Mapped:
         why = run.halt.why if run.halt else ""
         if self._source.total is not None or why == "budget":
             run.drain()
-        empty, sums = kind(run.form.plan.answer_type, flatten=flatten), Sums()
+        empty, sums = kind(run.form.plan.answer_type, flatten=flatten), RowSums()
         made = table_of(run, self._store, empty, sums)
         lost = self._store.job(self._job.id).lost_calls - lost_before
         said = self._ended(made.errors, lost)
@@ -104,7 +104,7 @@ class Mapped:
             )
         return result
 
-    def _last(self, errors: int, said: str, sums: Sums) -> Progress:
+    def _last(self, errors: int, said: str, sums: RowSums) -> JobProgress:
         """How it ended. With a cassette it is a function of the answers: a replay says the same."""
         last = replace(
             self._run.progress, over=True, errors=errors, said=said, made_up=sums.made_up
@@ -180,10 +180,10 @@ class Mapped:
         }
 
 
-def ledgers_of(session: Session, store: JobStore, chosen: Chosen) -> Ledgers:
+def ledgers_of(session: Session, store: JobStore, chosen: RunOptions) -> Stores:
     """Where a run keeps its books. Raises OverBudget and LedgerUnavailable."""
-    place = Place(session.id, session.notebook, session.cell_key)
-    ledgers = Ledgers(store, session.keeping, place)
+    place = LedgerContext(session.id, session.notebook, session.cell_key)
+    ledgers = Stores(store, session.keeping, place)
     if chosen.budgets:
         # Holds nothing itself: each call is looked at as it is entered.
         ledgers.hold = session.keeping.hold(0, chosen.budgets, session.id, session.notebook)
@@ -197,7 +197,7 @@ def settle_the_dead(session: Session, store: JobStore, job: Job) -> None:
         store.end(job.id, "", (), [row.key])
 
 
-def outcome_of(row: Answered) -> Outcome:
+def outcome_of(row: StoredRow) -> Outcome:
     """What the ledger is told of the last call of a row."""
     said = row.said
     last = said.get("last")
@@ -228,7 +228,7 @@ SPEC = (
 
 
 @dataclass(frozen=True)
-class Wish:
+class MapOptions:
     """How rows are to be mapped. concurrency: None for that of the settings."""
 
     concurrency: int | None = None
@@ -242,13 +242,13 @@ class Wish:
     rows_name: str = ""
 
     @classmethod
-    def among(cls, options: Mapping[str, Any]) -> tuple[Wish, dict[str, Any]]:
+    def among(cls, options: Mapping[str, Any]) -> tuple[MapOptions, dict[str, Any]]:
         """What of some options is a wish, and the others."""
         own = {each.name for each in fields(cls)}
         wish = cls(**{name: value for name, value in options.items() if name in own})
         return wish, {name: value for name, value in options.items() if name not in own}
 
-    def checked(self) -> Wish:
+    def checked(self) -> MapOptions:
         """The same. Raises BadOption."""
         width = 1 if self.concurrency is None else self.concurrency
         if not isinstance(width, int) or not 1 <= width <= MOST_WIDTH:
@@ -284,11 +284,11 @@ def map_rows(
     *,
     schema: Any = None,
     names: Mapping[str, Any] | None = None,
-    wish: Wish | None = None,
-    show: Show | None = None,
+    wish: MapOptions | None = None,
+    show: ProgressDisplay | None = None,
     expected: str = "",
-    kind: Any = Table,
-    runs: Callable[[], Runs] | None = None,
+    kind: Any = ResultTable,
+    runs: Callable[[], RunnerFactory] | None = None,
     **options: Any,
 ) -> Any:
     """Ask a prompt for each row, and give the table of answers, in the order of the rows.
@@ -299,13 +299,13 @@ def map_rows(
     where not one row fits; Interrupted, and what stopped the job, with the table so far in
     `.answer`.
     """
-    wish = (wish or Wish()).checked()
+    wish = (wish or MapOptions()).checked()
     ready = prepared(
         session, store, source_of(rows), prompt, schema, names, wish, options, expected, runs
     )
-    shown = Silent() if show is None else show
+    shown = NoProgress() if show is None else show
     try:
-        return Mapped(session, ready, shown).table(kind, flatten=wish.flatten)
+        return MapRun(session, ready, shown).table(kind, flatten=wish.flatten)
     finally:
         if ready.store is not store:
             ready.store.close()
@@ -314,15 +314,15 @@ def map_rows(
 def prepared(
     session: Session,
     store: JobStore,
-    source: Source,
+    source: RowSource,
     prompt: str,
     schema: Any,
     names: Mapping[str, Any] | None,
-    wish: Wish,
+    wish: MapOptions,
     options: Mapping[str, Any],
     expected: str = "",
-    runs: Callable[[], Runs] | None = None,
-) -> Ready:
+    runs: Callable[[], RunnerFactory] | None = None,
+) -> PreparedJob:
     """A job, ready to be run. Raises as `map_rows` does before anything is sent."""
     profile, wanted = profile_of(session, schema, names, options)
     folder = folder_of(session, profile)
@@ -336,7 +336,7 @@ def prepared(
         raise unknown_price(form.plan)
     replaying, tape = None, tape_of(session, profile, can_ask=runs is not None)
     if tape is not None:
-        replaying = Replaying(form, tape)
+        replaying = RowReplay(form, tape)
         if tape.mode == "replay":
             store = JobStore(":memory:")  # what is on a tape was asked by no job of this machine
             runs = None
@@ -345,7 +345,7 @@ def prepared(
             "a model that is started on this machine cannot be asked by a cluster",
             hint="leave client= out, or name a provider that every worker can reach",
         )
-    who = Run if runs is None else runs()
+    who = RowRunner if runs is None else runs()
     digest = digest_of(form, text, wish, profile)
     if expected not in ("", digest):
         raise BadOption(
@@ -362,14 +362,16 @@ def prepared(
         model=form.plan.call.request.model,
     )
     chosen = chosen_of(wish, source, form, profile)
-    work = Work(job, form, source, filling, chosen, replaying, session.reach)
-    return Ready(store, work, who, text)
+    work = RunInput(job, form, source, filling, chosen, replaying, session.reach)
+    return PreparedJob(store, work, who, text)
 
 
-def chosen_of(wish: Wish, source: Source, form: Form, profile: Profile) -> Chosen:
+def chosen_of(
+    wish: MapOptions, source: RowSource, form: RequestTemplate, profile: Settings
+) -> RunOptions:
     """How the run goes about it."""
     width = wish.concurrency or profile.concurrency
-    return Chosen(
+    return RunOptions(
         width=min(width, max(1, source.total or width)),
         budget_nano_usd=None if form.free else wish.budget_nano_usd,
         budgets=tuple(counted_budgets(form.plan)),
@@ -383,7 +385,7 @@ def chosen_of(wish: Wish, source: Source, form: Form, profile: Profile) -> Chose
 
 def profile_of(
     session: Session, schema: Any, names: Mapping[str, Any] | None, options: Mapping[str, Any]
-) -> tuple[Profile, AnswerType | None]:
+) -> tuple[Settings, AnswerType | None]:
     """The profile of all rows, and the type of their answers. Raises BadOption and the like."""
     chosen = dict(options)
     wanted: AnswerType | None = None
@@ -401,22 +403,22 @@ def profile_of(
     return profile, wanted
 
 
-def folder_of(session: Session, profile: Profile) -> Path:
+def folder_of(session: Session, profile: Settings) -> Path:
     """Where the notebook is."""
     notebook = profile.notebook or session.notebook
     return Path(notebook).absolute().parent if notebook else Path.cwd()
 
 
-def filling_of(text: str, source: Source, profile: Profile, folder: Path) -> Filling:
+def filling_of(text: str, source: RowSource, profile: Settings, folder: Path) -> PromptTemplate:
     """The template. Raises TemplateError and EmptyPrompt."""
     if not text.strip():
         raise EmptyPrompt("there is no prompt")
     if not profile.template:
-        return Filling.plain(text, folder)
-    return Filling(text, source.columns, folder)
+        return PromptTemplate.plain(text, folder)
+    return PromptTemplate(text, source.columns, folder)
 
 
-def checked_source(source: Source, filling: Filling) -> Source:
+def checked_source(source: RowSource, filling: PromptTemplate) -> RowSource:
     """The source, its first row looked at for columns that are not there. Raises TemplateError."""
     first = next(source.rows, None)
     if first is None:
@@ -431,26 +433,26 @@ def checked_source(source: Source, filling: Filling) -> Source:
 
 
 def form_of(
-    session: Session, profile: Profile, wanted: AnswerType | None, *, keyless: bool = False
-) -> Form:
+    session: Session, profile: Settings, wanted: AnswerType | None, *, keyless: bool = False
+) -> RequestTemplate:
     """What all rows share. keyless: who asks has a key of its own. Raises every error of a plan."""
     try:
-        return Form(session.plan(STAND_IN, profile, None, wanted))
+        return RequestTemplate(session.plan(STAND_IN, profile, None, wanted))
     except NoKey:
         if not keyless:
             raise
         planned = session.plan(STAND_IN, replace(profile, dry_run=True, exact=False), None, wanted)
-        return Form(replace(planned, profile=profile))
+        return RequestTemplate(replace(planned, profile=profile))
 
 
-def tape_of(session: Session, profile: Profile, *, can_ask: bool = False) -> Any:
+def tape_of(session: Session, profile: Settings, *, can_ask: bool = False) -> Any:
     """The cassette of the notebook, or None where it is not used. can_ask: it is known already."""
     can_ask = can_ask or session.reach.can_ask(profile)
     mode = session.decks.mode(profile, session.notebook, can_ask=can_ask)
     return session.decks.tape(profile, session.notebook, mode)
 
 
-def digest_of(form: Form, text: str, wish: Wish, profile: Profile) -> str:
+def digest_of(form: RequestTemplate, text: str, wish: MapOptions, profile: Settings) -> str:
     """What makes two calls the same job: who is asked what, under which name. Not which rows."""
     provider = form.plan.call.provider
     host = "" if provider.embedded else provider.host
@@ -460,7 +462,9 @@ def digest_of(form: Form, text: str, wish: Wish, profile: Profile) -> str:
     return sha256("\0".join(said).encode("utf-8", "replace")).hexdigest()[:24]
 
 
-def spec_of(profile: Profile, text: str, wish: Wish, wanted: AnswerType | None) -> dict[str, Any]:
+def spec_of(
+    profile: Settings, text: str, wish: MapOptions, wanted: AnswerType | None
+) -> dict[str, Any]:
     """What a job keeps of how it was asked; secrets in it are taken out."""
     said = {name: getattr(profile, name) for name in SPEC}
     said = {name: value for name, value in said.items() if value not in (None, "")}
@@ -507,14 +511,16 @@ def let_go(store: JobStore) -> None:
         store.close()
 
 
-def map_in(session: Session, rows: Any, prompt: str, options: Mapping[str, Any], show: Show) -> Any:
+def map_in(
+    session: Session, rows: Any, prompt: str, options: Mapping[str, Any], show: ProgressDisplay
+) -> Any:
     """What `o3.map` gives: `options` are those of a wish, of a profile, `schema` and `names`."""
-    wish, rest = Wish.among(options)
+    wish, rest = MapOptions.among(options)
     with jobs_of(session) as store:
         return map_rows(session, store, rows, prompt, wish=wish, show=show, **rest)
 
 
-class MapJob(Handle):
+class MapJob(JobHandle):
     """A job of `o3.map`. `results()` is what there is so far, `resume(rows)` goes on with it."""
 
     def __init__(self, session: Session, store: JobStore, job: Job) -> None:
@@ -536,7 +542,7 @@ class MapJob(Handle):
         """How it stands, in a line."""
         job, store = self.now, self._store
         over, failed = job.done_rows + job.invalid_rows, job.failed_rows
-        shown = Progress(
+        shown = JobProgress(
             rows=over + failed,
             made_up={"simulated": store.simulated(job.id)},
             spent_nano_usd=job.spent_nano_usd,
@@ -553,11 +559,11 @@ class MapJob(Handle):
 
     def results(self, names: Mapping[str, Any] | None = None) -> Any:
         """The answers so far, in the order of their rows; identical rows are one here."""
-        table = Table(self._wanted(names or {}), flatten=bool(self._job.spec.get("flatten")))
+        table = ResultTable(self._wanted(names or {}), flatten=bool(self._job.spec.get("flatten")))
         for row in self._store.first(self._job.id, MOST_SHOWN):
             error = f"{row.error_kind}: {row.error}" if row.error else None
             table.add(row, error if row.paid or error else "not asked", charged=True)
-        return table.result(Source(iter(()), ()))
+        return table.result(RowSource(iter(()), ()))
 
     def resume(
         self,
@@ -565,8 +571,8 @@ class MapJob(Handle):
         *,
         schema: Any = None,
         names: Mapping[str, Any] | None = None,
-        show: Show | None = None,
-        wish: Wish | None = None,
+        show: ProgressDisplay | None = None,
+        wish: MapOptions | None = None,
         **options: Any,
     ) -> Any:
         """Go on with these rows, as the call that began it did; gives its table.
@@ -577,7 +583,7 @@ class MapJob(Handle):
         spec = self._job.spec
         said = {name: spec[name] for name in AGAIN if name in spec} | options
         flatten = bool(spec.get("flatten"))
-        wish = replace(wish or Wish(), name=self._job.name, flatten=flatten)
+        wish = replace(wish or MapOptions(), name=self._job.name, flatten=flatten)
         asked: dict[str, Any] = {"schema": schema or spec.get("schema") or None, "names": names}
         return map_rows(
             self._session,

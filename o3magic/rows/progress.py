@@ -16,7 +16,7 @@ LINE_S = 30.0  # between the lines in a file
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class JobProgress:
     """How far a job is.
 
     total      rows in all, None where nobody knows yet
@@ -128,21 +128,21 @@ def span(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-class Show(Protocol):
+class ProgressDisplay(Protocol):
     """Where progress is shown. Called from the thread that runs the job's caller."""
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: JobProgress) -> None:
         """Show it as it is now; called a few times a second, and at the end."""
 
 
-class Silent:
+class NoProgress:
     """Shows nothing."""
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: JobProgress) -> None:
         """Nothing."""
 
 
-class Lines:
+class ProgressLines:
     """A line now and then, for a file or a pipe, and the last one."""
 
     def __init__(
@@ -151,7 +151,7 @@ class Lines:
         self._stream, self._clock = stream or sys.stderr, clock
         self._next_s = clock() + LINE_S
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: JobProgress) -> None:
         """Write one where it is time."""
         if not progress.over and self._clock() < self._next_s:
             return

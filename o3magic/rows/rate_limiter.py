@@ -27,7 +27,7 @@ UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
-class Bucket:
+class TokenBucket:
     """What may leave in a minute, of one kind: requests or tokens. None: nobody said."""
 
     def __init__(self, per_min: float | None, clock: Callable[[], float]) -> None:
@@ -83,11 +83,11 @@ class Bucket:
         self._told_level = left - (self.sent - sent_before)
 
 
-class Closed(Exception):
+class LimiterClosed(Exception):
     """Nothing leaves any more."""
 
 
-class Gate:
+class RateLimiter:
     """Lets requests out. `width` is how many may be on their way; times are of `clock`."""
 
     def __init__(
@@ -103,8 +103,8 @@ class Gate:
         self._most = width
         self._least = max(1, width // 16)
         self.width = float(width)
-        self.requests = Bucket(requests_per_min, clock)
-        self.tokens = Bucket(tokens_per_min, clock)
+        self.requests = TokenBucket(requests_per_min, clock)
+        self.tokens = TokenBucket(tokens_per_min, clock)
         self.limited_calls = 0
         self._most_down_s = most_down_s
         self._until_s = 0.0
@@ -127,7 +127,7 @@ class Gate:
                     while (wait_s := self._wait_s(tokens)) > 0 and not self.closed:
                         await self.pause(min(wait_s, 1.0))
             if self.closed:
-                raise Closed
+                raise LimiterClosed
         except BaseException:
             self.landed()
             raise

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
-from o3magic.events import Source, Usage
+from o3magic.events import AnswerSource, Usage
 from o3magic.rows.migrations import ANSWERED
 
 # mine: to be asked now. theirs: another process is at it. budget: the job may not spend as much.
-Claim = Literal["mine", "theirs", "answered", "budget"]
-State = Literal["claimed", "open", "done", "invalid", "failed"]
+ClaimOutcome = Literal["mine", "theirs", "answered", "budget"]
+RowState = Literal["claimed", "open", "done", "invalid", "failed"]
 
 
-class Wanted(NamedTuple):
+class ClaimRequest(NamedTuple):
     """A row to be asked: its key, where it stands in the input, the most it can cost."""
 
     key: str
@@ -52,7 +52,7 @@ class Job:
     held_nano_usd: int
 
 
-class Handle:
+class JobHandle:
     """A job as it is handed out: what of it never changes."""
 
     def __init__(self, job: Job) -> None:
@@ -83,12 +83,12 @@ def job_of(row: tuple[Any, ...]) -> Job:
     return Job(**values | {"spec": json.loads(values["spec"])})
 
 
-class Answered(NamedTuple):
+class StoredRow(NamedTuple):
     """A row of a job as it is kept. `answer` is JSON: see `Ending`."""
 
     key: str
     place: int
-    state: State
+    state: RowState
     answer: str | None
     error: str
     error_kind: str
@@ -118,11 +118,11 @@ class Answered(NamedTuple):
         return self.source
 
 
-COLUMNS = ", ".join(Answered._fields)
+COLUMNS = ", ".join(StoredRow._fields)
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RowOutcome:
     """What became of a claimed row.
 
     answer         what came: text, data (a structured answer as JSON), refusal, finish, model, ...
@@ -132,11 +132,11 @@ class Ending:
     """
 
     key: str
-    state: State
+    state: RowState
     answer: Mapping[str, Any] | None = None
     error: str = ""
     error_kind: str = ""
-    source: Source | Literal[""] = ""
+    source: AnswerSource | Literal[""] = ""
     usage: Usage = field(default_factory=Usage)
     cost_nano_usd: int | None = None
     settled_nano_usd: int = 0

@@ -12,35 +12,37 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from o3magic.cassettes.entry import Take
+from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.replay import events
-from o3magic.cassettes.request_key import Question
+from o3magic.cassettes.request_key import CanonicalRequest
 from o3magic.cost.entries import Attempt, Outcome
-from o3magic.cost.ledger import Keeping, Ticket
+from o3magic.cost.ledger import FallbackLedger, OpenEntry
 from o3magic.errors import CassetteError, CassetteMiss
 from o3magic.events import Answer, Finished, Usage
 from o3magic.money import usd
-from o3magic.rows.context import Desk
-from o3magic.rows.records import Answered, Ending
-from o3magic.rows.row_template import Form
+from o3magic.rows.context import RunContext
+from o3magic.rows.records import RowOutcome, StoredRow
+from o3magic.rows.row_template import RequestTemplate
 from o3magic.schemas.validation import judged
-from o3magic.session.attempts import Round
-from o3magic.session.recorder import Tape
+from o3magic.session.attempts import AttemptState
+from o3magic.session.recorder import CassetteUse
 
 # To look for the nearest question takes its time: of so many rows, the others need not say it too.
 MOST_EXPLAINED = 10
 
 
-class Replaying:
+class RowReplay:
     """The cassette of one run's rows. tier: "batch" for those of the Batch API."""
 
-    def __init__(self, form: Form, tape: Tape, tier: Literal["", "batch"] = "") -> None:
+    def __init__(
+        self, form: RequestTemplate, tape: CassetteUse, tier: Literal["", "batch"] = ""
+    ) -> None:
         self._form, self.tape, self._tier = form, tape, tier
-        self._numbers: dict[str, tuple[Question, int]] = {}
-        self.replayed: list[tuple[Question, Outcome]] = []
+        self._numbers: dict[str, tuple[CanonicalRequest, int]] = {}
+        self.replayed: list[tuple[CanonicalRequest, Outcome]] = []
         self.missed = 0
 
-    def find(self, question: Question, key: str) -> Ending | None:
+    def find(self, question: CanonicalRequest, key: str) -> RowOutcome | None:
         """A row's answer from the cassette, or None to ask. Raises CassetteMiss, CassetteError."""
         question = replace(question, tier=self._tier)
         # The same batch again in a cell is the same job, not another answer.
@@ -57,7 +59,7 @@ class Replaying:
                 self.tape.deck.unasked(question)
             raise
 
-    def _found(self, question: Question, n: int) -> Take | None:
+    def _found(self, question: CanonicalRequest, n: int) -> Recording | None:
         if self.tape.mode != "replay" or self.missed < MOST_EXPLAINED:
             return self.tape.find(question, n)
         take = self.tape.recorded(question, n)
@@ -65,9 +67,9 @@ class Replaying:
             raise CassetteMiss(f"not recorded in {self.tape.deck.cassette.path.name}")
         return take
 
-    def _ending(self, take: Take, question: Question, key: str) -> Ending | None:
+    def _ending(self, take: Recording, question: CanonicalRequest, key: str) -> RowOutcome | None:
         """What a take says. Raises CassetteMiss where it does not fit the schema any more."""
-        current = Round(self._form.plan)
+        current = AttemptState(self._form.plan)
         current.source = "replayed"
         for event in events(take, speed=0):
             current.draft.add(event)
@@ -84,7 +86,7 @@ class Replaying:
         self.replayed.append((question, outcome))
         said = {"text": take.text, "data": data, "refusal": take.refusal, "model": take.model}
         said |= {"elapsed_ms": take.total_ms, "made_by": take.label}
-        return Ending(
+        return RowOutcome(
             key=key,
             state="invalid" if wrong else "done",
             answer={name: value for name, value in said.items() if value not in (None, "")},
@@ -95,20 +97,20 @@ class Replaying:
             cost_nano_usd=take.cost_nano_usd,
         )
 
-    def enter(self, keeping: Keeping, desk: Desk) -> None:
+    def enter(self, keeping: FallbackLedger, desk: RunContext) -> None:
         """Write what was replayed into the ledger, where it costs nothing."""
         self.entered(keeping, desk.attempt(self._form.plan.call, "map", 0))
 
-    def entered(self, keeping: Keeping, attempt: Attempt) -> None:
+    def entered(self, keeping: FallbackLedger, attempt: Attempt) -> None:
         """The same, each as this attempt."""
         attempts = [replace(attempt, source="replayed")] * len(self.replayed)
         tickets = keeping.enter_many(attempts)
         outcomes = [outcome for _, outcome in self.replayed]
         pairs = zip(tickets, outcomes, strict=True)
-        keeping.settle_many([(t, outcome) for t, outcome in pairs if isinstance(t, Ticket)])
+        keeping.settle_many([(t, outcome) for t, outcome in pairs if isinstance(t, OpenEntry)])
         self.replayed.clear()
 
-    def keep(self, rows: Iterable[Answered]) -> str:
+    def keep(self, rows: Iterable[StoredRow]) -> str:
         """Put answered rows on the cassette, all at once; what is to be said of it, or "".
 
         What is said of rows that are not on it is the same when they are recorded and replayed.
@@ -127,7 +129,7 @@ class Replaying:
             return f"not recorded: {error}"
         return left_out(failed)
 
-    def _take(self, row: Answered) -> Take | None:
+    def _take(self, row: StoredRow) -> Recording | None:
         """The take of a row that this run asked about, or None where no answer came."""
         if not row.paid or not row.answer or row.source == "replayed":
             return None
@@ -159,7 +161,7 @@ class Replaying:
             notes=tuple(said.get("notes", ())),
         )
         question, n = asked
-        return Take.of(
+        return Recording.of(
             question, n, answer, finished, recorded=datetime.now(UTC), scrub=self.tape.scrub
         )
 

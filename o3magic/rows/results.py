@@ -8,10 +8,10 @@ from typing import Any, overload
 
 from o3magic.dataframes import has_pandas, typed_frame
 from o3magic.money import usd
-from o3magic.rows.context import Halt, Sums
-from o3magic.rows.records import Answered, Ending
-from o3magic.rows.runner import Run
-from o3magic.rows.sources import Source
+from o3magic.rows.context import RowSums, StopReason
+from o3magic.rows.records import RowOutcome, StoredRow
+from o3magic.rows.runner import RowRunner
+from o3magic.rows.sources import RowSource
 from o3magic.rows.store import JobStore
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.comparison import flat
@@ -28,7 +28,7 @@ WHY = {
 }
 
 
-class Rows(Sequence[Mapping[str, Any]]):
+class MappedRows(Sequence[Mapping[str, Any]]):
     """Rows of results, as dicts; `columns` are their names. Where there is no DataFrame."""
 
     def __init__(self, columns: Mapping[str, Sequence[Any]], count: int) -> None:
@@ -71,7 +71,7 @@ class Rows(Sequence[Mapping[str, Any]]):
         return [dict(row) for row in self]
 
 
-class Table:
+class ResultTable:
     """Columns that grow row by row."""
 
     def __init__(self, wanted: AnswerType | None, *, flatten: bool) -> None:
@@ -86,7 +86,7 @@ class Table:
             for name in properties(wanted):
                 self._fields[name] = []
 
-    def add(self, row: Answered | Ending | None, error: str | None, *, charged: bool) -> None:
+    def add(self, row: StoredRow | RowOutcome | None, error: str | None, *, charged: bool) -> None:
         """The next row. charged: its cost is counted here, and not with one like it."""
         values = self._values(row) if row is not None and row.state == "done" else {}
         for name in values.keys() - self._fields.keys():
@@ -107,9 +107,9 @@ class Table:
             self._own[name].append(count)
         self._count += 1
 
-    def _values(self, row: Answered | Ending) -> dict[str, Any]:
+    def _values(self, row: StoredRow | RowOutcome) -> dict[str, Any]:
         """What an answer says, by column."""
-        said = row.said if isinstance(row, Answered) else row.answer or {}
+        said = row.said if isinstance(row, StoredRow) else row.answer or {}
         if self._wanted is None:
             return {"text": said.get("text", "")}
         data = said.get("data")
@@ -122,13 +122,13 @@ class Table:
         own = {f"o3_{n}" if n in self._fields else n: v for n, v in self._own.items()}
         return {**self._fields, **own}
 
-    def result(self, source: Source) -> Any:
+    def result(self, source: RowSource) -> Any:
         """A DataFrame of the library the rows came in, else of pandas, else Rows."""
         columns, frame = self.columns(), source.frame
         if frame is not None and hasattr(frame, "iter_rows"):
             return type(frame)({n: plain(values) for n, values in columns.items()}, strict=False)
         if frame is None and not has_pandas():
-            return Rows(columns, self._count)
+            return MappedRows(columns, self._count)
         kinds = kinds_of(self._wanted) if self._wanted else {}
         kinds = {name: kind for name, kind in kinds.items() if name in self._fields}
         own = dict.fromkeys((n if n in columns else f"o3_{n}" for n in COUNTS), "integer")
@@ -143,9 +143,9 @@ def plain(values: list[Any]) -> list[Any]:
     return [float(each) if isinstance(each, Decimal) else each for each in values]
 
 
-def counts_of(row: Answered | Ending) -> Sequence[int | None]:
+def counts_of(row: StoredRow | RowOutcome) -> Sequence[int | None]:
     """Input, output and reasoning tokens."""
-    usage = row.usage if isinstance(row, Ending) else row
+    usage = row.usage if isinstance(row, RowOutcome) else row
     return usage.input_tokens, usage.output_tokens, usage.reasoning_tokens
 
 
@@ -174,7 +174,7 @@ def kind_of(field: Mapping[str, Any]) -> str:
     return kind if kind in ("integer", "number", "boolean") else ""
 
 
-def table_of(run: Run, store: JobStore, table: Table, sums: Sums) -> Table:
+def table_of(run: RowRunner, store: JobStore, table: ResultTable, sums: RowSums) -> ResultTable:
     """The results of a run, put into an empty table in the order of its rows; sums: of them."""
     tally, halt = run.tally, run.halt
     charged: set[str] = set()
@@ -197,17 +197,19 @@ def table_of(run: Run, store: JobStore, table: Table, sums: Sums) -> Table:
     return table
 
 
-def found(run: Run, store: JobStore, keys: Sequence[str | None]) -> dict[str, Answered | Ending]:
+def found(
+    run: RowRunner, store: JobStore, keys: Sequence[str | None]
+) -> dict[str, StoredRow | RowOutcome]:
     """The rows of these keys: from the file, and what no file has."""
     unique = [*dict.fromkeys(key for key in keys if key is not None)]
-    rows: dict[str, Answered | Ending] = {}
+    rows: dict[str, StoredRow | RowOutcome] = {}
     asked = [key for key in unique if key not in run.tally.endings]
     rows |= {row.key: row for row in store.read(run.job.id, asked)}
     rows |= {key: run.tally.endings[key] for key in unique if key in run.tally.endings}
     return rows
 
 
-def why(halt: Halt | None, row: Answered | Ending | None) -> str:
+def why(halt: StopReason | None, row: StoredRow | RowOutcome | None) -> str:
     """Why a row has no answer."""
     if halt is None or (row is not None and row.state == "claimed" and halt.why != "interrupted"):
         return f"{NOT_ASKED}: another kernel is at it"
@@ -216,7 +218,7 @@ def why(halt: Halt | None, row: Answered | Ending | None) -> str:
     return WHY.get(halt.why) or f"{NOT_ASKED}: {halt.error}"
 
 
-def rows_of(run: Run, store: JobStore) -> Iterator[Answered]:
+def rows_of(run: RowRunner, store: JobStore) -> Iterator[StoredRow]:
     """All rows of a run that the file has, page by page."""
     keys = [key for key in dict.fromkeys(run.tally.keys) if key is not None]
     for start in range(0, len(keys), PAGE_ROWS):

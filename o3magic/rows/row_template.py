@@ -9,14 +9,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from o3magic.cassettes.request_key import Question, clean, digest, key_of, lines, normal_request
-from o3magic.client.request import Call
+from o3magic.cassettes.request_key import (
+    CanonicalRequest,
+    clean,
+    digest,
+    key_of,
+    lines,
+    normal_request,
+)
+from o3magic.client.request import HttpRequest
 from o3magic.errors import EmptyPrompt, TemplateError, did_you_mean
 from o3magic.messages import Image, Message, Part, Text
 from o3magic.prompts.formatting import marked, shown
 from o3magic.prompts.images import check_images
 from o3magic.prompts.tabular import is_missing
-from o3magic.prompts.template import Expression, pieces, render
+from o3magic.prompts.template import TemplateExpression, pieces, render
 from o3magic.session.capability_fallbacks import model_lack, without
 from o3magic.session.default_model import next_default
 from o3magic.session.estimate import (
@@ -31,19 +38,19 @@ from o3magic.session.plan import Plan, check_window, with_default
 from o3magic.session.spending import free
 
 MOST_ROW_CHARS = 4_000_000
-Filled = str | tuple[Text | Image, ...]
+FilledPrompt = str | tuple[Text | Image, ...]
 
 
-class Filling:
+class PromptTemplate:
     """A template. `fill` gives a row's prompt, as text where there is no picture in it."""
 
     def __init__(self, text: str, columns: Sequence[str], folder: Path) -> None:
         self._folder = folder
-        self._pieces: list[str | Expression] = [*pieces(text)] if "{{" in text else [text]
+        self._pieces: list[str | TemplateExpression] = [*pieces(text)] if "{{" in text else [text]
         self._columns = frozenset(columns)
 
     @classmethod
-    def plain(cls, text: str, folder: Path) -> Filling:
+    def plain(cls, text: str, folder: Path) -> PromptTemplate:
         """A text in which braces are braces."""
         made = cls("", (), folder)
         made._pieces = [text]
@@ -56,7 +63,7 @@ class Filling:
                 continue
             if piece.source.isidentifier():
                 raise undefined(piece.source, piece, self._columns)
-            names = Asked({**dict.fromkeys(self._columns, ""), **cleaned(row)})
+            names = TrackedNames({**dict.fromkeys(self._columns, ""), **cleaned(row)})
             try:
                 render(f"{{{{ {piece.source} }}}}", names, folder=self._folder)
             except TemplateError:
@@ -64,7 +71,7 @@ class Filling:
                 if names.missing:
                     raise undefined(names.missing[0], piece, self._columns) from None
 
-    def fill(self, row: Mapping[str, Any]) -> Filled:
+    def fill(self, row: Mapping[str, Any]) -> FilledPrompt:
         """The prompt of a row. Raises TemplateError."""
         words: list[str] = []
         parts: list[Text | Image] = []
@@ -89,7 +96,7 @@ class Filling:
         return tuple(each for each in (*parts, Text(text)) if each != Text(""))
 
 
-class Asked(dict[str, Any]):
+class TrackedNames(dict[str, Any]):
     """Names that remember which of them were looked for in vain."""
 
     def __init__(self, names: Mapping[str, Any]) -> None:
@@ -103,7 +110,7 @@ class Asked(dict[str, Any]):
         return found
 
 
-def value_text(value: Any, piece: Expression) -> str:
+def value_text(value: Any, piece: TemplateExpression) -> str:
     """A column's value as the prompt has it."""
     if type(value) is not str:
         if missing(value):
@@ -130,7 +137,7 @@ def cleaned(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: "" if missing(value) else value for name, value in row.items()}
 
 
-def undefined(name: str, piece: Expression, columns: frozenset[str]) -> TemplateError:
+def undefined(name: str, piece: TemplateExpression, columns: frozenset[str]) -> TemplateError:
     """What to say of a column that is not there."""
     known = sorted(columns)
     hint = did_you_mean(name, known, f"the columns are {', '.join(known[:20])}")
@@ -146,7 +153,7 @@ STEP_TOKENS = 64
 ENCODE = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
-class Form:
+class RequestTemplate:
     """The plan of a prompt that is to be said for each row."""
 
     def __init__(self, planned: Plan) -> None:
@@ -186,18 +193,18 @@ class Form:
         call, _ = without(self.plan.call, lack, self.plan.card)
         self.plan = replace(self.plan, call=call)
 
-    def key(self, prompt: Filled) -> str:
+    def key(self, prompt: FilledPrompt) -> str:
         """The key of a row's question: that of `Question.key`."""
         if isinstance(prompt, str):
             return digest(f"{self._head}{ENCODE(lines(clean(prompt)))}{self._tail}")
         return self.question(prompt).key
 
-    def question(self, prompt: Filled) -> Question:
+    def question(self, prompt: FilledPrompt) -> CanonicalRequest:
         """A row's question."""
         question = self.plan.question
         return replace(question, messages=filled(question.messages, parts_of(prompt)))
 
-    def check(self, prompt: Filled) -> None:
+    def check(self, prompt: FilledPrompt) -> None:
         """Raise EmptyPrompt and PromptTooLong; BadOption for what is wrong with every row."""
         if not isinstance(prompt, str):
             check_images(prompt, self.plan.card, self.plan.catalog)
@@ -206,13 +213,13 @@ class Form:
         if self._window is not None and self.tokens(prompt) > self._window:
             check_window(self.call(prompt).request, self.plan.card)
 
-    def call(self, prompt: Filled) -> Call:
+    def call(self, prompt: FilledPrompt) -> HttpRequest:
         """A row's call."""
         call = self.plan.call
         messages = filled(call.request.messages, parts_of(prompt))
         return replace(call, request=replace(call.request, messages=messages, stream=False))
 
-    def tokens(self, prompt: Filled) -> int:
+    def tokens(self, prompt: FilledPrompt) -> int:
         """The most input tokens a row has, rounded up."""
         if isinstance(prompt, str):
             own = size(prompt)
@@ -228,7 +235,7 @@ class Form:
         return worst_nano_usd(card, price, input_tokens, self._most.output_tokens)
 
 
-def parts_of(prompt: Filled) -> tuple[Part, ...]:
+def parts_of(prompt: FilledPrompt) -> tuple[Part, ...]:
     """A prompt as parts of a message."""
     return (Text(prompt),) if isinstance(prompt, str) else prompt
 

@@ -18,30 +18,30 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from o3magic import errors
-from o3magic.client.pool import Wide
+from o3magic.client.pool import RequestPool
 from o3magic.errors import BadOption, CassetteError, LedgerUnavailable, O3Error
 from o3magic.events import LABELS
 from o3magic.rows.context import (
-    Ask,
-    Chosen,
-    Clerk,
-    Desk,
-    Fatal,
-    Halt,
-    Leased,
-    Ledgers,
-    NoMoney,
-    NotMine,
-    Tally,
+    BudgetExhausted,
+    GroupCommitWriter,
+    JobFailed,
+    LocalLease,
+    PendingRow,
+    RowTaken,
+    RunContext,
+    RunOptions,
+    RunStats,
+    StopReason,
+    Stores,
 )
-from o3magic.rows.progress import Progress
-from o3magic.rows.rate_limiter import Closed, Gate
-from o3magic.rows.records import Ending, Job
-from o3magic.rows.replay import Replaying
-from o3magic.rows.row_template import Filling, Form
-from o3magic.rows.sources import Row, Source
-from o3magic.rows.worker import Answering
-from o3magic.session.provider_selection import Reach
+from o3magic.rows.progress import JobProgress
+from o3magic.rows.rate_limiter import LimiterClosed, RateLimiter
+from o3magic.rows.records import Job, RowOutcome
+from o3magic.rows.replay import RowReplay
+from o3magic.rows.row_template import PromptTemplate, RequestTemplate
+from o3magic.rows.sources import RowSource, SourceRow
+from o3magic.rows.worker import RowTask
+from o3magic.session.provider_selection import ProviderSelector
 
 CHUNK = 64
 CHUNK_S = 0.02
@@ -50,41 +50,41 @@ GRACE_S = 2.0  # for what is on its way when somebody stops: it is paid for alre
 MOST_LANDED = 8
 
 
-class Work(NamedTuple):
+class RunInput(NamedTuple):
     """What a run has to do: the rows of a job, and how each of them is asked."""
 
     job: Job
-    form: Form
-    source: Source
-    filling: Filling
-    chosen: Chosen
-    replaying: Replaying | None = None
-    reach: Reach | None = None
+    form: RequestTemplate
+    source: RowSource
+    filling: PromptTemplate
+    chosen: RunOptions
+    replaying: RowReplay | None = None
+    reach: ProviderSelector | None = None
 
 
-class Run:
+class RowRunner:
     """One run. `start` it, wait for `done`, then see `tally`, `halt` and `failed`."""
 
     mortal = "kernel"  # whose death loses calls
 
-    def __init__(self, work: Work, ledgers: Ledgers) -> None:
+    def __init__(self, work: RunInput, ledgers: Stores) -> None:
         self.job, self.form, self.source, self._filling, self._chosen, self._replaying, _ = work
         self._reach = work.reach
         self._ledgers = ledgers
         self.id = secrets.token_hex(8)
-        self.tally = Tally()
+        self.tally = RunStats()
         self.done = threading.Event()
-        self.halt: Halt | None = None
-        self._short: Halt | None = None  # a row could not be asked again; the others went on
+        self.halt: StopReason | None = None
+        self._short: StopReason | None = None  # a row could not be asked again; the others went on
         self.failed: BaseException | None = None
-        self._rows: Iterator[Row] = self.source.rows
+        self._rows: Iterator[SourceRow] = self.source.rows
         self._seen: set[str] = set()
         self._answered: set[str] = set()
-        self._theirs: list[Ask] = []
+        self._theirs: list[PendingRow] = []
         self._broken: Exception | None = None
         self._began_s = time.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.desk: Desk | None = None
+        self.desk: RunContext | None = None
 
     def start(self) -> None:
         """Begin, in a thread."""
@@ -99,23 +99,23 @@ class Run:
             while not self.tally.exhausted and self.halt is None:
                 self._pull()
             if self._broken is not None:
-                self.halt = Halt("failed", self._broken)
+                self.halt = StopReason("failed", self._broken)
         finally:
             self.done.set()
 
     def stop(self, why: str = "interrupted") -> None:
         """End it from another thread: what is on its way may still land for a moment."""
-        self.halt = self.halt or Halt(why)
+        self.halt = self.halt or StopReason(why)
         if self._loop is not None and not self.done.is_set():
             with suppress(RuntimeError):  # it has ended this moment
-                self._loop.call_soon_threadsafe(self._stop, Halt(why))
+                self._loop.call_soon_threadsafe(self._stop, StopReason(why))
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> JobProgress:
         """How far it is."""
         tally, desk = self.tally, self.desk
         read = len(tally.keys)
-        return Progress(
+        return JobProgress(
             name=self.job.name,
             total=self.source.total if not tally.exhausted else read,
             rows=max(0, read - tally.waiting),
@@ -146,22 +146,22 @@ class Run:
         self._loop, self._hurry = asyncio.get_running_loop(), asyncio.Event()
         chosen, ledgers = self._chosen, self._ledgers
         self._answered = await asyncio.to_thread(ledgers.store.answered, self.job.id)
-        clerk = Clerk(ledgers, self.job.id, self.id, chosen)
-        gate = Gate(
+        clerk = GroupCommitWriter(ledgers, self.job.id, self.id, chosen)
+        gate = RateLimiter(
             chosen.width,
             requests_per_min=chosen.requests_per_min,
             tokens_per_min=chosen.tokens_per_min,
             most_down_s=chosen.most_down_s,
         )
-        wide = Wide(system_certificates=chosen.system_certificates)
-        desk = self.desk = Desk(self.form, wide, gate, clerk, ledgers.place)
+        wide = RequestPool(system_certificates=chosen.system_certificates)
+        desk = self.desk = RunContext(self.form, wide, gate, clerk, ledgers.place)
         if self._reach is not None:
-            desk.leased = Leased(self._reach.serving, lambda: self.halt is not None)
+            desk.leased = LocalLease(self._reach.serving, lambda: self.halt is not None)
         if chosen.budget_nano_usd is not None:
             desk.others = lambda: ledgers.store.running(self.job.id, self.id)
         if self.halt:
             self._stop(self.halt)
-        self._queue: asyncio.Queue[Ask | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[PendingRow | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(2 * chosen.width + CHUNK)
         try:
             await self._all()
@@ -173,7 +173,7 @@ class Run:
                 desk.leased.close()
             self.tally.endings |= clerk.unsaved
             if clerk.failed is not None:
-                self.halt = Halt("failed", clerk.failed)
+                self.halt = StopReason("failed", clerk.failed)
 
     async def _all(self) -> None:
         """All rows, by as many workers as may be on their way."""
@@ -198,7 +198,7 @@ class Run:
 
     async def _feed(self) -> None:
         """Read rows a little ahead of those that ask, then wait for those of other kernels."""
-        pull: Callable[[], Awaitable[list[Ask]]] = self._pull_here
+        pull: Callable[[], Awaitable[list[PendingRow]]] = self._pull_here
         with ThreadPoolExecutor(1, thread_name_prefix="o3magic-rows") as thread:
             if self.source.total is None:  # the user's iterator may take its time
                 loop = asyncio.get_running_loop()
@@ -214,21 +214,21 @@ class Run:
                 await self._put(ask)
             await self._queue.join()
         if self._broken is not None:
-            self._stop(Halt("failed", self._broken))
+            self._stop(StopReason("failed", self._broken))
         for _ in range(self._chosen.width):
             self._queue.put_nowait(None)
 
-    async def _put(self, ask: Ask) -> None:
+    async def _put(self, ask: PendingRow) -> None:
         await self._room.acquire()
         self._queue.put_nowait(ask)
 
-    async def _pull_here(self) -> list[Ask]:
+    async def _pull_here(self) -> list[PendingRow]:
         await asyncio.sleep(0)
         return self._pull()
 
-    def _pull(self) -> list[Ask]:
+    def _pull(self) -> list[PendingRow]:
         """The next rows to be asked, as many as there are within a moment."""
-        asks: list[Ask] = []
+        asks: list[PendingRow] = []
         until_s = time.monotonic() + CHUNK_S
         while len(asks) < CHUNK and self.halt is None:
             try:
@@ -245,7 +245,7 @@ class Run:
                 break
         return asks
 
-    def _ask_of(self, row: Row) -> Ask | None:
+    def _ask_of(self, row: SourceRow) -> PendingRow | None:
         """What to ask for a row; None where it has its answer, or can have none."""
         tally, place = self.tally, len(self.tally.keys)
         try:
@@ -274,7 +274,7 @@ class Run:
             tally.before += 1
             return None
         tally.waiting += 1
-        return Ask(key, place, prompt)
+        return PendingRow(key, place, prompt)
 
     def _cannot(self, place: int, error: O3Error) -> None:
         """A row that cannot be asked at all."""
@@ -282,7 +282,7 @@ class Run:
         self.tally.keys.append(None)
         self.tally.errors += 1
         if self._chosen.stop_at_error:
-            self.halt = self.halt or Halt("error", error)
+            self.halt = self.halt or StopReason("error", error)
 
     async def _work(self, slot: int) -> None:
         """Ask one row after the other."""
@@ -294,42 +294,42 @@ class Run:
                 self._queue.task_done()
                 self._room.release()
 
-    async def _one(self, ask: Ask, slot: int) -> None:
+    async def _one(self, ask: PendingRow, slot: int) -> None:
         """One row, however it ends."""
         assert self.desk is not None
         try:
-            ending = await Answering(self.desk, ask, slot).ending()
-        except Closed:
+            ending = await RowTask(self.desk, ask, slot).ending()
+        except LimiterClosed:
             return
-        except NoMoney as short:
-            self._stop(Halt("budget", short.error))
+        except BudgetExhausted as short:
+            self._stop(StopReason("budget", short.error))
             return
-        except NotMine as other:
+        except RowTaken as other:
             if other.claim == "answered":
                 self.tally.before += 1
                 self.tally.waiting -= 1
             else:
                 self._theirs.append(ask)
             return
-        except Fatal as fatal:
-            self._stop(Halt("failed", fatal.error))
+        except JobFailed as fatal:
+            self._stop(StopReason("failed", fatal.error))
             return
         except LedgerUnavailable as error:
-            self._stop(Halt("failed", error))
+            self._stop(StopReason("failed", error))
             return
         self._over(ask.place, ending)
         self.tally.waiting -= 1
         if ending.state != "done" and self._chosen.stop_at_error:
             kind = getattr(errors, ending.error_kind, O3Error)
-            self._stop(Halt("error", kind(ending.error)))
+            self._stop(StopReason("error", kind(ending.error)))
 
-    def _over(self, place: int, ending: Ending, *, asked: bool = True) -> None:
+    def _over(self, place: int, ending: RowOutcome, *, asked: bool = True) -> None:
         """Count a row that is over."""
         tally = self.tally
         tally.asked += asked
         tally.errors += ending.state != "done"
         if ending.state == "open":
-            self._short = Halt("budget")
+            self._short = StopReason("budget")
         if ending.made_by in LABELS:
             tally.made_up[ending.made_by] = tally.made_up.get(ending.made_by, 0) + 1
         if asked:
@@ -338,7 +338,7 @@ class Run:
         if ending.state == "done" and len(tally.landed) < MOST_LANDED:
             tally.landed.append((place, ending))
 
-    def _stop(self, halt: Halt) -> None:
+    def _stop(self, halt: StopReason) -> None:
         """Let nothing leave any more; what is on its way may land."""
         self.halt = self.halt or halt
         if self.desk is not None:

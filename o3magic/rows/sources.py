@@ -10,23 +10,23 @@ from o3magic.dataframes import from_interchange
 from o3magic.errors import BadOption
 from o3magic.prompts.tabular import is_frame, is_lazy
 
-Row = Mapping[str, Any]
+SourceRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Source:
+class RowSource:
     """Rows to be asked. `total` is None for an iterator; `frame` is the DataFrame they are of.
 
     columns: the names a template may use; () where there is no row.
     """
 
-    rows: Iterator[Row]
+    rows: Iterator[SourceRow]
     columns: tuple[str, ...]
     total: int | None = None
     frame: Any = None
 
 
-def source_of(rows: Any) -> Source:
+def source_of(rows: Any) -> RowSource:
     """The rows of what a user gave. Raises BadOption for what has none."""
     if hasattr(rows, "__dask_graph__"):
         raise BadOption(
@@ -48,19 +48,19 @@ def source_of(rows: Any) -> Source:
         for number, row in enumerate(rows):
             require_row(row, number)
         columns = dict.fromkeys(str(name) for row in rows for name in row)
-        return Source(map(named, rows), tuple(columns), len(rows))
+        return RowSource(map(named, rows), tuple(columns), len(rows))
     return of_iterator(iter(rows))
 
 
-def of_iterator(rows: Iterator[Any]) -> Source:
+def of_iterator(rows: Iterator[Any]) -> RowSource:
     """The rows of an iterator, of which only the first is looked at here."""
     for first in rows:
         require_row(first, 0)
-        return Source(chained(named(first), rows), tuple(map(str, first)))
-    return Source(iter(()), ())
+        return RowSource(chained(named(first), rows), tuple(map(str, first)))
+    return RowSource(iter(()), ())
 
 
-def chained(first: Row, rows: Iterator[Any]) -> Iterator[Row]:
+def chained(first: SourceRow, rows: Iterator[Any]) -> Iterator[SourceRow]:
     """The first row and those behind it."""
     yield first
     for number, row in enumerate(rows, 1):
@@ -76,14 +76,14 @@ def require_row(row: Any, number: int) -> None:
         )
 
 
-def named(row: Row) -> Row:
+def named(row: SourceRow) -> SourceRow:
     """A row whose columns are called by text."""
     if all(type(name) is str for name in row):
         return row
     return {str(name): value for name, value in row.items()}
 
 
-def of_frame(frame: Any) -> Source:
+def of_frame(frame: Any) -> RowSource:
     """The rows of a DataFrame, one after another; a named index counts as a column."""
     names = ["/".join(map(str, n)) if isinstance(n, tuple) else str(n) for n in frame.columns]
     if len(set(names)) < len(names):
@@ -91,7 +91,7 @@ def of_frame(frame: Any) -> Source:
         raise BadOption(f"two columns are called {double!r}", hint="rename one of them")
     levels = [str(n) for n in getattr(getattr(frame, "index", None), "names", ()) if n is not None]
     levels = [name for name in levels if name not in names]
-    rows: Iterator[Row]
+    rows: Iterator[SourceRow]
     if hasattr(frame, "iter_rows"):
         rows = (dict(zip(names, row, strict=True)) for row in frame.iter_rows())
     elif levels:
@@ -99,10 +99,10 @@ def of_frame(frame: Any) -> Source:
     else:
         tuples = frame.itertuples(index=False, name=None)
         rows = (dict(zip(names, row, strict=True)) for row in tuples)
-    return Source(rows, (*names, *levels), len(frame), frame)
+    return RowSource(rows, (*names, *levels), len(frame), frame)
 
 
-def with_index(frame: Any, names: Sequence[str], levels: Sequence[str]) -> Iterator[Row]:
+def with_index(frame: Any, names: Sequence[str], levels: Sequence[str]) -> Iterator[SourceRow]:
     """The rows with the levels of their index."""
     pairs = zip(frame.index, frame.itertuples(index=False, name=None), strict=True)
     whole = frame.index.nlevels > 1

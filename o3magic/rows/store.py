@@ -12,17 +12,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from o3magic.config import ledger_file
-from o3magic.cost.database import MEMORY, Kind, Store
+from o3magic.cost.database import MEMORY, Database, DatabaseKind
 from o3magic.cost.ledger import now_ms
-from o3magic.cost.process import Owner
+from o3magic.cost.process import ProcessOwner
 from o3magic.errors import BadOption, did_you_mean
 from o3magic.rows.migrations import ANSWERED, APPLICATION_ID, CLAIMED, MIGRATIONS, OPEN
-from o3magic.rows.records import COLUMNS, JOB, Answered, Claim, Ending, Job, Wanted, job_of
+from o3magic.rows.records import (
+    COLUMNS,
+    JOB,
+    ClaimOutcome,
+    ClaimRequest,
+    Job,
+    RowOutcome,
+    StoredRow,
+    job_of,
+)
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-KIND = Kind(APPLICATION_ID, "file of jobs", "O3MAGIC_JOBS")
+KIND = DatabaseKind(APPLICATION_ID, "file of jobs", "O3MAGIC_JOBS")
 PAGE_ROWS = 500  # SQLite takes at least 999 parameters
 
 BEGIN = """
@@ -70,8 +79,8 @@ class JobStore:
         busy_timeout_s: float = 5.0,
         migrations: Sequence[Sequence[str]] = MIGRATIONS,
     ) -> None:
-        self.store = Store(path, migrations, busy_timeout_s, KIND)
-        self._owner: Owner | None = None
+        self.store = Database(path, migrations, busy_timeout_s, KIND)
+        self._owner: ProcessOwner | None = None
 
     def begin(
         self,
@@ -133,8 +142,8 @@ class JobStore:
         return {key for (key,) in self.store.read(query, (job, *ANSWERED))}
 
     def claim(
-        self, job: int, run: str, wanted: Sequence[Wanted], budget_nano_usd: int | None = None
-    ) -> list[Claim]:
+        self, job: int, run: str, wanted: Sequence[ClaimRequest], budget_nano_usd: int | None = None
+    ) -> list[ClaimOutcome]:
         """Take rows for this run, each with the most it can cost held of the job's budget.
 
         What comes of each, in their order: mine, theirs (another process is at it), answered, or
@@ -145,7 +154,7 @@ class JobStore:
         with self.store.write() as connection:
             known = self._known(connection, job, [each.key for each in wanted])
             left = self._left(connection, job, budget_nano_usd)
-            said: list[Claim] = []
+            said: list[ClaimOutcome] = []
             for each in wanted:
                 state, owner, its_run = known.get(each.key, (OPEN, None, ""))
                 if state in ANSWERED:
@@ -164,9 +173,9 @@ class JobStore:
 
     def _known(
         self, connection: Connection, job: int, keys: Sequence[str]
-    ) -> dict[str, tuple[str, Owner | None, str]]:
+    ) -> dict[str, tuple[str, ProcessOwner | None, str]]:
         """State, owner and run of the rows of these keys."""
-        found: dict[str, tuple[str, Owner | None, str]] = {}
+        found: dict[str, tuple[str, ProcessOwner | None, str]] = {}
         for some in pages(keys):
             marks = ",".join("?" * len(some))
             rows = connection.execute(
@@ -175,7 +184,7 @@ class JobStore:
                 (job, *some),
             )
             for key, state, run, host, pid, started in rows:
-                found[key] = (state, Owner(host, pid, started), run)
+                found[key] = (state, ProcessOwner(host, pid, started), run)
         return found
 
     def _left(self, connection: Connection, job: int, budget_nano_usd: int | None) -> int | None:
@@ -199,7 +208,7 @@ class JobStore:
             return True
 
     def end(
-        self, job: int, run: str, endings: Iterable[Ending], settled: Iterable[str] = ()
+        self, job: int, run: str, endings: Iterable[RowOutcome], settled: Iterable[str] = ()
     ) -> None:
         """Keep what became of rows of this run. settled: keys of those the ledger has by now."""
         now = now_ms()
@@ -207,12 +216,12 @@ class JobStore:
             connection.executemany(END, (each.row(now, job, run) for each in endings))
             connection.executemany(SETTLED, ((job, key) for key in settled))
 
-    def unsettled(self, job: int) -> list[tuple[Owner, int, Answered]]:
+    def unsettled(self, job: int) -> list[tuple[ProcessOwner, int, StoredRow]]:
         """Rows whose process died before the ledger had their cost: whose, the entry, the row."""
         query = f"""SELECT host, pid, started, entry, {COLUMNS} FROM rows
                     WHERE job = ? AND entry IS NOT NULL"""
         rows = self.store.read(query, (job,))
-        found = [(Owner(*row[:3]), int(row[3]), Answered(*row[4:])) for row in rows]
+        found = [(ProcessOwner(*row[:3]), int(row[3]), StoredRow(*row[4:])) for row in rows]
         return [each for each in found if each[0].alive() is False]
 
     def lose(self, job: int, run: str, keys: Iterable[str]) -> None:
@@ -231,19 +240,19 @@ class JobStore:
         query = """SELECT host, pid, started, count(*) FROM rows
                    WHERE job = ? AND state = ? AND run <> ? GROUP BY host, pid, started"""
         rows = self.store.read(query, (job, CLAIMED, run))
-        return sum(count for *owner, count in rows if Owner(*owner).alive() is not False)
+        return sum(count for *owner, count in rows if ProcessOwner(*owner).alive() is not False)
 
-    def read(self, job: int, keys: Sequence[str]) -> Iterator[Answered]:
+    def read(self, job: int, keys: Sequence[str]) -> Iterator[StoredRow]:
         """The rows of these keys as far as they are there, in no order, read page by page."""
         for some in pages(keys):
             marks = ",".join("?" * len(some))
             query = f"SELECT {COLUMNS} FROM rows WHERE job = ? AND key IN ({marks})"
-            yield from (Answered(*row) for row in self.store.read(query, (job, *some)))
+            yield from (StoredRow(*row) for row in self.store.read(query, (job, *some)))
 
-    def first(self, job: int, most: int) -> list[Answered]:
+    def first(self, job: int, most: int) -> list[StoredRow]:
         """The first rows of a job, in the order of their places."""
         query = f"SELECT {COLUMNS} FROM rows WHERE job = ? ORDER BY place LIMIT ?"
-        return [Answered(*row) for row in self.store.read(query, (job, most))]
+        return [StoredRow(*row) for row in self.store.read(query, (job, most))]
 
     def simulated(self, job: int) -> int:
         """How many rows of a job the simulator answered."""
@@ -260,9 +269,9 @@ class JobStore:
         """Let go of the file; a later call opens it again. What was in memory is gone."""
         self.store.close()
 
-    def _here(self) -> Owner:
+    def _here(self) -> ProcessOwner:
         if self._owner is None or not self._owner.current():
-            self._owner = Owner.here()  # again after a fork: that is another process
+            self._owner = ProcessOwner.here()  # again after a fork: that is another process
         return self._owner
 
 
@@ -272,6 +281,6 @@ def pages(keys: Sequence[str]) -> Iterator[Sequence[str]]:
         yield keys[start : start + PAGE_ROWS]
 
 
-def lives(owner: Owner | None) -> bool:
+def lives(owner: ProcessOwner | None) -> bool:
     """Whether a process may still be there."""
     return owner is not None and owner.alive() is not False

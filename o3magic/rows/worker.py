@@ -7,11 +7,11 @@ from contextlib import suppress
 from functools import reduce
 from typing import Any
 
-from o3magic.client.pool import Heard
-from o3magic.client.request import Call
-from o3magic.client.retry import Policy, hopeful
+from o3magic.client.pool import PoolResult
+from o3magic.client.request import HttpRequest
+from o3magic.client.retry import RetryPolicy, hopeful
 from o3magic.cost.entries import Attempt, Outcome
-from o3magic.cost.ledger import Ticket
+from o3magic.cost.ledger import OpenEntry
 from o3magic.errors import (
     InvalidAnswer,
     O3Error,
@@ -20,12 +20,19 @@ from o3magic.errors import (
     RequestFailed,
 )
 from o3magic.events import Usage
-from o3magic.rows.context import Ask, Begun, Desk, Fatal, NoMoney, NotMine
-from o3magic.rows.rate_limiter import Closed
-from o3magic.rows.records import Ending, State, Wanted
+from o3magic.rows.context import (
+    BudgetExhausted,
+    JobFailed,
+    PendingRow,
+    RowTaken,
+    RunContext,
+    StartResult,
+)
+from o3magic.rows.rate_limiter import LimiterClosed
+from o3magic.rows.records import ClaimRequest, RowOutcome, RowState
 from o3magic.schemas.validation import judged
 from o3magic.session.answer_stream import repair, with_messages
-from o3magic.session.attempts import Round, Tries
+from o3magic.session.attempts import AttemptHistory, AttemptState
 from o3magic.session.estimate import most_tokens
 
 # A job goes on for hours, unwatched: it is more patient than a person before a cell.
@@ -33,36 +40,36 @@ LEAST_RETRIES = 6
 POLL_S = 0.25
 
 
-def short(said: Begun) -> bool:
+def short(said: StartResult) -> bool:
     """Whether a budget lacks it."""
     return said == "budget" or isinstance(said, OverBudget)
 
 
-class Answering:
+class RowTask:
     """A row being answered; iterate nothing, `await ending()`."""
 
-    def __init__(self, desk: Desk, ask: Ask, slot: int) -> None:
+    def __init__(self, desk: RunContext, ask: PendingRow, slot: int) -> None:
         self._desk, self._ask, self._slot = desk, ask, slot
-        self._tries = Tries(desk.form.plan, desk.lacks)
-        self._ticket: Ticket | None = None
+        self._tries = AttemptHistory(desk.form.plan, desk.lacks)
+        self._ticket: OpenEntry | None = None
         self._outcome: Outcome | None = None
         self._worst = self._settled_nano_usd = 0
         self._begun = False
         self.data: Any = None
 
-    async def ending(self) -> Ending:
+    async def ending(self) -> RowOutcome:
         """Ask, and keep what comes. Raises NotMine, NoMoney and Fatal."""
         try:
             return await self._ended()
-        except (asyncio.CancelledError, Closed):
+        except (asyncio.CancelledError, LimiterClosed):
             self._end("open")
             raise
         except RequestFailed as error:
             if self._desk.is_fatal(error):
                 self._end("open")
-                raise Fatal(error) from None
+                raise JobFailed(error) from None
             return self._end("failed", error)
-        except NoMoney as lacking:
+        except BudgetExhausted as lacking:
             if not self._begun:
                 raise
             # A repair that no budget allows: what came before it stays.
@@ -70,9 +77,9 @@ class Answering:
             return self._end("invalid" if self._tries.rounds[-1].draft.holds else "open", why)
         except O3Error as error:  # an address that is none, a proxy
             self._end("open")
-            raise Fatal(error) from None
+            raise JobFailed(error) from None
 
-    async def _ended(self) -> Ending:
+    async def _ended(self) -> RowOutcome:
         profile, repairs = self._tries.plan.profile, self._tries.plan.profile.repairs
         call, kind = self._desk.form.call(self._ask.prompt), "map"
         while True:
@@ -87,10 +94,10 @@ class Answering:
             call = with_messages(call, repair(last.draft.text, [*verdict.problems]))
             kind, repairs = "repair", repairs - 1
 
-    async def _answered(self, call: Call, kind: str) -> Call:
+    async def _answered(self, call: HttpRequest, kind: str) -> HttpRequest:
         """One answer; gives the call that was answered. Raises RequestFailed."""
         retries = max(self._tries.plan.profile.retries, LEAST_RETRIES)
-        waits = Policy(retries).waits()
+        waits = RetryPolicy(retries).waits()
         next(waits)
         while True:
             asked_s = self._desk.clock()
@@ -107,14 +114,14 @@ class Answering:
                 if gate.down(error):
                     continue
             except RequestFailed as hopeless:
-                raise Fatal(hopeless) from None
+                raise JobFailed(hopeless) from None
             before = set(self._desk.lacks)
             call, retrying = self._tries.again(error, call, waits)
             for lack in self._desk.lacks - before:
                 self._desk.form.lack(lack)
             await self._desk.gate.pause(retrying.wait_s)
 
-    async def _attempt(self, call: Call, kind: str) -> Heard:
+    async def _attempt(self, call: HttpRequest, kind: str) -> PoolResult:
         """One call, in the books before it leaves and settled however it ends."""
         desk = self._desk
         located = await desk.leased.located(call)
@@ -126,12 +133,12 @@ class Answering:
             desk.gate.back(tokens)
             desk.gate.landed()
             raise
-        current = Round(self._tries.plan)
+        current = AttemptState(self._tries.plan)
         self._tries.rounds.append(current)
         mark = desk.gate.mark
         desk.flying += 1
         desk.sent_calls += 1
-        heard = Heard((), None, {})
+        heard = PoolResult((), None, {})
         interrupted = True
         try:
             heard = await desk.wide.answer(located, self._slot)
@@ -149,17 +156,17 @@ class Answering:
         desk.gate.heard(heard.headers, mark)
         return heard
 
-    async def _enter(self, call: Call, kind: str) -> Ticket:
+    async def _enter(self, call: HttpRequest, kind: str) -> OpenEntry:
         """Claim the row, or hold more for it, and enter the call."""
         desk, key = self._desk, self._ask.key
         self._flush()
         worst = self._worst_of(call, kind)
         attempt = desk.attempt(call, kind, worst)
         spare = min(worst, self._spare_nano_usd())
-        wanted = Wanted(key, self._ask.place, worst - spare)
+        wanted = ClaimRequest(key, self._ask.place, worst - spare)
         said = await self._granted(wanted, attempt)
-        if not isinstance(said, Ticket):
-            raise NotMine(str(said))
+        if not isinstance(said, OpenEntry):
+            raise RowTaken(str(said))
         desk.begun_rows += not self._begun
         self._begun, self._worst = True, worst
         self._settled_nano_usd -= spare
@@ -170,7 +177,7 @@ class Answering:
         known = (each.cost_nano_usd or 0 for each in self._tries.rounds)
         return max(0, self._settled_nano_usd - sum(known))
 
-    async def _granted(self, wanted: Wanted, attempt: Attempt) -> Begun:
+    async def _granted(self, wanted: ClaimRequest, attempt: Attempt) -> StartResult:
         """What comes of a beginning, once the budgets allow it. Raises NoMoney if they never will.
 
         What is on its way is held at its worst: most of it comes back when it lands. Whoever waits
@@ -192,7 +199,7 @@ class Answering:
         finally:
             desk.poor_rows -= self._begun
 
-    async def _granted_late(self, wanted: Wanted, attempt: Attempt) -> Begun:
+    async def _granted_late(self, wanted: ClaimRequest, attempt: Attempt) -> StartResult:
         """The same for the one who has the purse: looks again whenever money may be back."""
         desk = self._desk
         while not desk.gate.closed:
@@ -203,22 +210,22 @@ class Answering:
                 return said
             waited = desk.landed.is_set() or desk.begun_rows > desk.poor_rows
             if not waited and not await asyncio.to_thread(desk.others):
-                raise NoMoney(said if isinstance(said, OverBudget) else None)
+                raise BudgetExhausted(said if isinstance(said, OverBudget) else None)
             with suppress(TimeoutError):
                 await desk.gate.aside(asyncio.wait_for(desk.landed.wait(), POLL_S))
-        raise Closed
+        raise LimiterClosed
 
-    async def _begin(self, wanted: Wanted, attempt: Attempt) -> Begun:
+    async def _begin(self, wanted: ClaimRequest, attempt: Attempt) -> StartResult:
         return await self._desk.clerk.begin(wanted, attempt, again=self._begun)
 
-    def _worst_of(self, call: Call, kind: str) -> int:
+    def _worst_of(self, call: HttpRequest, kind: str) -> int:
         """The most that a call can cost, or 0 where nobody knows."""
         form = self._desk.form
         if kind != "repair":
             return form.worst_nano_usd(form.tokens(self._ask.prompt))
         return form.worst_nano_usd(most_tokens(call.request))
 
-    def _settle(self, ticket: Ticket, outcome: Outcome) -> None:
+    def _settle(self, ticket: OpenEntry, outcome: Outcome) -> None:
         """A call is over; it is told to the ledger with the next one, or with the row's ending."""
         self._ticket, self._outcome = ticket, outcome
         if outcome.cost_nano_usd is not None:
@@ -230,7 +237,7 @@ class Answering:
             self._desk.clerk.settle(self._ticket, self._outcome)
         self._ticket = self._outcome = None
 
-    def _end(self, state: State, error: O3Error | None = None) -> Ending:
+    def _end(self, state: RowState, error: O3Error | None = None) -> RowOutcome:
         """Keep what became of the row."""
         made = self._made(state, error)
         desk = self._desk
@@ -241,14 +248,14 @@ class Answering:
         desk.answered_rows += state == "done"
         return made
 
-    def _made(self, state: State, error: O3Error | None) -> Ending:
+    def _made(self, state: RowState, error: O3Error | None) -> RowOutcome:
         rounds = self._tries.rounds
         counted = [each.usage for each in rounds if each.usage != Usage()]
         last = rounds[-1] if rounds else None
         costs = [each.cost_nano_usd for each in rounds]
         known = [cost for cost in costs if cost is not None]
         paid = last is not None and last.draft.finished is not None
-        return Ending(
+        return RowOutcome(
             key=self._ask.key,
             state=state,
             answer=self._said(last) if last is not None and paid else None,
@@ -262,7 +269,7 @@ class Answering:
             entry=self._ticket.entry if self._ticket else None,
         )
 
-    def _said(self, last: Round) -> dict[str, Any]:
+    def _said(self, last: AttemptState) -> dict[str, Any]:
         """What is kept of an answer: enough to show it, to record it, and to settle its call."""
         answer, end, usage = last.draft.answer(last.reason), last.draft.finished, last.usage
         said = {

@@ -20,7 +20,7 @@ from o3magic.errors import NotASchema
 from o3magic.messages import AnswerSchema
 from o3magic.wire.json_access import load_partial
 from o3magic.wire.optional_fields import resolved, without_fillers
-from o3magic.wire.strict_schema import OPENAI, Limits, strict_schema
+from o3magic.wire.strict_schema import OPENAI, StrictLimits, strict_schema
 
 _TYPE_MAKERS: Final = ("typing", "typing_extensions", "types")
 _MOST_PROBLEMS: Final = 20
@@ -75,7 +75,7 @@ class AnswerType:
         plain = re.sub(r"[^a-zA-Z0-9_-]+", "_", self.name).strip("_")
         return plain[:64] or "answer"
 
-    def request_schema(self, limits: Limits = OPENAI) -> AnswerSchema:
+    def request_schema(self, limits: StrictLimits = OPENAI) -> AnswerSchema:
         """The strict schema to ask with; a root that is no object is wrapped in one."""
         asked = self.schema
         if self._wrapper:
@@ -136,12 +136,12 @@ class AnswerType:
     def schema(self) -> dict[str, Any]:
         """Its JSON Schema as pydantic makes it, not yet strict."""
         try:
-            return self._adapter.json_schema(schema_generator=_Quiet)
+            return self._adapter.json_schema(schema_generator=_QuietSchema)
         except PydanticUserError as error:
             raise _not_a_schema(self.name, error) from None
 
 
-class _Quiet(GenerateJsonSchema):
+class _QuietSchema(GenerateJsonSchema):
     """Without the warning that some default is no JSON: defaults do not travel."""
 
     def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:

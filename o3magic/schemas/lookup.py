@@ -58,7 +58,7 @@ def resolve(expression: str, names: Mapping[str, Any], registered: Mapping[str, 
         found = names.get(tree.id, registered.get(tree.id))
         if isinstance(found, AnswerType):
             return found
-    return answer_type(_Reader(names, registered).type_of(tree), ast.unparse(tree))
+    return answer_type(_SchemaReader(names, registered).type_of(tree), ast.unparse(tree))
 
 
 def known_types(names: Mapping[str, Any], registered: Mapping[str, Any]) -> list[str]:
@@ -71,7 +71,7 @@ def known_types(names: Mapping[str, Any], registered: Mapping[str, Any]) -> list
     return own + [name for name in registered if name not in own]
 
 
-class _Reader:
+class _SchemaReader:
     """Reads a type out of a syntax tree, with names from two places and a few that always are."""
 
     def __init__(self, names: Mapping[str, Any], registered: Mapping[str, Any]) -> None:

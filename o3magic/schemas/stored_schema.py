@@ -43,7 +43,7 @@ def problems(value: Any, schema: Mapping[str, Any]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class KeptType(AnswerType):
+class StoredAnswerType(AnswerType):
     """The type of a job's answers, of which nothing is left but its name and its JSON Schema."""
 
     kept: Mapping[str, Any] = field(default_factory=dict)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any
 
-from o3magic.cassettes.entry import Take
-from o3magic.cassettes.request_key import Question
-from o3magic.client.cancellation import Stop
-from o3magic.client.request import Call
+from o3magic.cassettes.entry import Recording
+from o3magic.cassettes.request_key import CanonicalRequest
+from o3magic.client.cancellation import CancelToken
+from o3magic.client.request import HttpRequest
 from o3magic.errors import CassetteMiss, Interrupted, InvalidAnswer, O3Error
 from o3magic.events import (
     Answer,
@@ -25,15 +25,22 @@ from o3magic.events import (
 from o3magic.messages import Message
 from o3magic.money import usd
 from o3magic.schemas.lookup import SchemaMismatch
-from o3magic.session.attempts import Attempts, Round, Sender, Server, odd, other_tier
+from o3magic.session.attempts import (
+    AttemptState,
+    CallSender,
+    LocalServer,
+    RetryLoop,
+    odd,
+    other_tier,
+)
 from o3magic.session.plan import Plan
-from o3magic.session.prompt_input import Turns
-from o3magic.session.recorder import Tape
-from o3magic.session.spending import Books
-from o3magic.tools.toolbox import Confirm, following
+from o3magic.session.prompt_input import TurnTarget
+from o3magic.session.recorder import CassetteUse
+from o3magic.session.spending import CallAccounting
+from o3magic.tools.toolbox import ConfirmCall, following
 
 
-class Asking:
+class AnswerStream:
     """A question being answered. Iterate over it for the events; `answer` is what there is so far.
 
     Closing the iterator stops the provider's work and books the attempt as interrupted.
@@ -42,21 +49,21 @@ class Asking:
     def __init__(
         self,
         plan: Plan,
-        client: Sender,
-        books: Books,
+        client: CallSender,
+        books: CallAccounting,
         *,
         lacks: set[str] | None = None,
         introduced: set[tuple[str, str]] | None = None,
-        tape: Tape | None = None,
-        turns: Turns | None = None,
-        confirm: Confirm | None = None,
+        tape: CassetteUse | None = None,
+        turns: TurnTarget | None = None,
+        confirm: ConfirmCall | None = None,
         sleep: Callable[[float], None] | None = None,
-        server: Server | None = None,
+        server: LocalServer | None = None,
     ) -> None:
         self._books = books
         self._tape = tape
-        self._stop = Stop()
-        self._attempts = Attempts(
+        self._stop = CancelToken()
+        self._attempts = RetryLoop(
             plan,
             client,
             books,
@@ -126,7 +133,7 @@ class Asking:
                 kind, repairs, self._repaired = "repair", repairs - 1, True
             call, question = with_messages(call, more), question.with_messages(*more)
 
-    def _used(self, last: Round) -> Generator[Event, None, tuple[Message, ...]]:
+    def _used(self, last: AttemptState) -> Generator[Event, None, tuple[Message, ...]]:
         """Call the tools that a turn asks for; gives what is said in the next one."""
         profile, answer = self.plan.profile, last.draft.answer(last.reason)
         try:
@@ -148,7 +155,9 @@ class Asking:
         self._between += more
         return more
 
-    def _answered(self, question: Question, call: Call, kind: str) -> Generator[Event, None, Call]:
+    def _answered(
+        self, question: CanonicalRequest, call: HttpRequest, kind: str
+    ) -> Generator[Event, None, HttpRequest]:
         """One answer, from the cassette or from the provider; gives the call that was answered."""
         if self._tape is None:
             return (yield from self._asked(call, kind))
@@ -159,7 +168,7 @@ class Asking:
             self._tape.deck.unasked(question)
             raise
 
-    def _asked(self, call: Call, kind: str) -> Generator[Event, None, Call]:
+    def _asked(self, call: HttpRequest, kind: str) -> Generator[Event, None, HttpRequest]:
         """One answer from the provider. The first one of a default model says why it is that."""
         call = yield from self._attempts.answered(call, kind)
         choice, who = self.plan.choice, (call.provider.name, call.request.model)
@@ -168,7 +177,7 @@ class Asking:
             self._model_reason = choice.reason
         return call
 
-    def _as_asked(self, question: Question) -> Question:
+    def _as_asked(self, question: CanonicalRequest) -> CanonicalRequest:
         """The question with the default model that was asked in the end."""
         planned = self.plan.question
         return replace(
@@ -179,8 +188,8 @@ class Asking:
         )
 
     def _taped(
-        self, tape: Tape, question: Question, n: int, call: Call, kind: str
-    ) -> Generator[Event, None, Call]:
+        self, tape: CassetteUse, question: CanonicalRequest, n: int, call: HttpRequest, kind: str
+    ) -> Generator[Event, None, HttpRequest]:
         """The same with a cassette."""
         take = tape.find(question, n)
         if take is not None and self._fits(take, question):
@@ -199,7 +208,7 @@ class Asking:
                 last.put_on(kept)
         return call
 
-    def _fits(self, take: Take, question: Question) -> bool:
+    def _fits(self, take: Recording, question: CanonicalRequest) -> bool:
         """Whether a take is still an answer: its schema as it was, or its JSON fits the new one."""
         wanted = self.plan.answer_type
         if wanted is None or not take.schema_sha or take.schema_sha == question.schema_sha:
@@ -210,7 +219,7 @@ class Asking:
             return False
         return True
 
-    def _of(self, last: Round) -> Answer:
+    def _of(self, last: AttemptState) -> Answer:
         """The answer of one round alone, as a cassette has it."""
         return replace(
             last.draft.answer(last.reason),
@@ -322,7 +331,7 @@ def repair(text: str, problems: list[str]) -> tuple[Message, Message]:
     return Message.of("assistant", text), Message.of("user", ask)
 
 
-def with_messages(call: Call, more: tuple[Message, ...]) -> Call:
+def with_messages(call: HttpRequest, more: tuple[Message, ...]) -> HttpRequest:
     """A call that says more."""
     messages = (*call.request.messages, *more)
     return replace(call, request=replace(call.request, messages=messages))

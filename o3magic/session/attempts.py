@@ -10,24 +10,24 @@ from datetime import date
 from decimal import Decimal
 from typing import Protocol
 
-from o3magic.answer_builder import Draft
-from o3magic.cassettes.entry import Take
+from o3magic.answer_builder import AnswerBuilder
+from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.replay import events
-from o3magic.client.cancellation import Stop
-from o3magic.client.request import Call, located
-from o3magic.client.retry import Policy
+from o3magic.client.cancellation import CancelToken
+from o3magic.client.request import HttpRequest, located
+from o3magic.client.retry import RetryPolicy
 from o3magic.cost.entries import Outcome
 from o3magic.cost.pricing import Charge, card_at, charge
 from o3magic.errors import Interrupted, ModelNotFound, ModelRetired, O3Error, RequestFailed
 from o3magic.events import (
     Accepted,
+    AnswerSource,
     Event,
     Finished,
     FinishReason,
     ModelStatus,
     Recorded,
     Retrying,
-    Source,
     TextDelta,
     Usage,
 )
@@ -38,20 +38,20 @@ from o3magic.session.capability_fallbacks import lack_in, model_lack, without
 from o3magic.session.default_model import next_default
 from o3magic.session.error_hints import current_replacement, explained, surviving_effort
 from o3magic.session.plan import Plan, with_default
-from o3magic.session.spending import Books
+from o3magic.session.spending import CallAccounting
 from o3magic.tools.toolbox import check_tools
 from o3magic.wire.usage import oddities
 
 NOTHING = Usage(0, 0, 0, 0, 0, 0)
 
 
-class Round:
+class AttemptState:
     """One attempt: its draft, its times and its cost."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self.draft = Draft()
-        self.source: Source = "simulated" if plan.call.provider.embedded else "live"
+        self.draft = AnswerBuilder()
+        self.source: AnswerSource = "simulated" if plan.call.provider.embedded else "live"
         self.request_id = ""
         self.said_cost_usd: Decimal | None = None
         self.began_s = time.perf_counter()
@@ -60,7 +60,7 @@ class Round:
         self.reason: FinishReason = "error"
         self.cost_nano_usd: int | None = None
         self.refused = False
-        self.take: Take | None = None
+        self.take: Recording | None = None
 
     @property
     def usage(self) -> Usage:
@@ -70,12 +70,12 @@ class Round:
             return NOTHING if self.refused else Usage()
         return end.usage or Usage()
 
-    def put_on(self, take: Take) -> None:
+    def put_on(self, take: Recording) -> None:
         """It is on a cassette: from here on its words, cost and times are those of the take."""
         self.take = take
         self.elapsed_s = (take.total_ms or 0) / 1000
         self.first_token_s = None if take.first_ms is None else take.first_ms / 1000
-        self.draft = Draft()
+        self.draft = AnswerBuilder()
         for event in events(take, speed=0):
             self.draft.add(event)
 
@@ -155,7 +155,7 @@ def refused_unbilled(failed: O3Error | None) -> bool:
     return failed is not None  # an option or a key that could not be sent: nothing left
 
 
-def other_tier(last: Round, plan: Plan) -> tuple[str, ...]:
+def other_tier(last: AttemptState, plan: Plan) -> tuple[str, ...]:
     """What to say of an answer that came by another tier than the one that was asked for."""
     asked, end = plan.call.request.tier, last.draft.finished
     served = end.service_tier if end else ""
@@ -164,7 +164,7 @@ def other_tier(last: Round, plan: Plan) -> tuple[str, ...]:
     return (f"asked for the {asked} tier, but served at {redact(served)[:20]}",)
 
 
-def odd(last: Round, plan: Plan) -> tuple[str, ...]:
+def odd(last: AttemptState, plan: Plan) -> tuple[str, ...]:
     """What cannot be right in the usage of an attempt."""
     draft = last.draft.answer()
     said = [draft.text, draft.refusal, *(c.name + c.arguments for c in draft.tool_calls)]
@@ -172,14 +172,14 @@ def odd(last: Round, plan: Plan) -> tuple[str, ...]:
     return oddities(last.usage, visible_bytes, plan.call.request.max_output_tokens)
 
 
-class Sender(Protocol):
+class CallSender(Protocol):
     """Who sends a call and yields what arrives."""
 
-    def events(self, call: Call, stop: Stop | None = None) -> Iterator[Event]:
+    def events(self, call: HttpRequest, stop: CancelToken | None = None) -> Iterator[Event]:
         """The events of one call, until `stop` is said."""
 
 
-class Server(Protocol):
+class LocalServer(Protocol):
     """What runs a model on this machine, for as long as it is used."""
 
     def has(self, file: str) -> bool:
@@ -189,19 +189,21 @@ class Server(Protocol):
         """Its address; waits until it has loaded."""
 
 
-Waits = Generator[float, RequestFailed, None]
+RetryWaits = Generator[float, RequestFailed, None]
 
 
-class Tries:
+class AttemptHistory:
     """What was tried for one question: `rounds`, in order; `plan` is what is asked by now."""
 
     def __init__(self, plan: Plan, lacks: set[str]) -> None:
         self.plan = plan
-        self.rounds: list[Round] = []
+        self.rounds: list[AttemptState] = []
         self.notes: list[str] = list(plan.notes)
         self._lacks = lacks
 
-    def again(self, error: RequestFailed, call: Call, waits: Waits) -> tuple[Call, Retrying]:
+    def again(
+        self, error: RequestFailed, call: HttpRequest, waits: RetryWaits
+    ) -> tuple[HttpRequest, Retrying]:
         """What to ask after an error, and when. Raises it, better explained, where that is all."""
         closer = self._explained(error, call)
         found = self._changed(closer, call) or self._waited(closer, call, waits)
@@ -210,14 +212,16 @@ class Tries:
         self.plan = replace(self.plan, call=found[0])  # what is asked now, and its price
         return found
 
-    def _explained(self, error: RequestFailed, call: Call) -> RequestFailed:
+    def _explained(self, error: RequestFailed, call: HttpRequest) -> RequestFailed:
         """The error with what we know besides."""
         catalog = self.plan.catalog
         request, provider = call.request, call.provider
         card = catalog.card(provider.cards.get(request.model, request.model))
         return explained(error, card, catalog, request, provider, date.today())
 
-    def _changed(self, error: RequestFailed, call: Call) -> tuple[Call, Retrying] | None:
+    def _changed(
+        self, error: RequestFailed, call: HttpRequest
+    ) -> tuple[HttpRequest, Retrying] | None:
         """The call without what the provider turns out not to have; None where that is not it."""
         if self.rounds[-1].draft.holds:
             return None
@@ -237,7 +241,7 @@ class Tries:
         self.notes.append(note)
         return changed, Retrying(note, 0)
 
-    def _next_default(self, call: Call) -> tuple[Call, Retrying] | None:
+    def _next_default(self, call: HttpRequest) -> tuple[HttpRequest, Retrying] | None:
         """The call to the provider's next default, where the first one turned out to be gone."""
         gone, provider = self.plan.choice.model, call.provider
         self._lacks.add(model_lack(gone))
@@ -252,7 +256,9 @@ class Tries:
         note = f"{provider.name} does not serve {gone}: {choice.model} is asked instead"
         return call, Retrying(note, 0)
 
-    def _replaced(self, error: ModelRetired, call: Call) -> tuple[Call, Retrying] | None:
+    def _replaced(
+        self, error: ModelRetired, call: HttpRequest
+    ) -> tuple[HttpRequest, Retrying] | None:
         """The call to the replacement of a model that is gone, where the user asked for that."""
         catalog = self.plan.catalog
         card = catalog.card(call.request.model)
@@ -271,8 +277,8 @@ class Tries:
         return replace(call, request=request), Retrying(note, 0)
 
     def _waited(
-        self, error: RequestFailed, call: Call, waits: Waits
-    ) -> tuple[Call, Retrying] | None:
+        self, error: RequestFailed, call: HttpRequest, waits: RetryWaits
+    ) -> tuple[HttpRequest, Retrying] | None:
         """The same call after a wait, or None where that is hopeless or something came already."""
         if self.rounds[-1].draft.holds:
             return None
@@ -283,18 +289,18 @@ class Tries:
         return call, Retrying(str(error), wait_s)
 
 
-class Attempts(Tries):
+class RetryLoop(AttemptHistory):
     """All attempts of one question, sent and waited for."""
 
     def __init__(
         self,
         plan: Plan,
-        client: Sender,
-        books: Books,
-        stop: Stop,
+        client: CallSender,
+        books: CallAccounting,
+        stop: CancelToken,
         lacks: set[str],
         sleep: Callable[[float], None],
-        server: Server | None = None,
+        server: LocalServer | None = None,
     ) -> None:
         super().__init__(plan, lacks)
         self._server = server
@@ -303,12 +309,12 @@ class Attempts(Tries):
         self._stop = stop
         self._sleep = sleep
 
-    def answered(self, call: Call, kind: str) -> Generator[Event, None, Call]:
+    def answered(self, call: HttpRequest, kind: str) -> Generator[Event, None, HttpRequest]:
         """One answer: again after a wait, or asked in another way, while nothing has come of it.
 
         Gives the call that was answered. Raises RequestFailed.
         """
-        waits = Policy(self.plan.profile.retries).waits()
+        waits = RetryPolicy(self.plan.profile.retries).waits()
         next(waits)
         while True:
             try:
@@ -326,9 +332,9 @@ class Attempts(Tries):
             else:
                 return call
 
-    def replayed(self, take: Take, speed: float) -> Iterator[Event]:
+    def replayed(self, take: Recording, speed: float) -> Iterator[Event]:
         """The answer of a take, as if it came; in the ledger it is there, and costs nothing."""
-        current = Round(self.plan)
+        current = AttemptState(self.plan)
         current.source = "replayed"
         ticket = self._books.enter(self.plan, self.plan.call, "ask", "replayed")
         self.rounds.append(current)
@@ -345,7 +351,7 @@ class Attempts(Tries):
             if not stopped:
                 current.put_on(take)
 
-    def _served(self, call: Call, kind: str) -> Iterator[Event]:
+    def _served(self, call: HttpRequest, kind: str) -> Iterator[Event]:
         """One call, to the server of its model where that is started here. Loading is not timed."""
         if self._server is None:
             yield from self._attempt(call, kind)
@@ -358,9 +364,9 @@ class Attempts(Tries):
                 yield ModelStatus("is thinking")
             yield from self._attempt(located(call, address), kind)
 
-    def _attempt(self, call: Call, kind: str) -> Iterator[Event]:
+    def _attempt(self, call: HttpRequest, kind: str) -> Iterator[Event]:
         """One call, in the ledger before it leaves and settled however it ends."""
-        current = Round(self.plan)
+        current = AttemptState(self.plan)
         draft, add_text = current.draft, current.draft.add_text
         ticket = self._books.enter(self.plan, call, kind, current.source)
         self.rounds.append(current)

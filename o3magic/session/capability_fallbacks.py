@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 
-from o3magic.client.request import Call
+from o3magic.client.request import HttpRequest
 from o3magic.errors import ModelNotFound, ProviderDown, RequestFailed
 from o3magic.messages import AnswerSchema, Message, Request, Role
 from o3magic.models import Card
@@ -34,7 +34,7 @@ def missing_models(lacks: Iterable[str]) -> set[str]:
     return {each.removeprefix(MODEL_LACK) for each in lacks if each.startswith(MODEL_LACK)}
 
 
-def lack_in(error: RequestFailed, call: Call, *, api_free: bool) -> str:
+def lack_in(error: RequestFailed, call: HttpRequest, *, api_free: bool) -> str:
     """What a refusal shows to be missing, or "". api_free: the user left the choice of API to us.
 
     By status, code and parameter; a wrong schema of the user's own is no lack of the provider.
@@ -66,7 +66,7 @@ def wrong_schema(error: RequestFailed) -> bool:
     return "schema" in (error.code or "") or "Invalid schema" in str(error)
 
 
-def without(call: Call, lack: str, card: Card) -> tuple[Call, str]:
+def without(call: HttpRequest, lack: str, card: Card) -> tuple[HttpRequest, str]:
     """The call without it, and what the reader is told; unchanged and "" where it was not in it."""
     request, name = call.request, call.provider.name
     match lack:

@@ -13,8 +13,8 @@ from typing import Any
 from o3magic.dataframes import frame
 from o3magic.errors import BadOption, O3Error
 from o3magic.events import Answer, Event
-from o3magic.session.answer_stream import Asking
-from o3magic.settings import Profile
+from o3magic.session.answer_stream import AnswerStream
+from o3magic.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Comparison:
 
 
 def variants(
-    profile: Profile, efforts: Sequence[str] = (), models: Sequence[str] = ()
-) -> dict[str, Profile]:
+    profile: Settings, efforts: Sequence[str] = (), models: Sequence[str] = ()
+) -> dict[str, Settings]:
     """A profile for each way of asking, by its label.
 
     Raises BadOption where there is nothing to compare.
@@ -75,13 +75,13 @@ def variants(
     return found
 
 
-class Comparing:
+class ComparisonStream:
     """Several questions being answered at once. Iterate over it for (place, event) as they come.
 
     An event of None ends that place. Closing the iterator stops them all.
     """
 
-    def __init__(self, askings: Mapping[str, Asking]) -> None:
+    def __init__(self, askings: Mapping[str, AnswerStream]) -> None:
         self.labels = tuple(askings)
         self._askings = tuple(askings.values())
         self._errors = [""] * len(self._askings)

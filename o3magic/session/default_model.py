@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
 
-from o3magic.cassettes.entry import Take
+from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.request_key import FIRST_DEFAULT
 from o3magic.errors import BadOption
 from o3magic.messages import EFFORTS, Effort
@@ -87,7 +87,7 @@ def choose_default(
     )
 
 
-def recorded_default(take: Take | None) -> ModelChoice:
+def recorded_default(take: Recording | None) -> ModelChoice:
     """The model that answered a recorded question that named none.
 
     Cassettes of before do not say it: then it was always the same.

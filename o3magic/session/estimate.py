@@ -18,7 +18,7 @@ from o3magic.models import Card, Price
 from o3magic.money import show_usd
 from o3magic.providers import Provider
 from o3magic.session.plan import Plan
-from o3magic.settings import Profile
+from o3magic.settings import Settings
 
 # Measured on recordings of o-series and gpt-5 models, exact on 17 of 18 (2026-11-20).
 MESSAGE_TOKENS = 4
@@ -31,7 +31,7 @@ MOST_IMAGE_TOKENS = 3_000
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class TokenRange:
     """How many tokens a request has: about `likely`, never more than `most`.
 
     counted: "exactly" by the provider, "by tiktoken", or "about" by our own estimate.
@@ -43,23 +43,23 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class CallEstimate:
     """A question before it is asked. Money is nano-dollars, None where no price is known.
 
     window_tokens  what the model takes, or None where that is not known
     likely_nano_usd, likely_output_tokens   by the mean of `calls` answered before it; None for 0
     """
 
-    tokens: Tokens
+    tokens: TokenRange
     window_tokens: int | None
-    worst: Worst | None
+    worst: WorstCase | None
     likely_nano_usd: int | None = None
     likely_output_tokens: int | None = None
     calls: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Worst:
+class WorstCase:
     """The most a question can cost: one attempt, and all of them with its repairs."""
 
     input_tokens: int
@@ -68,7 +68,7 @@ class Worst:
     all_nano_usd: int
 
 
-def worst(plan: Plan) -> Worst | None:
+def worst(plan: Plan) -> WorstCase | None:
     """The worst case of a plan, or None where no price or no limit is known."""
     card, request, price = plan.priced, plan.call.request, price_asked(plan)
     out = request.max_output_tokens or card.max_output_tokens or card.window_tokens
@@ -82,7 +82,7 @@ def worst(plan: Plan) -> Worst | None:
     if lacks_rates(card, price, inputs[-1]):
         return None
     turns = [worst_nano_usd(card, price, each, out) + hosted for each in inputs]
-    return Worst(into, out, turns[0], sum(turns))
+    return WorstCase(into, out, turns[0], sum(turns))
 
 
 def price_asked(plan: Plan) -> Price | None:
@@ -117,8 +117,8 @@ def cost_of(uses: Iterable[HostedUse], provider: Provider) -> int | None:
 
 
 def forecast(
-    plan: Plan, tokens: Tokens | None = None, history: tuple[int, int] = (0, 0)
-) -> Forecast:
+    plan: Plan, tokens: TokenRange | None = None, history: tuple[int, int] = (0, 0)
+) -> CallEstimate:
     """The forecast of a plan. history: how many calls like it were answered, and their tokens."""
     tokens = tokens or count(plan.call.request)
     card, most = plan.priced, worst(plan)
@@ -130,7 +130,7 @@ def forecast(
         if price is not None:
             likely = price.nano_usd(Usage(tokens.likely, 0, output), writes_cost=card.writes_cost)
     window = card.max_input_tokens or card.window_tokens
-    return Forecast(tokens, window, most, likely, output, calls)
+    return CallEstimate(tokens, window, most, likely, output, calls)
 
 
 def worst_nano_usd(card: Card, price: Price, input_tokens: int, output_tokens: int) -> int:
@@ -145,13 +145,13 @@ def worst_nano_usd(card: Card, price: Price, input_tokens: int, output_tokens: i
     return max(price.nano_usd(way) or 0 for way in ways)
 
 
-def count(request: Request, counter: Callable[[str], int] | None = None) -> Tokens:
+def count(request: Request, counter: Callable[[str], int] | None = None) -> TokenRange:
     """The tokens of a request, its schema and tools included; images by their upper bound."""
     said, around = texts(request), overhead(request)
     if counter is not None:
-        return Tokens(sum(map(counter, said)) + around, most_tokens(request), "by tiktoken")
+        return TokenRange(sum(map(counter, said)) + around, most_tokens(request), "by tiktoken")
     likely = sum(estimate_tokens(text).likely for text in said)
-    return Tokens(likely + around, most_tokens(request))
+    return TokenRange(likely + around, most_tokens(request))
 
 
 def most_tokens(request: Request) -> int:
@@ -190,7 +190,7 @@ def minified(value: object) -> str:
 SCOPES: tuple[Scope, ...] = ("call", "session", "notebook", "day", "month")
 
 
-def budgets_of(profile: Profile) -> list[Budget]:
+def budgets_of(profile: Settings) -> list[Budget]:
     """The budgets a profile sets."""
     said = {scope: getattr(profile, f"budget_{scope}") for scope in SCOPES}
     return [Budget(scope, nano(limit)) for scope, limit in said.items() if limit is not None]
@@ -201,7 +201,7 @@ def nano(usd: Decimal) -> int:
     return int(usd * 1_000_000_000)
 
 
-def facts(asked: Forecast, plan: Plan) -> list[tuple[str, str]]:
+def facts(asked: CallEstimate, plan: Plan) -> list[tuple[str, str]]:
     """A forecast in words, a label and a line each."""
     into, window, most = asked.tokens, asked.window_tokens, asked.worst
     about = "about " if into.counted == "about" else ""

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from o3magic.cassettes.request_key import Question
-from o3magic.client.request import Call
+from o3magic.cassettes.request_key import CanonicalRequest
+from o3magic.client.request import HttpRequest
 from o3magic.conversations.compaction import filled, room_of
 from o3magic.conversations.conversation import Turn, tokens_of
 from o3magic.conversations.stored_responses import kept_by
@@ -28,7 +28,7 @@ from o3magic.providers import Provider, Providers, is_loopback, origin
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.capability_fallbacks import ENCRYPTED_REASONING, without
 from o3magic.session.default_model import ModelChoice
-from o3magic.settings import Profile
+from o3magic.settings import Settings
 from o3magic.tools.toolbox import Toolbox, check_tools
 from o3magic.wire import responses
 from o3magic.wire.dialects import DIALECTS
@@ -44,7 +44,7 @@ CUSTOM_KEY = "O3MAGIC_API_KEY"
 
 
 @dataclass(frozen=True)
-class Asked:
+class PromptInput:
     """What a person asks: the parts of the prompt, what was said before it, and the tools.
 
     notes: what a reader should know of how the prompt was filled in. last: the turn it follows.
@@ -68,11 +68,11 @@ class Asked:
 class Plan:
     """One question, ready to be sent: `call` for the client, the rest for those who fold."""
 
-    call: Call
-    profile: Profile
+    call: HttpRequest
+    profile: Settings
     catalog: Catalog = field(repr=False)
-    question: Question
-    asked: Asked
+    question: CanonicalRequest
+    asked: PromptInput
     choice: ModelChoice
     answer_type: AnswerType | None = None
     notes: tuple[str, ...] = ()
@@ -101,8 +101,8 @@ class Plan:
 
 
 def plan(
-    asked: Asked,
-    profile: Profile,
+    asked: PromptInput,
+    profile: Settings,
     catalog: Catalog,
     provider: Provider,
     key: SecretStr | None,
@@ -132,7 +132,7 @@ def plan(
     check_window(request, card, profile.conversation)
     if profile.conversation:
         notes = (*notes, *filled(request, card, profile.conversation))
-    call = Call(
+    call = HttpRequest(
         provider,
         api,
         request,
@@ -155,8 +155,8 @@ def plan(
 
 def worded(
     request: Request,
-    asked: Asked,
-    profile: Profile,
+    asked: PromptInput,
+    profile: Settings,
     card: Card,
     provider: Provider,
     api: Api,
@@ -186,8 +186,8 @@ def worded(
 
 
 def request_of(
-    asked: Asked,
-    profile: Profile,
+    asked: PromptInput,
+    profile: Settings,
     card: Card,
     provider: Provider,
     api: Api,
@@ -238,23 +238,23 @@ def unstored(card: Card) -> Mapping[str, Any]:
     return {**UNSTORED, "include": [ENCRYPTED_REASONING]} if card.reasons else UNSTORED
 
 
-def first_token_timeout_s(profile: Profile) -> float:
+def first_token_timeout_s(profile: Settings) -> float:
     """How long to wait for the first word: longer for flex, unless something else was chosen."""
     chosen = profile.first_token_timeout_s
-    usual = chosen == Profile.first_token_timeout_s
+    usual = chosen == Settings.first_token_timeout_s
     return FLEX_FIRST_TOKEN_TIMEOUT_S if usual and profile.tier == "flex" else chosen
 
 
 def question_of(
-    asked: Asked,
-    profile: Profile,
+    asked: PromptInput,
+    profile: Settings,
     answer_type: AnswerType | None,
     request: Request,
     choice: ModelChoice,
-) -> Question:
+) -> CanonicalRequest:
     """What is asked, as a cassette knows it: as the user said it, whoever answers."""
     developer = [Message.of("developer", profile.developer)] if profile.developer else []
-    return Question(
+    return CanonicalRequest(
         model=profile.model if choice.named else "",
         default_model="" if choice.named else choice.model,
         default_effort=None if choice.named else request.effort,
@@ -273,7 +273,7 @@ def question_of(
     )
 
 
-def said_besides(profile: Profile) -> dict[str, Any]:
+def said_besides(profile: Settings) -> dict[str, Any]:
     """What else makes it this question: only what was said, so that other keys stay as they are."""
     said: dict[str, Any] = fields_of(profile.param)
     if not profile.formatting:
@@ -283,7 +283,7 @@ def said_besides(profile: Profile) -> dict[str, Any]:
     return said
 
 
-def provider_for(profile: Profile, providers: Providers) -> Provider | None:
+def provider_for(profile: Settings, providers: Providers) -> Provider | None:
     """The provider a profile means, or None where none is named and no key is set.
 
     An address on the line or in the settings is a provider of its own, with a key of its own:
@@ -332,7 +332,7 @@ def with_effort(request: Request, effort: Effort | None, provider: Provider, api
     return replace(request, effort=effort, options=options)
 
 
-def api_for(profile: Profile, card: Card, provider: Provider, *, structured: bool = False) -> Api:
+def api_for(profile: Settings, card: Card, provider: Provider, *, structured: bool = False) -> Api:
     """Which API is spoken. Raises BadOption for one that this model or provider has not."""
     both: list[Api] = ["responses", "chat"]
     if provider.efforts_in == "responses" and (structured or profile.effort is None):
@@ -352,7 +352,7 @@ def api_for(profile: Profile, card: Card, provider: Provider, *, structured: boo
     return spoken[0]
 
 
-def check_effort(profile: Profile, card: Card) -> None:
+def check_effort(profile: Settings, card: Card) -> None:
     """Raise BadOption for an effort this model has not."""
     if profile.effort is None or card.efforts is None or profile.effort in card.efforts:
         return
@@ -362,7 +362,7 @@ def check_effort(profile: Profile, card: Card) -> None:
     raise BadOption(f"{card.id} has no effort {profile.effort!r}", hint=f"it has {has}")
 
 
-def check_limit(profile: Profile, card: Card, api: Api) -> None:
+def check_limit(profile: Settings, card: Card, api: Api) -> None:
     """Raise BadOption for an output limit this model or API refuses."""
     limit = profile.max_output_tokens
     if limit is None:
@@ -381,7 +381,7 @@ def check_limit(profile: Profile, card: Card, api: Api) -> None:
 
 
 def messages_for(
-    asked: Asked, profile: Profile, card: Card, *, structured: bool
+    asked: PromptInput, profile: Settings, card: Card, *, structured: bool
 ) -> tuple[tuple[Message, ...], Message, tuple[str, ...]]:
     """What stands above a question, the question, and what a reader should know about them.
 

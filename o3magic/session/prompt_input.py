@@ -16,8 +16,8 @@ from o3magic.errors import BadOption, did_you_mean
 from o3magic.events import Answer
 from o3magic.messages import Message, Part, Text
 from o3magic.prompts.template import render
-from o3magic.session.plan import Asked, Plan
-from o3magic.settings import Profile, listed
+from o3magic.session.plan import Plan, PromptInput
+from o3magic.settings import Settings, listed
 from o3magic.tools.function import ToolFunction
 from o3magic.tools.toolbox import Toolbox, toolbox
 
@@ -25,7 +25,7 @@ MOST_PROMPT_FILE_BYTES = 16_000_000
 
 
 @dataclass(frozen=True)
-class Place:
+class CellContext:
     """Where a cell stands: its own key, and the folder of its notebook."""
 
     cell_key: str
@@ -34,13 +34,13 @@ class Place:
 
 def asked_of(
     prompt: str,
-    profile: Profile,
+    profile: Settings,
     names: Mapping[str, Any] | None,
     tools: Mapping[str, ToolFunction],
     conversations: ConversationStore,
-    place: Place,
+    place: CellContext,
     prompts: Mapping[str, Path] = MappingProxyType({}),
-) -> Asked:
+) -> PromptInput:
     """What is asked. names: the notebook's; None: nothing is filled in. prompts: registered ones.
 
     Raises TemplateError, BadOption for a file, a tool or a conversation that is not there.
@@ -57,11 +57,11 @@ def asked_of(
             [replace(each, dangerous=True) for each in box.functions.values()], box.hosted
         )
     if not profile.conversation:
-        return Asked(parts, (), box, notes)
+        return PromptInput(parts, (), box, notes)
     talk = conversations.get(profile.conversation) or Conversation(profile.conversation)
     cell = place.cell_key
     before, last = talk.messages(cell), last_turn(talk, cell)
-    return Asked(parts, before, box, notes, last, cell)
+    return PromptInput(parts, before, box, notes, last, cell)
 
 
 def with_file(
@@ -74,7 +74,7 @@ def with_file(
     return f"{text.rstrip()}\n\n{prompt}" if prompt.strip() else text
 
 
-def with_developer(profile: Profile, folder: Path) -> Profile:
+def with_developer(profile: Settings, folder: Path) -> Settings:
     """The profile with the developer message that `@file` stands for. Raises BadOption.
 
     `@@` begins one that begins with `@` itself.
@@ -100,7 +100,7 @@ def file_text(path: Path, said: str, hint: str) -> str:
         raise BadOption(f"{said}: {why}", hint=hint) from None
 
 
-class Turns:
+class TurnTarget:
     """Where the turn of a question goes when it is answered."""
 
     def __init__(self, conversations: ConversationStore, name: str) -> None:

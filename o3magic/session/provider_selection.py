@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from o3magic.client.request import Call, located
+from o3magic.client.request import HttpRequest, located
 from o3magic.errors import LocalModelError, NoKey
 from o3magic.providers import Provider, Providers
 from o3magic.session.error_hints import nobody_to_ask
 from o3magic.session.plan import key_for, provider_for
-from o3magic.settings import Profile
+from o3magic.settings import Settings
 
 if TYPE_CHECKING:
     from o3magic.local.server import ModelServer
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SIMULATED_DELAY_S = 0.01  # between pieces: fast enough to work with, slow enough to be seen
 
 
-class Reach:
+class ProviderSelector:
     """The providers of a session, their tokens, and what is started here once it is asked for: the
     built-in simulator, and the server of a model on this machine.
 
@@ -49,7 +49,7 @@ class Reach:
         """
         self._tokens[self._providers.get(provider).name] = source
 
-    def can_ask(self, profile: Profile) -> bool:
+    def can_ask(self, profile: Settings) -> bool:
         """Whether there is somebody to ask, as far as that is known without asking."""
         provider = provider_for(profile, self._providers)
         if provider is None:
@@ -60,7 +60,7 @@ class Reach:
         known = self._providers.key(provider) is not None or provider.name in self._tokens
         return open_to_all or known
 
-    def provider(self, profile: Profile) -> Provider:
+    def provider(self, profile: Settings) -> Provider:
         """Who is asked. Raises NoKey where there is nobody, LocalModelError for a missing model.
 
         A model's own server has no address yet: see `serving`.
@@ -79,7 +79,7 @@ class Reach:
             )
         return provider
 
-    def stand_in(self, profile: Profile) -> Provider:
+    def stand_in(self, profile: Settings) -> Provider:
         """Who would be asked, for a question that is not sent."""
         return provider_for(profile, self._providers) or self._providers.get("openai")
 
@@ -104,7 +104,9 @@ class Reach:
         return ModelServer()
 
     @contextmanager
-    def serving(self, call: Call, stopped: Callable[[], bool] = lambda: False) -> Iterator[Call]:
+    def serving(
+        self, call: HttpRequest, stopped: Callable[[], bool] = lambda: False
+    ) -> Iterator[HttpRequest]:
         """A call with an address: that of a model's own server is only known once it has loaded.
 
         Raises as `ModelServer.lease`.
@@ -115,7 +117,7 @@ class Reach:
         with self.model_server.lease(call.provider.file, stopped) as address:
             yield located(call, address)
 
-    def model_name(self, profile: Profile) -> str:
+    def model_name(self, profile: Settings) -> str:
         """The model that a profile names; of a file on this machine its name, not its path."""
         provider = provider_for(profile, self._providers)
         if provider is None or not provider.managed:
@@ -124,7 +126,7 @@ class Reach:
 
         return name_of(profile.model)
 
-    def local_models(self, profile: Profile) -> list[str] | None:
+    def local_models(self, profile: Settings) -> list[str] | None:
         """The models that are on this machine, where the profile asks one of these; else None."""
         provider = provider_for(profile, self._providers)
         if provider is None or not provider.managed:
@@ -133,7 +135,7 @@ class Reach:
 
         return [path.stem for path in kept(self._models)]
 
-    def _file(self, provider: Provider, profile: Profile) -> str:
+    def _file(self, provider: Provider, profile: Settings) -> str:
         """The file of the model that is asked. Raises LocalModelError."""
         from o3magic.local.server import check_installed
         from o3magic.local.weights import file_of
@@ -142,7 +144,7 @@ class Reach:
         model = profile.model or (provider.default_models or ("",))[0]
         return str(file_of(model, self._models))
 
-    def _has_model(self, provider: Provider, profile: Profile) -> bool:
+    def _has_model(self, provider: Provider, profile: Settings) -> bool:
         """Whether a model on this machine can be asked."""
         try:
             self._file(provider, profile)

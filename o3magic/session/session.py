@@ -16,11 +16,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from o3magic.cassettes.record_mode import Mode
-from o3magic.config import Layers, conversations_file, ledger_file, load_layers, models_folder
-from o3magic.conversations.compaction import Compacted
-from o3magic.conversations.store import Chosen
-from o3magic.cost.budgets import Standing
-from o3magic.cost.ledger import Keeping, Ledger
+from o3magic.config import Config, conversations_file, ledger_file, load_layers, models_folder
+from o3magic.conversations.compaction import Compaction
+from o3magic.conversations.store import ConversationStores
+from o3magic.cost.budgets import BudgetStatus
+from o3magic.cost.ledger import FallbackLedger, Ledger
 from o3magic.cost.token_estimates import counter as counter_of
 from o3magic.errors import (
     BadOption,
@@ -34,9 +34,9 @@ from o3magic.events import Answer, Event
 from o3magic.models import Catalog
 from o3magic.providers import Provider, Providers
 from o3magic.schemas.lookup import AnswerType, answer_type, resolve
-from o3magic.session.answer_stream import Asking
+from o3magic.session.answer_stream import AnswerStream
 from o3magic.session.capability_fallbacks import missing_models
-from o3magic.session.comparison import Comparing, Comparison, variants
+from o3magic.session.comparison import Comparison, ComparisonStream, variants
 from o3magic.session.default_model import (
     MIGRATE_TO,
     ModelChoice,
@@ -45,17 +45,17 @@ from o3magic.session.default_model import (
     migrated_default,
     recorded_default,
 )
-from o3magic.session.estimate import Tokens, budgets_of, count, facts, forecast
-from o3magic.session.plan import Asked, Plan, plan
-from o3magic.session.prompt_input import Place as CellPlace
+from o3magic.session.estimate import TokenRange, budgets_of, count, facts, forecast
+from o3magic.session.plan import Plan, PromptInput, plan
+from o3magic.session.prompt_input import CellContext as CellPlace
 from o3magic.session.prompt_input import asked_of, with_developer
-from o3magic.session.provider_selection import Reach
-from o3magic.session.recorder import Decks
-from o3magic.session.spending import Books, Place
-from o3magic.session.turns import Talks
-from o3magic.settings import Profile, listed
+from o3magic.session.provider_selection import ProviderSelector
+from o3magic.session.recorder import SessionCassettes
+from o3magic.session.spending import CallAccounting, LedgerContext
+from o3magic.session.turns import SessionConversations
+from o3magic.settings import Settings, listed
 from o3magic.tools.function import ToolFunction, tool_of
-from o3magic.tools.toolbox import Confirm
+from o3magic.tools.toolbox import ConfirmCall
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 MOST_WAIT_S = 10.0
 
 
-async def answer_of(asking: Asking) -> Answer:
+async def answer_of(asking: AnswerStream) -> Answer:
     """The whole answer. Cancelled, it stops the provider's work. Raises as iterating would."""
     async with aclosing(events_of(asking)) as events:
         async for _ in events:
@@ -73,7 +73,7 @@ async def answer_of(asking: Asking) -> Answer:
     return asking.answer
 
 
-async def events_of(asking: Asking) -> AsyncGenerator[Event]:
+async def events_of(asking: AnswerStream) -> AsyncGenerator[Event]:
     """The events as they arrive. Closed or cancelled, it stops the answer and settles its books."""
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
@@ -111,7 +111,7 @@ LOOK_TIMEOUT_S = 2.0  # somebody waits for an answer
 
 
 @dataclass
-class Seen:
+class ProviderFindings:
     """What a session found out of one provider.
 
     lacks: what it turned out not to have, in the words of `talk.lacks`. served: the ids it lists,
@@ -123,14 +123,14 @@ class Seen:
     shutdowns: Mapping[str, date | None] = field(default_factory=dict)
 
 
-class Hub:
+class SessionBase:
     """Settings, connections, books and registered schemas of one shell.
 
     Nothing is opened before it is needed: not the network, not the ledger, not a file.
     """
 
     def __init__(
-        self, layers: Layers, environment: Mapping[str, str], *, notebook: str = ""
+        self, layers: Config, environment: Mapping[str, str], *, notebook: str = ""
     ) -> None:
         self.id = secrets.token_hex(8)
         self.layers = layers
@@ -140,15 +140,15 @@ class Hub:
         self.tools: dict[str, ToolFunction] = {}
         self.prompts: dict[str, Path] = {}
         self.schemas: dict[str, Any] = {}
-        self.talks = Talks(lambda: conversations_file(environment))
-        self._seen: dict[tuple[str, str], Seen] = {}
+        self.talks = SessionConversations(lambda: conversations_file(environment))
+        self._seen: dict[tuple[str, str], ProviderFindings] = {}
         # The default models of which an answer has said already why it is they.
         self._introduced: set[tuple[str, str]] = set()
-        self.decks = Decks(environment)
+        self.decks = SessionCassettes(environment)
         # What rooms above keep for as long as the session lives, by its name.
         self.kept: dict[str, Any] = {}
         # Who is asked before a dangerous tool is called; without anybody it is not.
-        self.confirm: Confirm | None = None
+        self.confirm: ConfirmCall | None = None
 
     @classmethod
     def start(cls, environment: Mapping[str, str], folder: Path | None = None) -> Self:
@@ -174,10 +174,12 @@ class Hub:
         return Providers(self.layers.providers, self.environment)
 
     @cached_property
-    def reach(self) -> Reach:
+    def reach(self) -> ProviderSelector:
         """Who can be asked, and with which key."""
         models = models_folder(self.environment)
-        return Reach(self.providers, lambda provider: self.client.is_there(provider), models)
+        return ProviderSelector(
+            self.providers, lambda provider: self.client.is_there(provider), models
+        )
 
     @cached_property
     def client(self) -> Client:
@@ -187,12 +189,12 @@ class Hub:
         return Client(system_certificates=self.layers.profile().certificates == "system")
 
     @cached_property
-    def keeping(self) -> Keeping:
+    def keeping(self) -> FallbackLedger:
         """Who keeps the books."""
-        return Keeping(Ledger(ledger_file(self.environment)))
+        return FallbackLedger(Ledger(ledger_file(self.environment)))
 
     @property
-    def conversations(self) -> Chosen:
+    def conversations(self) -> ConversationStores:
         """The conversations by the settings as they are."""
         return self.talks.of(self.layers.profile())
 
@@ -201,13 +203,13 @@ class Hub:
         """The books: a file, or memory where that fails."""
         return self.keeping.ledger
 
-    def configure(self, values: Mapping[str, Any], layer: str = "%o3_config") -> Profile:
+    def configure(self, values: Mapping[str, Any], layer: str = "%o3_config") -> Settings:
         """Set fields from here on; None gives a field back to the layer below. Raises BadOption."""
         self.layers = self.layers.with_layer(layer, values)
         return self.layers.profile()
 
     def choose_model(
-        self, profile: Profile, provider: Provider | None = None, *, look: bool = True
+        self, profile: Settings, provider: Provider | None = None, *, look: bool = True
     ) -> ModelChoice:
         """The model that a profile asks: the one it names, else the default of its provider.
 
@@ -241,7 +243,7 @@ class Hub:
     def plan(
         self,
         prompt: str,
-        profile: Profile,
+        profile: Settings,
         names: Mapping[str, Any] | None = None,
         wanted: AnswerType | None = None,
         tools: Mapping[str, ToolFunction] = MappingProxyType({}),
@@ -279,8 +281,8 @@ class Hub:
 
     def _planned(
         self,
-        asked: Asked,
-        profile: Profile,
+        asked: PromptInput,
+        profile: Settings,
         provider: Provider,
         key: SecretStr | None,
         wanted: AnswerType | None,
@@ -302,39 +304,39 @@ class Hub:
     def _asked(
         self,
         prompt: str,
-        profile: Profile,
+        profile: Settings,
         names: Mapping[str, Any] | None,
         tools: Mapping[str, ToolFunction],
-    ) -> Asked:
+    ) -> PromptInput:
         """What is asked, names filled in. Raises TemplateError and BadOption."""
         cell = self.talks.cell(profile.conversation)
         place = CellPlace(cell, self.folder(profile))
         store, known = self.talks.of(profile), {**self.tools, **tools}
         return asked_of(prompt, profile, names, known, store, place, self.prompts)
 
-    def folder(self, profile: Profile) -> Path:
+    def folder(self, profile: Settings) -> Path:
         """The folder of the notebook."""
         notebook = profile.notebook or self.notebook
         return Path(notebook).absolute().parent if notebook else Path.cwd()
 
-    def compact(self, name: str, keep: int, profile: Profile) -> Compacted:
+    def compact(self, name: str, keep: int, profile: Settings) -> Compaction:
         """Have all turns of a conversation but the last `keep` summed up. Raises O3Error."""
         return self.talks.compact(name, keep, profile, self._answer)
 
-    def _answer(self, prompt: str, profile: Profile) -> Answer:
+    def _answer(self, prompt: str, profile: Settings) -> Answer:
         """The answer to a plain prompt."""
         asking = self.begin(self.plan(prompt, profile))
         for _ in asking:
             pass
         return asking.answer
 
-    def _unsent(self, asked: Asked, profile: Profile, wanted: AnswerType | None) -> Plan:
+    def _unsent(self, asked: PromptInput, profile: Settings, wanted: AnswerType | None) -> Plan:
         """The plan of a question that is not sent: it needs no key, and nobody to be there."""
         provider = self.reach.stand_in(profile)
         choice = self.choose_model(profile, provider)
         return self._planned(asked, profile, provider, None, wanted, choice)
 
-    def _mode(self, profile: Profile, can_ask: bool | None = None) -> Mode | None:
+    def _mode(self, profile: Settings, can_ask: bool | None = None) -> Mode | None:
         """Whether a question is asked or replayed. None where there is nobody to ask.
 
         can_ask: whether there is somebody, where that is known already.
@@ -361,11 +363,11 @@ class Hub:
         if planned.profile.exact:
             with self.reach.serving(planned.call) as call:
                 counted = self.client.count_tokens(call)
-            tokens = Tokens(counted, counted, f"by {planned.call.provider.name}")
+            tokens = TokenRange(counted, counted, f"by {planned.call.provider.name}")
         said = facts(forecast(planned, tokens, self._history(planned)), planned)
         return said + [("budget", str(each)) for each in self.standing(planned.profile)]
 
-    def standing(self, profile: Profile) -> list[Standing]:
+    def standing(self, profile: Settings) -> list[BudgetStatus]:
         """How the budgets of a profile stand. Raises LedgerUnavailable."""
         budgets = budgets_of(profile)
         return self.keeping.standing(budgets, self.id, self.notebook) if budgets else []
@@ -381,7 +383,7 @@ class Hub:
         """
         self.reach.token_from(provider, source)
 
-    def served_models(self, profile: Profile) -> list[ServedModel]:
+    def served_models(self, profile: Settings) -> list[ServedModel]:
         """What a provider lists now; sends no prompt. Raises NoKey and RequestFailed.
 
         For the rest of the session the days on which it shuts models down beat those of the cards.
@@ -405,19 +407,19 @@ class Hub:
             self.catalog = self.catalog.with_shutdowns(seen.shutdowns)
         return listed
 
-    def _seen_at(self, provider: Provider) -> Seen:
+    def _seen_at(self, provider: Provider) -> ProviderFindings:
         """What this session found out of a provider."""
-        return self._seen.setdefault((provider.name, provider.base_url), Seen())
+        return self._seen.setdefault((provider.name, provider.base_url), ProviderFindings())
 
     def begin(
         self,
         planned: Plan,
         *,
         attended: bool = True,
-        confirm: Confirm | None = None,
+        confirm: ConfirmCall | None = None,
         keeps_turn: bool = True,
         sleep: Callable[[float], None] | None = None,
-    ) -> Asking:
+    ) -> AnswerStream:
         """Ask it, when it is iterated over. Raises BadOption for a dry run, which sends nothing.
 
         attended: somebody is there to confirm the calls of dangerous tools; confirm: asks them, in
@@ -432,14 +434,16 @@ class Hub:
             )
         lacks = self._seen_at(planned.call.provider).lacks
         name = planned.profile.conversation
-        books = Books(self.keeping, Place(self.id, self.notebook, self.cell_key, name))
+        books = CallAccounting(
+            self.keeping, LedgerContext(self.id, self.notebook, self.cell_key, name)
+        )
         turns = self.talks.turns(planned.profile) if name and keeps_turn else None
         provider = planned.call.provider
         # A model on this machine is there if its file was found when it was planned.
         can_ask = bool(provider.file) if provider.managed else None
         mode = self._mode(planned.profile, can_ask)
         tape = self.decks.tape(planned.profile, self.notebook, mode)
-        return Asking(
+        return AnswerStream(
             planned,
             self.client,
             books,
@@ -452,16 +456,16 @@ class Hub:
             server=self.reach.model_server if provider.managed else None,
         )
 
-    def comparing(self, ways: Mapping[str, Plan]) -> Comparing:
+    def comparing(self, ways: Mapping[str, Plan]) -> ComparisonStream:
         """The same question in several ways, asked when it is iterated over.
 
         They are asked at once, so nobody is asked to confirm a tool, and none becomes a turn.
         """
-        return Comparing(
+        return ComparisonStream(
             {way: self.begin(each, attended=False, keeps_turn=False) for way, each in ways.items()}
         )
 
-    def compared_efforts(self, profile: Profile) -> tuple[str, ...]:
+    def compared_efforts(self, profile: Settings) -> tuple[str, ...]:
         """The efforts that are compared where none are said."""
         choice = self.choose_model(profile)
         return compared_efforts(choice, self.reach.stand_in(profile), self.catalog)
@@ -469,7 +473,7 @@ class Hub:
     def ways(
         self,
         prompt: str,
-        profile: Profile,
+        profile: Settings,
         names: Mapping[str, Any] | None = None,
         wanted: AnswerType | None = None,
         tools: Mapping[str, ToolFunction] = MappingProxyType({}),
@@ -494,7 +498,7 @@ class Hub:
                 opened.close()
 
 
-class Session(Hub):
+class Session(SessionBase):
     """One shell's: its settings, connections, books and schemas, and all ways to ask with them."""
 
     def compare(
@@ -550,7 +554,7 @@ class Session(Hub):
 
     def _asking(
         self, prompt: str, schema: Any, options: Mapping[str, Any], *, attended: bool = True
-    ) -> Asking:
+    ) -> AnswerStream:
         wanted, chosen = self._wanted(schema, options)
         names, tools = taken(chosen)
         profile = self.layers.profile(chosen)

@@ -6,20 +6,20 @@ import json
 from dataclasses import dataclass, replace
 from datetime import date
 
-from o3magic.client.request import Call
-from o3magic.cost.budgets import OF, Budget, Standing, over
+from o3magic.client.request import HttpRequest
+from o3magic.cost.budgets import OF, Budget, BudgetStatus, over
 from o3magic.cost.entries import Attempt, Outcome
-from o3magic.cost.ledger import Keeping, Ticket
+from o3magic.cost.ledger import FallbackLedger, OpenEntry
 from o3magic.errors import LedgerUnavailable, OverBudget
-from o3magic.events import Source, Usage
-from o3magic.session.estimate import Worst, budgets_of, cost_of, hosted_once, price_asked, worst
+from o3magic.events import AnswerSource, Usage
+from o3magic.session.estimate import WorstCase, budgets_of, cost_of, hosted_once, price_asked, worst
 from o3magic.session.plan import CUSTOM_KEY, Plan
 
 LEAST_TOKENS = 500  # fewer are not worth asking for: reasoning alone takes more
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LedgerContext:
     """Where a question is asked: the names its entries in the ledger get."""
 
     session: str
@@ -28,10 +28,10 @@ class Place:
     conversation: str = ""
 
 
-class Books:
+class CallAccounting:
     """The books of one question. `notes` is what its reader should know of them, when closed."""
 
-    def __init__(self, keeping: Keeping, place: Place) -> None:
+    def __init__(self, keeping: FallbackLedger, place: LedgerContext) -> None:
         self._keeping = keeping
         self._place = place
         self._hold: int | None = None
@@ -64,7 +64,7 @@ class Books:
             self._hold = None
         self.open(plan)
 
-    def enter(self, plan: Plan, call: Call, kind: str, source: Source) -> Ticket:
+    def enter(self, plan: Plan, call: HttpRequest, kind: str, source: AnswerSource) -> OpenEntry:
         """A row for one attempt, before its request leaves. Raises OverBudget."""
         # By what leaves now: a question grows with the results of its tools.
         most = worst(replace(plan, call=call)) if source == "live" else None
@@ -95,11 +95,11 @@ class Books:
         How many turns follow is the model's to say: they are not held back, but looked at each.
         """
         for budget in budgets:
-            stands = Standing(budget, self._spent_nano_usd)
+            stands = BudgetStatus(budget, self._spent_nano_usd)
             if budget.scope == "call" and stands.left_nano_usd < nano_usd:
                 raise over(nano_usd, stands)
 
-    def settle(self, ticket: Ticket, outcome: Outcome) -> None:
+    def settle(self, ticket: OpenEntry, outcome: Outcome) -> None:
         """What became of it."""
         if ticket.attempt.source == "live":
             cost, usage = outcome.cost_nano_usd, outcome.usage
@@ -186,7 +186,7 @@ def key(name: str) -> str:
     return name if bare.isascii() and bare.isalnum() else json.dumps(name)
 
 
-def way_on(error: OverBudget, plan: Plan, most: Worst) -> str:
+def way_on(error: OverBudget, plan: Plan, most: WorstCase) -> str:
     """How to go on: the output limit that would fit, where one does, and the budget's name."""
     raised = f"raise budget_{error.scope} ({OF[error.scope]})"
     price = price_asked(plan)

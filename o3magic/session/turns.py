@@ -8,17 +8,17 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from o3magic.conversations.compaction import KEEP_TURNS, PLAIN, Compacted, compact, overflows
-from o3magic.conversations.store import Chosen, FileStore, MemoryStore
+from o3magic.conversations.compaction import KEEP_TURNS, PLAIN, Compaction, compact, overflows
+from o3magic.conversations.store import ConversationStores, FileStore, MemoryStore
 from o3magic.events import Answer
 from o3magic.models import Card
-from o3magic.session.prompt_input import Turns
-from o3magic.settings import Profile
+from o3magic.session.prompt_input import TurnTarget
+from o3magic.settings import Settings
 
-Ask = Callable[[str, Profile], Answer]
+AskFunction = Callable[[str, Settings], Answer]
 
 
-class Talks:
+class SessionConversations:
     """The conversations of one session. file: where those go that outlive the kernel."""
 
     def __init__(self, file: Callable[[], Path]) -> None:
@@ -31,9 +31,9 @@ class Talks:
     def _in_file(self) -> FileStore:
         return FileStore(self._file())
 
-    def of(self, profile: Profile) -> Chosen:
+    def of(self, profile: Settings) -> ConversationStores:
         """The conversations: in memory, and in a file where `keep_text` is on."""
-        return Chosen(self._memory, lambda: self._in_file, keeps=profile.keep_text)
+        return ConversationStores(self._memory, lambda: self._in_file, keeps=profile.keep_text)
 
     def begin_cell(self, cell: str) -> None:
         """Another cell is run: its questions are its first ones again."""
@@ -45,12 +45,12 @@ class Talks:
         count = self._asked[name]
         return f"{self._cell}#{count + 1}" if self._cell and count else self._cell
 
-    def turns(self, profile: Profile) -> Turns:
+    def turns(self, profile: Settings) -> TurnTarget:
         """Where the turn of a question goes that is asked now."""
         self._asked[profile.conversation] += 1
-        return Turns(self.of(profile), profile.conversation)
+        return TurnTarget(self.of(profile), profile.conversation)
 
-    def compacted(self, profile: Profile, card: Card, ask: Ask) -> tuple[str, ...]:
+    def compacted(self, profile: Settings, card: Card, ask: AskFunction) -> tuple[str, ...]:
         """Sum up the oldest turns where that is wanted and needed; what a reader should know."""
         name = profile.conversation
         if not profile.compact or not name or profile.dry_run:
@@ -60,7 +60,7 @@ class Talks:
             return ()
         return (str(self.compact(name, KEEP_TURNS, profile, ask)),)
 
-    def compact(self, name: str, keep: int, profile: Profile, ask: Ask) -> Compacted:
+    def compact(self, name: str, keep: int, profile: Settings, ask: AskFunction) -> Compaction:
         """Have all turns but the last `keep` summed up. Raises O3Error."""
         plain = replace(profile, **PLAIN)
         return compact(self.of(profile), name, keep, lambda text: ask(text, plain))

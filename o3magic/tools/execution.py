@@ -22,7 +22,7 @@ MOST_CHARS: Final = 100_000
 _LOCK: Final = threading.Lock()
 
 
-class Printed:
+class PrintedOutput:
     """What one tool printed, up to a limit: a tool may print without end."""
 
     def __init__(self) -> None:
@@ -40,13 +40,13 @@ class Printed:
         return self._made.getvalue() + ("\n[... what followed is cut]" if self._cut else "")
 
 
-class Crossing:
+class StdoutRouter:
     """Stands in for `sys.stdout`: threads that have a place of their own print there."""
 
     def __init__(self, beyond: TextIO) -> None:
         self.beyond = beyond
         self.users = 0
-        self.places: dict[int, Printed] = {}
+        self.places: dict[int, PrintedOutput] = {}
 
     def write(self, text: str) -> int:
         """Print, here or there."""
@@ -67,11 +67,11 @@ class Crossing:
 
 
 @contextmanager
-def kept_apart() -> Iterator[Crossing]:
+def kept_apart() -> Iterator[StdoutRouter]:
     """While inside, threads may print to places of their own; several may be inside at once."""
     with _LOCK:
         found = sys.stdout
-        crossing = found if type(found) is Crossing else Crossing(found)
+        crossing = found if type(found) is StdoutRouter else StdoutRouter(found)
         crossing.users += 1
         sys.stdout = cast(TextIO, crossing)
     try:
@@ -95,14 +95,14 @@ def when_left(end: Callable[[], object]) -> None:
 
 
 @dataclass(eq=False)
-class Job:
+class ToolJob:
     """One piece of work and what came of it; `late`: it did not end in time."""
 
     work: Callable[[], Any]
     value: Any = None
     error: BaseException | None = None
     late: bool = False
-    printed: Printed = field(default_factory=Printed)
+    printed: PrintedOutput = field(default_factory=PrintedOutput)
     began_s: float = 0.0
     elapsed_s: float = 0.0
     thread: threading.Thread | None = None
@@ -110,7 +110,7 @@ class Job:
 
 
 def run_jobs(
-    jobs: Sequence[Job],
+    jobs: Sequence[ToolJob],
     timeout_s: float,
     at_once: int,
     stopped: Callable[[], bool] | None = None,
@@ -120,8 +120,8 @@ def run_jobs(
     Raises KeyboardInterrupt where one of them raises it, where the caller is interrupted, and
     where `stopped` says so; what still runs is left behind.
     """
-    waiting, running = [*jobs], list[Job]()
-    done: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    waiting, running = [*jobs], list[ToolJob]()
+    done: queue.SimpleQueue[ToolJob] = queue.SimpleQueue()
     waiting.reverse()
     with kept_apart() as crossing:
         try:
@@ -136,7 +136,7 @@ def run_jobs(
                 _leave(job)
 
 
-def _started(job: Job, crossing: Crossing, done: queue.SimpleQueue[Job]) -> Job:
+def _started(job: ToolJob, crossing: StdoutRouter, done: queue.SimpleQueue[ToolJob]) -> ToolJob:
     """The job, at work in a daemon thread, in the context of who asked for it."""
 
     def work() -> None:
@@ -167,14 +167,14 @@ def _started(job: Job, crossing: Crossing, done: queue.SimpleQueue[Job]) -> Job:
 
 
 def _wait(
-    running: list[Job], done: queue.SimpleQueue[Job], timeout_s: float, *, looking: bool
+    running: list[ToolJob], done: queue.SimpleQueue[ToolJob], timeout_s: float, *, looking: bool
 ) -> None:
     """Wait until a job ends or is late, or for a moment; those are no longer running."""
     left_s = min(job.began_s for job in running) + timeout_s - time.monotonic()
     if looking:
         left_s = min(left_s, LOOK_S)
     try:
-        job: Job | None = done.get(timeout=max(left_s, 0))
+        job: ToolJob | None = done.get(timeout=max(left_s, 0))
     except queue.Empty:
         job = None
     now_s = time.monotonic()
@@ -190,7 +190,7 @@ def _wait(
         _leave(late)
 
 
-def _leave(job: Job) -> None:
+def _leave(job: ToolJob) -> None:
     """Ask a thread to end; it may be in C and not hear it."""
     for end in [*job.leaving]:
         with suppress(Exception):  # it may have ended by itself just now

@@ -18,7 +18,7 @@ from o3magic.errors import BadOption, NotASchema, NotStrict
 from o3magic.messages import Tool
 from o3magic.schemas.answer_type import AnswerType
 from o3magic.tools.execution import when_left
-from o3magic.wire.strict_schema import OPENAI, Limits, strict_schema
+from o3magic.wire.strict_schema import OPENAI, StrictLimits, strict_schema
 
 _SPHINX: Final = re.compile(r":(?:param|parameter|arg|argument)\s+(?:[^:]*\s)?(\*{0,2}\w+)\s*:(.*)")
 _FIELD: Final = re.compile(r":\w+[^:]*:")
@@ -121,7 +121,7 @@ class ToolFunction:
         """The name of the function."""
         return self.name
 
-    def request_tool(self, limits: Limits = OPENAI) -> Tool:
+    def request_tool(self, limits: StrictLimits = OPENAI) -> Tool:
         """What is sent of it; not strict where the strict subset has no words for its arguments."""
         schema = self.arguments.schema
         try:

@@ -20,17 +20,17 @@ from o3magic.prompts.jsonable import cut_words, json_text
 from o3magic.redaction import redact
 from o3magic.schemas.answer_type import SchemaMismatch
 from o3magic.tools.builtin import built_in
-from o3magic.tools.execution import Job, run_jobs
+from o3magic.tools.execution import ToolJob, run_jobs
 from o3magic.tools.function import ToolFunction, tool_of
-from o3magic.wire.strict_schema import OPENAI, Limits
+from o3magic.wire.strict_schema import OPENAI, StrictLimits
 
 MOST_RESULT_CHARS: Final = 50_000
 MOST_CALLS: Final = 64
 MOST_AT_ONCE: Final = 8
 DECLINED: Final = "the user declined this call"
 
-Ending = Literal["ok", "failed", "late", "declined", "refused"]
-Confirm = Callable[[ToolCall], bool]
+ToolEnding = Literal["ok", "failed", "late", "declined", "refused"]
+ConfirmCall = Callable[[ToolCall], bool]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ToolRun:
 
     call: ToolCall
     text: str
-    ending: Ending = "ok"
+    ending: ToolEnding = "ok"
     value: Any = None
     error: BaseException | None = None
     printed: str = ""
@@ -53,7 +53,7 @@ class ToolRun:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _CallOutcome:
     """A tool's value as the model is told it."""
 
     value: Any
@@ -84,11 +84,11 @@ class Toolbox:
         """What they are called."""
         return (*self.functions, *(each.name for each in self.hosted))
 
-    def request_tools(self, limits: Limits = OPENAI) -> tuple[Tool | HostedTool, ...]:
+    def request_tools(self, limits: StrictLimits = OPENAI) -> tuple[Tool | HostedTool, ...]:
         """What is sent of them."""
         return (*(each.request_tool(limits) for each in self.functions.values()), *self.hosted)
 
-    def run(self, call: ToolCall, timeout_s: float, confirm: Confirm | None = None) -> ToolRun:
+    def run(self, call: ToolCall, timeout_s: float, confirm: ConfirmCall | None = None) -> ToolRun:
         """Do one call. Raises KeyboardInterrupt where it is interrupted."""
         return self.run_all((call,), timeout_s, confirm)[0]
 
@@ -96,7 +96,7 @@ class Toolbox:
         self,
         calls: Sequence[ToolCall],
         timeout_s: float,
-        confirm: Confirm | None = None,
+        confirm: ConfirmCall | None = None,
         stopped: Callable[[], bool] | None = None,
     ) -> tuple[ToolRun, ...]:
         """Do the calls of one turn, several at once; what became of them, in the same order.
@@ -105,20 +105,22 @@ class Toolbox:
         it there is nobody to ask, and the call is declined. `stopped` is looked at now and then.
         Raises KeyboardInterrupt where the user stops it.
         """
-        runs: list[ToolRun | Job] = []
+        runs: list[ToolRun | ToolJob] = []
         for place, call in enumerate(calls):
             if place < MOST_CALLS:
                 runs.append(self._prepared(call, confirm))
             else:
                 text = f"not called: at most {MOST_CALLS} calls at once"
                 runs.append(ToolRun(call, text, "refused"))
-        run_jobs([each for each in runs if isinstance(each, Job)], timeout_s, MOST_AT_ONCE, stopped)
+        run_jobs(
+            [each for each in runs if isinstance(each, ToolJob)], timeout_s, MOST_AT_ONCE, stopped
+        )
         return tuple(
-            self._ended(each, call, timeout_s) if isinstance(each, Job) else each
+            self._ended(each, call, timeout_s) if isinstance(each, ToolJob) else each
             for each, call in zip(runs, calls, strict=True)
         )
 
-    def _prepared(self, call: ToolCall, confirm: Confirm | None) -> ToolRun | Job:
+    def _prepared(self, call: ToolCall, confirm: ConfirmCall | None) -> ToolRun | ToolJob:
         """The work of a call, or why there is none."""
         function = self.functions.get(call.name)
         if function is None:
@@ -138,22 +140,22 @@ class Toolbox:
         if function.dangerous and confirm is not None and not confirm(call):
             return ToolRun(call, DECLINED, "declined")
 
-        def work() -> _Told:
+        def work() -> _CallOutcome:
             # Its value is put into words here, where code of its own may take its time too.
             return self._told(function.call(bound))
 
-        return Job(work)
+        return ToolJob(work)
 
-    def _told(self, value: Any) -> _Told:
+    def _told(self, value: Any) -> _CallOutcome:
         if not isinstance(value, str):
-            return _Told(value, *json_text(value, self._most_chars))
+            return _CallOutcome(value, *json_text(value, self._most_chars))
         kept = _sendable(value[: self._most_chars])
         if len(value) <= self._most_chars:
-            return _Told(value, kept, ())
+            return _CallOutcome(value, kept, ())
         note = cut_words(self._most_chars, len(value), "characters")
-        return _Told(value, kept + note, (note.strip("[.] "),))
+        return _CallOutcome(value, kept + note, (note.strip("[.] "),))
 
-    def _ended(self, job: Job, call: ToolCall, timeout_s: float) -> ToolRun:
+    def _ended(self, job: ToolJob, call: ToolCall, timeout_s: float) -> ToolRun:
         """What became of the work."""
         made = partial(ToolRun, call, printed=str(job.printed), elapsed_s=job.elapsed_s)
         if job.late:
@@ -161,7 +163,7 @@ class Toolbox:
             return made(f"not ended within {timeout_s:g} s", "late", notes=(note,))
         if job.error is not None:
             return made(told_error(job.error), "failed", error=job.error)
-        told: _Told = job.value
+        told: _CallOutcome = job.value
         text = told.text
         if self.functions[call.name].tells_prints and str(job.printed):
             room = self._most_chars

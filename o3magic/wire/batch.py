@@ -27,7 +27,7 @@ NOT_RUN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class BatchLine:
     """What came of one request: the body of its answer, or why there is none."""
 
     id: str
@@ -36,7 +36,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class BatchState:
     """How a batch stands. File ids are "" where there is no such file (yet)."""
 
     id: str
@@ -67,25 +67,25 @@ def line(line_id: str, body: Mapping[str, Any], url: str) -> dict[str, Any]:
     return {"custom_id": line_id, "method": "POST", "url": url, "body": plain}
 
 
-def read(raw: bytes) -> Line:
+def read(raw: bytes) -> BatchLine:
     """One line of an output or error file. Raises BrokenAnswer for one that is no JSON object."""
     said = load(raw.removeprefix(BOM).strip())
     line_id, response = word(said, "custom_id"), section(said, "response")
     code = word(section(said, "error"), "code")
     if code in NOT_RUN:
-        return Line(line_id, None, BatchUnfinished(NOT_RUN[code], code=code))
+        return BatchLine(line_id, None, BatchUnfinished(NOT_RUN[code], code=code))
     status = response.get("status_code")
     number = status if type(status) is int else None
     body = section(response, "body")
     if body and number is not None and 200 <= number < 300 and not said.get("error"):
-        return Line(line_id, body, None)
+        return BatchLine(line_id, body, None)
     told = said if said.get("error") else body
     if not told:
         told = {"error": {"message": word(response, "body") or "no reason given"}}
-    return Line(line_id, None, failure(number, told, word(response, "request_id")))
+    return BatchLine(line_id, None, failure(number, told, word(response, "request_id")))
 
 
-def state(batch: bytes | Mapping[str, Any]) -> State:
+def state(batch: bytes | Mapping[str, Any]) -> BatchState:
     """How a batch stands, out of its object; most of its fields may be null.
 
     Raises BrokenAnswer for an object that is no batch.
@@ -94,7 +94,7 @@ def state(batch: bytes | Mapping[str, Any]) -> State:
     counts = section(said, "request_counts")
     if not word(said, "id") or not word(said, "status"):
         raise BrokenAnswer("the provider did not say how the batch stands")
-    return State(
+    return BatchState(
         word(said, "id"),
         word(said, "status"),
         word(said, "output_file_id"),

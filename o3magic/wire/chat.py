@@ -22,11 +22,11 @@ from pydantic_core.core_schema import (
 from o3magic.citations import Citation, cited_by
 from o3magic.errors import BrokenAnswer, RequestFailed
 from o3magic.events import (
-    Alive,
     Event,
     Finished,
     FinishReason,
     HostedUse,
+    KeepAlive,
     ReasoningDelta,
     RefusalDelta,
     Started,
@@ -349,7 +349,7 @@ def is_whole(arguments: str) -> bool:
         return False
 
 
-class Reader:
+class ChatReader:
     """The events of a stream, one `data` after another.
 
     The usage comes in a chunk of its own behind the one with the finish reason, so the answer is
@@ -401,7 +401,7 @@ class Reader:
         if chunk.get("error"):
             self._failed = failure(None, chunk)
         self.done = self._failed is not None  # raised by `close`: the words beside it are kept
-        return found or (Alive(),)
+        return found or (KeepAlive(),)
 
     def _said_by(self, choice: Mapping[str, Any]) -> Iterator[Event]:
         """What a choice says. Some servers stream whole messages, others end with one."""

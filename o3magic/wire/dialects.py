@@ -11,7 +11,7 @@ from o3magic.messages import Api, Request
 from o3magic.wire import chat, responses
 
 
-class Reader(Protocol):
+class StreamReader(Protocol):
     """Turns the data of a stream's frames into events; `done` once the answer ended."""
 
     done: bool
@@ -32,10 +32,12 @@ class Dialect:
     path: str
     encode: Callable[[Request], dict[str, Any]]
     decode: Callable[[bytes | Mapping[str, Any]], Iterator[Event]]
-    reader: Callable[[], Reader]
+    reader: Callable[[], StreamReader]
 
 
 DIALECTS: Mapping[Api, Dialect] = {
-    "responses": Dialect(responses.PATH, responses.encode, responses.decode, responses.Reader),
-    "chat": Dialect(chat.PATH, chat.encode, chat.decode, chat.Reader),
+    "responses": Dialect(
+        responses.PATH, responses.encode, responses.decode, responses.ResponsesReader
+    ),
+    "chat": Dialect(chat.PATH, chat.encode, chat.decode, chat.ChatReader),
 }

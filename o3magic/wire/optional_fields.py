@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-Schema = Mapping[str, Any]
+JsonSchema = Mapping[str, Any]
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "object": (dict,),
@@ -27,7 +27,7 @@ def target(ref: str) -> str:
     return ref.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
 
 
-def resolved(schema: Any, defs: Schema) -> Schema:
+def resolved(schema: Any, defs: JsonSchema) -> JsonSchema:
     """The schema that `schema` stands for, through `$ref`s; {} where it leads nowhere."""
     seen: set[str] = set()
     while isinstance(schema, Mapping) and "$ref" in schema:
@@ -37,7 +37,7 @@ def resolved(schema: Any, defs: Schema) -> Schema:
     return schema if isinstance(schema, Mapping) else {}
 
 
-def nullable(schema: Any, defs: Schema) -> bool:
+def nullable(schema: Any, defs: JsonSchema) -> bool:
     """Whether null is a value of `schema` itself, so that a null is meant."""
     todo, seen = [schema], set()
     while todo:
@@ -54,12 +54,12 @@ def nullable(schema: Any, defs: Schema) -> bool:
     return False
 
 
-def without_fillers(answer: Any, schema: Schema) -> Any:
+def without_fillers(answer: Any, schema: JsonSchema) -> Any:
     """`answer` to the strict form of `schema` as an answer to `schema`: fillers left out."""
     return _without(answer, schema, schema.get("$defs", {}))
 
 
-def _without(data: Any, schema: Any, defs: Schema) -> Any:
+def _without(data: Any, schema: Any, defs: JsonSchema) -> Any:
     schema = resolved(schema, defs)
     if options := _options(schema):
         return _without(data, _meant(data, options, defs), defs)
@@ -80,7 +80,7 @@ def _without(data: Any, schema: Any, defs: Schema) -> Any:
     return data
 
 
-def _meant(data: Any, options: Sequence[Any], defs: Schema) -> Any:
+def _meant(data: Any, options: Sequence[Any], defs: JsonSchema) -> Any:
     """The member of a union that `data` follows, or comes nearest to."""
     near = [option for option in options if _typed(data, resolved(option, defs))]
     for option in near:
@@ -89,7 +89,7 @@ def _meant(data: Any, options: Sequence[Any], defs: Schema) -> Any:
     return max(near, key=lambda option: _likeness(data, resolved(option, defs), defs), default={})
 
 
-def _likeness(data: Any, schema: Schema, defs: Schema) -> int:
+def _likeness(data: Any, schema: JsonSchema, defs: JsonSchema) -> int:
     """How many fields of an object fit, less those that are missing or too many."""
     if not isinstance(data, dict):
         return 0
@@ -98,7 +98,7 @@ def _likeness(data: Any, schema: Schema, defs: Schema) -> int:
     return fit - len(data.keys() ^ props.keys())
 
 
-def _follows(data: Any, schema: Any, defs: Schema) -> bool:
+def _follows(data: Any, schema: Any, defs: JsonSchema) -> bool:
     """Whether `data` has the types and fields of `schema`; constraints are not looked at."""
     schema = resolved(schema, defs)
     if options := _options(schema):
@@ -118,14 +118,14 @@ def _follows(data: Any, schema: Any, defs: Schema) -> bool:
     return True
 
 
-def _typed(data: Any, schema: Schema) -> bool:
+def _typed(data: Any, schema: JsonSchema) -> bool:
     kinds = _listed(schema.get("type", []))
     if isinstance(data, bool):
         return not kinds or "boolean" in kinds
     return not kinds or any(isinstance(data, _TYPES.get(kind, ())) for kind in kinds)
 
 
-def _options(schema: Schema) -> list[Any]:
+def _options(schema: JsonSchema) -> list[Any]:
     return [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
 
 

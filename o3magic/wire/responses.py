@@ -19,10 +19,10 @@ from pydantic_core.core_schema import (
 from o3magic.citations import cited_in
 from o3magic.errors import BrokenAnswer, RequestFailed
 from o3magic.events import (
-    Alive,
     Event,
     Finished,
     FinishReason,
+    KeepAlive,
     ReasoningDelta,
     RefusalDelta,
     Started,
@@ -253,7 +253,7 @@ def finished(answer: Mapping[str, Any]) -> Finished:
     )
 
 
-class Reader:
+class ResponsesReader:
     """The events of a stream, one `data` after another.
 
     `done` is set by the terminal event; nothing behind it counts. Where it was a failure, `close`
@@ -334,7 +334,7 @@ class Reader:
                 return self._fail(section(frame, "response"))
         if kind == "error" or (kind is None and error_of(frame)):
             raise failure(None, frame)
-        return tuple(found) or (Alive(),)
+        return tuple(found) or (KeepAlive(),)
 
     def _place(
         self, frame: Mapping[str, Any], item_id: str, call_id: str = "", *, begins: bool = False

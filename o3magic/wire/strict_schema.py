@@ -17,12 +17,12 @@ from o3magic.errors import NotStrict
 from o3magic.wire import json_access
 from o3magic.wire.optional_fields import nullable, resolved, target
 
-Node = dict[str, Any]
-Refuse = Callable[[str, str, str], NoReturn]  # what is wrong, path, hint
+SchemaNode = dict[str, Any]
+RefuseSchema = Callable[[str, str, str], NoReturn]  # what is wrong, path, hint
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class StrictLimits:
     """How large a schema may be. `enum_chars` is for one string enum of more than 250 values."""
 
     properties: int = 5000
@@ -32,8 +32,8 @@ class Limits:
     enum_chars: int = 15_000
 
 
-OPENAI: Final = Limits()
-AZURE: Final = Limits(properties=100, levels=5)
+OPENAI: Final = StrictLimits()
+AZURE: Final = StrictLimits(properties=100, levels=5)
 
 _NUMBER: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 KEPT: Final[Mapping[str, Sequence[str]]] = {
@@ -109,9 +109,9 @@ def words(keyword: str, value: Any) -> str:
     return re.sub(r"\b1 (character|item|field)s$", r"1 \1", said)
 
 
-def constrained(kind: str, schema: Mapping[str, Any], extra: Sequence[str] = ()) -> Node:
+def constrained(kind: str, schema: Mapping[str, Any], extra: Sequence[str] = ()) -> SchemaNode:
     """A node of one type with the constraints of `schema`: as keywords or, lacking those, words."""
-    node: Node = {"type": kind}
+    node: SchemaNode = {"type": kind}
     said = [*extra]
     family = "number" if kind == "integer" else kind
     for keyword, value in schema.items():
@@ -122,7 +122,7 @@ def constrained(kind: str, schema: Mapping[str, Any], extra: Sequence[str] = ())
     return described(node, schema.get("description"), said)
 
 
-def described(node: Node, description: str | None, said: Sequence[str] = ()) -> Node:
+def described(node: SchemaNode, description: str | None, said: Sequence[str] = ()) -> SchemaNode:
     """`node` with a description: `the name (at least 3 characters)`."""
     told = "; ".join(word for word in said if word)
     whole = f"{description} ({told})" if description and told else description or told
@@ -134,7 +134,7 @@ def described(node: Node, description: str | None, said: Sequence[str] = ()) -> 
     return {**node, "description": f"{whole}; {below}" if below else whole}
 
 
-def check(strict: Node, limits: Limits, refuse: Refuse) -> None:
+def check(strict: SchemaNode, limits: StrictLimits, refuse: RefuseSchema) -> None:
     """Refuse a strict schema that is larger than `limits`, at the place where it grows over."""
     split = "split the model and ask in several steps"
     fewer = "offer fewer values, or a str described in words"
@@ -164,16 +164,16 @@ def check(strict: Node, limits: Limits, refuse: Refuse) -> None:
         refuse(f"lies {levels} objects deep; {limits.levels} are allowed", path, split)
 
 
-def any_of(options: Sequence[Node]) -> Node:
+def any_of(options: Sequence[SchemaNode]) -> SchemaNode:
     """One node for several, without doubles and without an anyOf right below the anyOf."""
-    distinct: list[Node] = []
+    distinct: list[SchemaNode] = []
     for option in options:
         inner = option["anyOf"] if option.keys() == {"anyOf"} else [option]
         distinct += [node for node in inner if node not in distinct]
     return distinct[0] if len(distinct) == 1 else {"anyOf": distinct}
 
 
-def or_null(node: Node, default: Any) -> Node:
+def or_null(node: SchemaNode, default: Any) -> SchemaNode:
     """`node` or null, which stands for the default; the description says so where it is short."""
     bare = {key: value for key, value in node.items() if key != "description"}
     plain = isinstance(default, str | int | float)
@@ -201,7 +201,7 @@ def escaped(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
-def _children(node: Node, path: str) -> Iterator[tuple[str, Node]]:
+def _children(node: SchemaNode, path: str) -> Iterator[tuple[str, SchemaNode]]:
     """The nodes right below, with their paths; definitions are not among them."""
     for name, child in node.get("properties", {}).items():
         yield f"{path}/properties/{escaped(name)}", child
@@ -211,7 +211,7 @@ def _children(node: Node, path: str) -> Iterator[tuple[str, Node]]:
         yield f"{path}/items", node["items"]
 
 
-def _nodes(node: Node, path: str) -> Iterator[tuple[str, Node]]:
+def _nodes(node: SchemaNode, path: str) -> Iterator[tuple[str, SchemaNode]]:
     yield path, node
     for where, child in _children(node, path):
         yield from _nodes(child, where)
@@ -220,7 +220,7 @@ def _nodes(node: Node, path: str) -> Iterator[tuple[str, Node]]:
 
 
 def _deepest(
-    node: Node, path: str, defs: Node, known: dict[str, tuple[int, str]]
+    node: SchemaNode, path: str, defs: SchemaNode, known: dict[str, tuple[int, str]]
 ) -> tuple[int, str]:
     """How many objects lie in one another, and where the last is; recursion counts once."""
     if "$ref" in node:
@@ -235,14 +235,14 @@ def _deepest(
     return levels + own, deepest if levels else path
 
 
-__all__ = ["AZURE", "OPENAI", "Limits", "strict_schema"]
+__all__ = ["AZURE", "OPENAI", "StrictLimits", "strict_schema"]
 
-Schema = Mapping[str, Any]
+AnySchema = Mapping[str, Any]
 SAY_WHAT = "say what it is: str, a model, list[str], a union of them"
 _KINDS = {"object", "array", "string", "number", "integer", "boolean", "null"}
 
 
-def strict_schema(schema: Schema, limits: Limits = OPENAI) -> dict[str, Any]:
+def strict_schema(schema: AnySchema, limits: StrictLimits = OPENAI) -> dict[str, Any]:
     """`schema` in the strict subset: a new dict, the given one is left alone.
 
     Raises NotStrict where the subset has no words for it or it is larger than `limits`.
@@ -252,7 +252,7 @@ def strict_schema(schema: Schema, limits: Limits = OPENAI) -> dict[str, Any]:
         place = f"the schema at {path}" if path else "the schema"
         raise NotStrict(f"{place} {what}", path=path, hint="write it as a JSON Schema")
     try:
-        maker = _Maker(schema)
+        maker = _StrictMaker(schema)
         strict = maker.root()
         check(strict, limits, maker.refuse)
     except RecursionError:
@@ -262,17 +262,17 @@ def strict_schema(schema: Schema, limits: Limits = OPENAI) -> dict[str, Any]:
     return strict
 
 
-class _Maker:
+class _StrictMaker:
     """Makes one document strict; each definition in use is made once, the others are left out."""
 
-    def __init__(self, document: Schema) -> None:
+    def __init__(self, document: AnySchema) -> None:
         self._document = document
-        self._defs: Schema = {**document.get("definitions", {}), **document.get("$defs", {})}
+        self._defs: AnySchema = {**document.get("definitions", {}), **document.get("$defs", {})}
         self._wanted: dict[str, None] = {}
         self._inlined: list[str] = []
         self._tags = set(_tags(document))
 
-    def root(self) -> Node:
+    def root(self) -> SchemaNode:
         """The whole schema, its root an object with all definitions in use below it."""
         top = {k: v for k, v in self._document.items() if k not in ("$defs", "definitions")}
         flat = self._flat(top, "")
@@ -280,7 +280,7 @@ class _Maker:
         if types_of(flat) not in ([], ["object"]) or flat.keys() & {"anyOf", "oneOf", "enum"}:
             self.refuse("is no object", "", "wrap it in an object with one property")
         strict = self._node(flat, "")
-        made: Node = {}
+        made: SchemaNode = {}
         while waiting := [name for name in self._wanted if name not in made]:
             for name in waiting:
                 self._inlined = [name]
@@ -309,7 +309,7 @@ class _Maker:
     def _title(self, schema: Any) -> str:
         return str(resolved(schema, self._defs).get("title", ""))
 
-    def _node(self, schema: Any, path: str) -> Node:
+    def _node(self, schema: Any, path: str) -> SchemaNode:
         """The strict node for any schema."""
         if not isinstance(schema, Mapping) or not schema.keys() & {"$ref", *MEANING}:
             self.refuse("can be anything (Any)", path, SAY_WHAT)
@@ -338,7 +338,7 @@ class _Maker:
             return self._array(schema, path)
         return constrained(kinds[0], schema)
 
-    def _reference(self, schema: Schema, path: str) -> Node:
+    def _reference(self, schema: AnySchema, path: str) -> SchemaNode:
         name = self._known(schema["$ref"], path)
         rest = {k: v for k, v in schema.items() if k in MEANING}
         if rest and name not in self._inlined:
@@ -355,21 +355,21 @@ class _Maker:
             self.refuse(f"refers to {ref}, which is not there", path, "define it in $defs")
         return name
 
-    def _all(self, schema: Schema, path: str) -> Node:
+    def _all(self, schema: AnySchema, path: str) -> SchemaNode:
         rest = {k: v for k, v in schema.items() if k != "allOf"}
         only = schema["allOf"][0] if len(schema["allOf"]) == 1 else None
         if isinstance(only, Mapping) and not rest.keys() & only.keys() & MEANING:
             return self._node({**only, **rest}, path)
         return self._written_out(schema, path)
 
-    def _written_out(self, schema: Schema, path: str) -> Node:
+    def _written_out(self, schema: AnySchema, path: str) -> SchemaNode:
         before = len(self._inlined)
         try:
             return self._node(self._flat(schema, path), path)
         finally:
             del self._inlined[before:]
 
-    def _flat(self, schema: Schema, path: str) -> Node:
+    def _flat(self, schema: AnySchema, path: str) -> SchemaNode:
         """`schema` with no `$ref` and no `allOf` of its own."""
         if not isinstance(schema, Mapping):
             self.refuse("can be anything (Any)", path, SAY_WHAT)
@@ -380,7 +380,7 @@ class _Maker:
                 self.refuse("is made of itself", path, "refer to it from a property instead")
             self._inlined.append(name)
             parts.insert(0, self._defs[name])
-        flat: Node = {}
+        flat: SchemaNode = {}
         rest = {k: v for k, v in schema.items() if k not in ("$ref", "allOf")}
         for part in [*(self._flat(part, path) for part in parts), rest]:
             for key, value in part.items():
@@ -409,7 +409,7 @@ class _Maker:
             return left
         return self.refuse(f"asks for two kinds of `{key}` at once", path, "write it as one type")
 
-    def _union(self, schema: Schema, key: str, path: str) -> Node:
+    def _union(self, schema: AnySchema, key: str, path: str) -> SchemaNode:
         rest = {k: v for k, v in schema.items() if k in MEANING and k != key}
         options = [{"allOf": [option, rest]} if rest else option for option in schema[key]]
         if not options:
@@ -417,7 +417,7 @@ class _Maker:
         made = [self._node(option, f"{path}/{key}/{i}") for i, option in enumerate(options)]
         return described(any_of(made), schema.get("description"))
 
-    def _values(self, schema: Schema, path: str) -> Node:
+    def _values(self, schema: AnySchema, path: str) -> SchemaNode:
         """An enum or const; where its values are of several types, one option for each."""
         values = [schema["const"]] if "const" in schema else schema["enum"]
         by_kind: dict[str, list[Any]] = {}
@@ -431,21 +431,21 @@ class _Maker:
         if len(by_kind) > 1 and "number" in by_kind:  # 1 is a number too
             by_kind["number"] += by_kind.pop("integer", [])
         word = "const" if "const" in schema else "enum"
-        made: list[Node] = []
+        made: list[SchemaNode] = []
         for kind, some in by_kind.items():
-            node: Node = {"type": kind}
+            node: SchemaNode = {"type": kind}
             if kind != "null":
                 node[word] = some[0] if word == "const" else some
             made.append(node)
         return described(any_of(made), schema.get("description"))
 
-    def _object(self, schema: Schema, path: str) -> Node:
+    def _object(self, schema: AnySchema, path: str) -> SchemaNode:
         given = schema.get("properties", {})
         extra = schema.get("additionalProperties", None if "properties" in schema else True)
         if not given and (extra not in (None, False) or "patternProperties" in schema):
             hint = "write a list of models with the fields key and value: list[Entry]"
             self.refuse("is a map with free keys (dict)", path, hint)
-        properties: Node = {}
+        properties: SchemaNode = {}
         for name, prop in given.items():
             node = self._node(prop, f"{path}/properties/{escaped(name)}")
             said = name in schema.get("required", ()) or name in self._tags
@@ -457,7 +457,7 @@ class _Maker:
         node |= {"properties": properties, "required": [*properties]}
         return {**node, "additionalProperties": False}
 
-    def _array(self, schema: Schema, path: str) -> Node:
+    def _array(self, schema: AnySchema, path: str) -> SchemaNode:
         """An array; of a tuple's places the subset knows the types, their order is told."""
         prefix = schema.get("prefixItems", [])
         made = [self._node(item, f"{path}/prefixItems/{i}") for i, item in enumerate(prefix)]

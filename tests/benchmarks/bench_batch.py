@@ -21,9 +21,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from o3magic.config import Layers
-from o3magic.rows.batch.context import Room
-from o3magic.rows.batch.download import Fetching
+from o3magic.config import Config
+from o3magic.rows.batch.context import BatchContext
+from o3magic.rows.batch.download import Downloader
 from o3magic.rows.batch.registry import job_in
 from o3magic.rows.batch.submit import submit
 from o3magic.rows.store import JobStore
@@ -64,10 +64,10 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def room(base_url: str, folder: str) -> Room:
+def room(base_url: str, folder: str) -> BatchContext:
     said = {"OPENAI_API_KEY": "sk-benchmark", "OPENAI_BASE_URL": base_url}
     said |= {"O3MAGIC_LEDGER": f"{folder}/ledger.sqlite3"}
-    return Room(Session(Layers(), said), JobStore(Path(folder) / "jobs.sqlite3"))
+    return BatchContext(Session(Config(), said), JobStore(Path(folder) / "jobs.sqlite3"))
 
 
 def rows(count: int):
@@ -92,7 +92,7 @@ def fetch(base_url: str, folder: str, number: int, told: Connection) -> None:
     while not (state := sending.files.batch(part.batch_id)).over:
         pass  # the simulator makes its answers here
     before, began_s = peak_mb(), time.perf_counter()
-    fetching: Fetching = place.fetching(sending, job._wanted, state.created_s)
+    fetching: Downloader = place.fetching(sending, job._wanted, state.created_s)
     fetching.fetch(part, state)
     fetched_s, fetched_mb = time.perf_counter() - began_s, peak_mb() - before
     began_s = time.perf_counter()

@@ -18,9 +18,9 @@ from side_by_side import in_turns, seconds, show
 
 from o3magic.cassettes.cassette import Cassette
 from o3magic.cassettes.closest_match import explained
-from o3magic.cassettes.entry import Take
-from o3magic.cassettes.format import Tape
-from o3magic.cassettes.request_key import Question
+from o3magic.cassettes.entry import Recording
+from o3magic.cassettes.format import CassetteData
+from o3magic.cassettes.request_key import CanonicalRequest
 from o3magic.events import Answer, Finished, Usage
 from o3magic.messages import Message
 
@@ -31,19 +31,19 @@ ANSWER = "Water vapour rises, cools, and condenses around dust; drops grow until
 LONG = "word " * 4_000
 
 
-def question(prompt: str) -> Question:
-    return Question("o3-mini", (Message.of("user", prompt),), effort="high")
+def question(prompt: str) -> CanonicalRequest:
+    return CanonicalRequest("o3-mini", (Message.of("user", prompt),), effort="high")
 
 
-def take(number: int) -> Take:
+def take(number: int) -> Recording:
     asked = question(PROMPT.replace("{}", str(number)))
-    return Take.of(asked, 1, Answer(text=ANSWER), Finished("stop", Usage(200, 0, 900, 500)))
+    return Recording.of(asked, 1, Answer(text=ANSWER), Finished("stop", Usage(200, 0, 900, 500)))
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.o3.json"
-        tape = Tape()
+        tape = CassetteData()
         for number in range(ENTRIES):
             one = take(number)
             tape = tape.put(one.place, one.to_json(), None)

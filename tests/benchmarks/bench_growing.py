@@ -30,7 +30,7 @@ from side_by_side import in_turns, show
 from o3magic.events import TextDelta
 from o3magic.render.answer import Bundle
 from o3magic.render.data_table import as_markdown
-from o3magic.render.live import INTERVAL_S, Live
+from o3magic.render.live import INTERVAL_S, LiveAnswer
 from o3magic.wire.json_access import load_partial
 
 SIZES = (250_000, 500_000, 1_000_000)
@@ -132,7 +132,7 @@ def ours(text: str, *, paced: bool) -> tuple[float, Reader, Screen]:
     reader, screen = Reader(), Screen()
     ids = (str(n) for n in itertools.count()).__next__
     began_s = time.process_time()
-    with Live(
+    with LiveAnswer(
         screen,
         ids,
         model="m",

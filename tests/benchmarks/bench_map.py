@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from o3magic.rows.map_job import Wish, digest_of, form_of, map_rows, profile_of
-from o3magic.rows.records import Ending, Wanted
-from o3magic.rows.row_template import Form
+from o3magic.rows.map_job import MapOptions, digest_of, form_of, map_rows, profile_of
+from o3magic.rows.records import ClaimRequest, RowOutcome
+from o3magic.rows.row_template import RequestTemplate
 from o3magic.rows.store import JobStore
 from tests.benchmarks.row_peers import (
     HEAD,
@@ -50,7 +50,7 @@ def ours(base_url: str, rows: int, width: int) -> Found:
         session_at(base_url, O3MAGIC_LEDGER=f"{folder}/ledger.sqlite3") as session,
     ):
         warm(session)
-        store, wish = JobStore(Path(folder) / "jobs.sqlite3"), Wish(concurrency=width)
+        store, wish = JobStore(Path(folder) / "jobs.sqlite3"), MapOptions(concurrency=width)
         outs: list[Any] = []
 
         def work() -> int:
@@ -77,7 +77,7 @@ def resumed(base_url: str, rows: int, width: int) -> Found:
         session_at(base_url, O3MAGIC_LEDGER=f"{folder}/ledger.sqlite3") as session,
     ):
         warm(session)
-        store, wish = JobStore(Path(folder) / "jobs.sqlite3"), Wish(concurrency=width)
+        store, wish = JobStore(Path(folder) / "jobs.sqlite3"), MapOptions(concurrency=width)
         profile, wanted = profile_of(session, Label, None, {})
         form = form_of(session, profile, wanted)
         fill(store, form, digest_of(form, PROMPT, wish, profile), rows)
@@ -97,16 +97,16 @@ def resumed(base_url: str, rows: int, width: int) -> Found:
         return {"first_s": stop[0] - began_s, "wall_s": time.perf_counter() - began_s}
 
 
-def fill(store: JobStore, form: Form, digest: str, rows: int) -> None:
+def fill(store: JobStore, form: RequestTemplate, digest: str, rows: int) -> None:
     """A job of which nine tenths are done."""
     job = store.begin("map", digest)
     answer = {"text": '{"label":"x","score":1}', "data": {"label": "x", "score": 1}}
     keys = [form.key(prompt_of(row)) for row in rows_of(rows * DONE // MANY)]
-    store.claim(job.id, "before", [Wanted(key, place) for place, key in enumerate(keys)])
+    store.claim(job.id, "before", [ClaimRequest(key, place) for place, key in enumerate(keys)])
     store.end(
         job.id,
         "before",
-        [Ending(k, "done", answer, source="live", cost_nano_usd=COST_NANO_USD) for k in keys],
+        [RowOutcome(k, "done", answer, source="live", cost_nano_usd=COST_NANO_USD) for k in keys],
     )
 
 

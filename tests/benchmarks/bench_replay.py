@@ -21,10 +21,10 @@ from kernels import real_kernel
 from loopback import Stream, served
 from side_by_side import in_turns, show
 
-from o3magic.answer_builder import Draft
+from o3magic.answer_builder import AnswerBuilder
 from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.entry import Take
-from o3magic.cassettes.request_key import Question
+from o3magic.cassettes.entry import Recording
+from o3magic.cassettes.request_key import CanonicalRequest
 from o3magic.events import Finished, TextDelta, Usage
 from o3magic.messages import Message
 from o3magic.session.session import Session
@@ -37,12 +37,14 @@ def cassette(path: Path, cells: int) -> None:
     """A cassette with an answer for each prompt."""
     tape = Cassette(path)
     end = Finished("stop", Usage(12, 0, 400, 320), model="o3-mini-2025-01-31")
-    draft = Draft()
+    draft = AnswerBuilder()
     draft.add(TextDelta(ANSWER))
     draft.add(end)
     for n in range(cells):
-        question = Question("o3-mini", (Message.of("user", f"Say it, {n}."),), summary="none")
-        take = Take.of(
+        question = CanonicalRequest(
+            "o3-mini", (Message.of("user", f"Say it, {n}."),), summary="none"
+        )
+        take = Recording.of(
             question, 1, draft.answer(), end, recorded=datetime(2026, 11, 21, tzinfo=UTC)
         )
         tape.keep(take)

@@ -15,8 +15,8 @@ import pytest
 
 import o3magic.cassettes.entry
 from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.entry import Take
-from o3magic.cassettes.request_key import Question
+from o3magic.cassettes.entry import Recording
+from o3magic.cassettes.request_key import CanonicalRequest
 from o3magic.events import Answer, Finished, Usage
 from o3magic.messages import Message
 
@@ -25,9 +25,11 @@ PACKAGE_ROOT = Path(o3magic.cassettes.entry.__file__).parents[2]
 WHEN = datetime(2026, 11, 21, 0, 12, 45, tzinfo=UTC)
 
 
-def question(prompt: str = "Explain rain\nin two lines", **said: Any) -> Question:
+def question(prompt: str = "Explain rain\nin two lines", **said: Any) -> CanonicalRequest:
     """A question of one message."""
-    return Question(**{"model": "o3-mini", "messages": (Message.of("user", prompt),)} | said)
+    return CanonicalRequest(
+        **{"model": "o3-mini", "messages": (Message.of("user", prompt),)} | said
+    )
 
 
 def take(prompt: str = "Explain rain\nin two lines", text: str = "", n: int = 1, **said: Any):
@@ -44,7 +46,7 @@ def take(prompt: str = "Explain rain\nin two lines", text: str = "", n: int = 1,
     )
     finished = Finished("stop", usage, id="resp_1", model="o3-mini-2025-01-31")
     asked = question(prompt, **{k: v for k, v in said.items() if k != "recorded"})
-    return Take.of(asked, n, answer, finished, recorded=said.get("recorded", WHEN), chunks=9)
+    return Recording.of(asked, n, answer, finished, recorded=said.get("recorded", WHEN), chunks=9)
 
 
 @pytest.fixture

@@ -119,9 +119,9 @@ KEEPS = """
 import sys
 from o3magic.errors import CassetteError
 from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.entry import Take
+from o3magic.cassettes.entry import Recording
 try:
-    Cassette(sys.argv[1]).keep(Take("big", text="rain " * 100_000))
+    Cassette(sys.argv[1]).keep(Recording("big", text="rain " * 100_000))
 except CassetteError as error:
     print(*error.lines(), sep="\\n")
 """

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from o3magic.cassettes import format
 from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.entry import Take
-from o3magic.cassettes.format import Tape
+from o3magic.cassettes.entry import Recording
+from o3magic.cassettes.format import CassetteData
 from tests.cassettes.conftest import question, take
 
 
@@ -101,7 +101,7 @@ def test_the_same_takes_make_the_same_bytes(tmp_path):
         one.keep(each)
     for each in reversed(takes):
         two.keep(each)
-    two.replace(lambda tape: Tape(tape.head, tape.entries[::-1], tape.places[::-1]))
+    two.replace(lambda tape: CassetteData(tape.head, tape.entries[::-1], tape.places[::-1]))
     assert one.path.read_bytes() == two.path.read_bytes()
 
 
@@ -236,5 +236,5 @@ def test_the_layout_is_json_s_own_whatever_is_in_it(entries, more):
 def test_a_take_of_a_person_is_not_sealed_by_writing_it(cassette, path):
     cassette.keep(replace(take(), source="hand", sha256=""))
     assert "sha256" not in json.loads(path.read_text("utf-8"))["entries"][0]
-    assert isinstance(Cassette(path).entries[0], Take)
+    assert isinstance(Cassette(path).entries[0], Recording)
     assert Path(path).exists()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from o3magic.cassettes.closest_match import explained, nearest
-from o3magic.cassettes.entry import Take
+from o3magic.cassettes.entry import Recording
 from o3magic.messages import Image, Message, Text
 from tests.cassettes.conftest import question, take
 
@@ -70,7 +70,7 @@ def test_another_developer_message_is_shown_with_its_role():
 def test_another_picture_is_named():
     picture = Message("user", (Text("What is it?"), Image("https://example.org/a.png")))
     other = Message("user", (Text("What is it?"), Image("https://example.org/b.png")))
-    one = Take("k", request=replace(question(), messages=(picture,)).canonical())
+    one = Recording("k", request=replace(question(), messages=(picture,)).canonical())
     assert lines(replace(question(), messages=(other,)), [one])[0].endswith("the pictures differ")
 
 
@@ -86,7 +86,9 @@ def test_nothing_near_and_nothing_at_all_are_said():
 
 
 def test_an_entry_with_a_key_only_is_no_trouble():
-    assert lines(question(), [Take("k", text="x")]) == ["none of the 1 recorded questions is near"]
+    assert lines(question(), [Recording("k", text="x")]) == [
+        "none of the 1 recorded questions is near"
+    ]
 
 
 def test_a_language_without_blanks_finds_its_nearest():
@@ -117,8 +119,8 @@ def test_a_secret_in_a_prompt_is_not_shown():
     assert "[secret removed]" in said
 
 
-def quick(prompt: str) -> Take:
-    return Take("k", request={"messages": [{"role": "user", "content": prompt}]})
+def quick(prompt: str) -> Recording:
+    return Recording("k", request={"messages": [{"role": "user", "content": prompt}]})
 
 
 def test_a_thousand_long_prompts_take_no_long():

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.entry import Take
+from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.replay import events
 from o3magic.citations import Citation
 from o3magic.errors import CassetteError
@@ -20,8 +20,8 @@ from tests.cassettes.conftest import WHEN, question, take
 SECRET = "sk-proj-abcdefghij0123456789"
 
 
-def through_json(one: Take) -> Take:
-    return Take.from_json(json.loads(json.dumps(one.to_json())))
+def through_json(one: Recording) -> Recording:
+    return Recording.from_json(json.loads(json.dumps(one.to_json())))
 
 
 def test_a_take_says_where_it_came_from():
@@ -71,7 +71,7 @@ def test_what_is_unknown_stays_unknown_and_nothing_is_not_unknown(usage, cost):
 def test_an_answer_that_was_edited_is_by_hand():
     entry = take().to_json()
     entry["response"]["text"] = "Rain is wet."
-    again = Take.from_json(entry)
+    again = Recording.from_json(entry)
     assert (again.edited, again.label, again.source) == (True, "hand", "live")
     assert again.to_json()["sha256"] == entry["sha256"]
 
@@ -80,11 +80,13 @@ def test_the_same_text_in_another_layout_is_not_edited():
     entry = take().to_json()
     entry["response"]["text"] = "".join(entry["response"]["text"])
     entry["response"] = dict(reversed([*entry["response"].items()]))
-    assert not Take.from_json(entry).edited
+    assert not Recording.from_json(entry).edited
 
 
 def test_by_hand_a_prompt_and_a_text_are_enough():
-    one = Take.from_json({"request": {"prompt": "What is rain?"}, "response": {"text": "Water"}})
+    one = Recording.from_json(
+        {"request": {"prompt": "What is rain?"}, "response": {"text": "Water"}}
+    )
     assert (one.source, one.label, one.edited, one.n) == ("hand", "hand", False, 1)
     assert (one.text, one.finish_reason, one.usage, one.cost_nano_usd) == (
         "Water",
@@ -105,20 +107,20 @@ def test_by_hand_a_prompt_and_a_text_are_enough():
 
 def test_by_hand_whatever_else_is_said_must_be_so():
     said = {"prompt": "What is rain?", "effort": "high", "api": "auto"}
-    one = Take.from_json({"request": said, "response": {"text": "Water"}})
+    one = Recording.from_json({"request": said, "response": {"text": "Water"}})
     assert one.answers(question("What is rain?", effort="high").canonical())
     assert not one.answers(question("What is rain?", effort="low").canonical())
     assert not one.answers(question("What is rain?").canonical())
 
 
 def test_by_hand_a_key_and_a_text_are_enough():
-    one = Take.from_json({"key": "abc", "response": {"text": ["a\n", "b"]}})
+    one = Recording.from_json({"key": "abc", "response": {"text": ["a\n", "b"]}})
     assert (one.key, one.text, one.partial, one.prompt) == ("abc", "a\nb", False, "")
 
 
 def test_by_hand_a_call_has_an_id():
     calls = [{"name": "rain", "arguments": "{}"}]
-    one = Take.from_json({"key": "abc", "response": {"tool_calls": calls}})
+    one = Recording.from_json({"key": "abc", "response": {"tool_calls": calls}})
     assert one.tool_calls == (ToolCall("call_1", "rain", "{}"),)
     assert one.finish_reason == "tool_calls"
 
@@ -154,16 +156,16 @@ def test_by_hand_a_call_has_an_id():
 )
 def test_what_is_wrong_with_an_entry_is_said_with_its_place(entry, why):
     with pytest.raises(CassetteError, match=f"nb.o3.json, entry 3: .*{why}"):
-        Take.from_json(entry, "nb.o3.json, entry 3")
+        Recording.from_json(entry, "nb.o3.json, entry 3")
 
 
 def test_a_cost_may_be_a_number():
-    one = Take.from_json({"key": "a", "response": {"cost_usd": 0.000189}})
+    one = Recording.from_json({"key": "a", "response": {"cost_usd": 0.000189}})
     assert one.cost_nano_usd == 189_000
 
 
-def recorded(answer: Answer, asked=None, **said) -> Take:
-    return Take.of(asked or question(), 1, answer, Finished("stop"), recorded=WHEN, **said)
+def recorded(answer: Answer, asked=None, **said) -> Recording:
+    return Recording.of(asked or question(), 1, answer, Finished("stop"), recorded=WHEN, **said)
 
 
 def test_a_secret_in_an_answer_is_never_kept():
@@ -205,7 +207,7 @@ def test_what_an_answer_cites_is_kept_and_the_rest_of_its_items_is_not(tmp_path)
         {"type": "web_search_call", "id": "ws_1"},
         {"type": "message", "id": "msg_1", "role": "assistant", "content": [part]},
     )
-    one = Take.of(question(), 1, Answer(text="It rains"), Finished("stop", items=items))
+    one = Recording.of(question(), 1, Answer(text="It rains"), Finished("stop", items=items))
     Cassette(tmp_path / "a.o3.json").keep(one)
     text = (tmp_path / "a.o3.json").read_text("utf-8")
     assert "https://example.org" in text
@@ -213,7 +215,7 @@ def test_what_an_answer_cites_is_kept_and_the_rest_of_its_items_is_not(tmp_path)
     [found] = Cassette(tmp_path / "a.o3.json").entries
     [*_, end] = events(found)
     assert end.citations == (Citation("https://example.org", "", 0, 2),)
-    uncited = Take.of(question(), 1, Answer(), Finished("stop", items=items[:2]))
+    uncited = Recording.of(question(), 1, Answer(), Finished("stop", items=items[:2]))
     assert uncited.items == ()
 
 
@@ -223,7 +225,7 @@ def test_what_the_provider_ran_and_what_a_chat_answer_cites_come_back():
         citations=(Citation("https://example.org", "A", 0, 2), Citation("https://example.org/b")),
         hosted=(HostedUse("web_search", 2), HostedUse("shell", None)),
     )
-    one = Take.of(question(), 1, Answer(text="It rains"), end)
+    one = Recording.of(question(), 1, Answer(text="It rains"), end)
     found = through_json(one)
     assert found == one
     assert not found.edited
@@ -248,4 +250,4 @@ def test_what_the_provider_ran_and_what_a_chat_answer_cites_come_back():
 def test_what_is_no_citation_and_no_tool_is_one_clear_error(said):
     entry = take().to_json()
     with pytest.raises(CassetteError, match=r"citations|hosted|url|start"):
-        Take.from_json(entry | {"response": entry["response"] | said})
+        Recording.from_json(entry | {"response": entry["response"] | said})

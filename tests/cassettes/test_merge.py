@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from o3magic.cassettes import format
 from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.format import Tape, merged, resolved
+from o3magic.cassettes.format import CassetteData, merged, resolved
 from o3magic.errors import CassetteError
 from tests.cassettes.conftest import PACKAGE_ROOT, WHEN, take
 
 
-def tape(*said) -> Tape:
+def tape(*said) -> CassetteData:
     """A tape: a letter is a prompt, `a1` another answer to it, one day later."""
-    made = Tape({"format": format.FORMAT})
+    made = CassetteData({"format": format.FORMAT})
     for word in said:
         day = int(word[1:] or 0)
         one = take(word[0], f"answer {word}", recorded=WHEN + timedelta(days=day))
@@ -29,7 +29,7 @@ def tape(*said) -> Tape:
     return made
 
 
-def said(made: Tape) -> list[str]:
+def said(made: CassetteData) -> list[str]:
     return [entry["response"]["text"].split()[-1] for entry in made.entries]
 
 

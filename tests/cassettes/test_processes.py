@@ -9,20 +9,20 @@ import time
 
 import pytest
 
-from o3magic.cassettes.cassette import Cassette, Lock
+from o3magic.cassettes.cassette import Cassette, CassetteLock
 from o3magic.errors import CassetteError
 from tests.cassettes.conftest import take
 
 KEEPS = """
 import sys
 from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.entry import Take
+from o3magic.cassettes.entry import Recording
 cassette, before = Cassette(sys.argv[1]), None
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(int(sys.argv[3])):
     said = {"role": "user", "content": f"process {sys.argv[2]} asks {number}"}
-    one = Take(f"{sys.argv[2]}-{number}", text="yes", request={"messages": [said]})
+    one = Recording(f"{sys.argv[2]}-{number}", text="yes", request={"messages": [said]})
     cassette.keep(one, before)
     print(number, flush=True)
     before = one.place
@@ -48,7 +48,7 @@ def test_four_processes_lose_nothing_of_two_hundred(path, start):
 def test_a_lock_whose_maker_was_killed_before_it_said_who_it_is_holds_nobody_up(tmp_path):
     (tmp_path / "lock").touch()
     began_s = time.monotonic()
-    with Lock(tmp_path / "lock") as lock:
+    with CassetteLock(tmp_path / "lock") as lock:
         assert lock.held
     assert 1 < time.monotonic() - began_s < 5
 
@@ -75,12 +75,12 @@ def lock_of(path):
 
 def test_a_lock_of_a_living_process_is_waited_for(path):
     with (
-        Lock(lock_of(path)),
+        CassetteLock(lock_of(path)),
         pytest.raises(CassetteError, match="held by another program"),
-        Lock(lock_of(path), wait_s=0.05),
+        CassetteLock(lock_of(path), wait_s=0.05),
     ):
         pytest.fail("two held it")
-    with Lock(lock_of(path), wait_s=0.05) as lock:
+    with CassetteLock(lock_of(path), wait_s=0.05) as lock:
         assert lock.held
     assert not lock_of(path).exists()
 
@@ -103,16 +103,16 @@ def test_a_lock_of_a_dead_process_is_taken_over_at_once(path, cassette, start):
 @pytest.mark.parametrize("owner", ['{"host": "elsewhere", "pid": 1}', "", '{"host"', "[]", "5"])
 def test_any_lock_is_taken_over_after_a_minute_and_no_sooner(path, owner):
     lock_of(path).write_text(owner)
-    with pytest.raises(CassetteError, match="held"), Lock(lock_of(path), wait_s=0.05):
+    with pytest.raises(CassetteError, match="held"), CassetteLock(lock_of(path), wait_s=0.05):
         pytest.fail("it was not ours")
     an_hour_ago = time.time() - 61
     os.utime(lock_of(path), (an_hour_ago, an_hour_ago))
-    with Lock(lock_of(path), wait_s=2) as lock:
+    with CassetteLock(lock_of(path), wait_s=2) as lock:
         assert lock.held
 
 
 def test_who_lost_its_lock_writes_nothing_and_leaves_the_new_one_alone(path):
-    with Lock(lock_of(path)) as lock:
+    with CassetteLock(lock_of(path)) as lock:
         lock_of(path).write_text("somebody else")
         assert not lock.held
     assert lock_of(path).read_text() == "somebody else"
@@ -142,10 +142,10 @@ def test_a_change_whose_lock_was_taken_over_is_made_anew_to_what_is_there_then(
 TAKES_OVER = """
 import sys
 from pathlib import Path
-from o3magic.cassettes.cassette import Lock
+from o3magic.cassettes.cassette import CassetteLock
 print("ready", flush=True)
 sys.stdin.readline()
-with Lock(Path(sys.argv[1])):
+with CassetteLock(Path(sys.argv[1])):
     count = Path(sys.argv[2])
     number = int(count.read_text())
     count.write_text(str(number + 1))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from o3magic.answer_builder import Draft
+from o3magic.answer_builder import AnswerBuilder
 from o3magic.cassettes import replay
-from o3magic.cassettes.entry import Take
+from o3magic.cassettes.entry import Recording
 from o3magic.events import Accepted, Finished, TextDelta, Usage
 from o3magic.messages import ToolCall
 from tests.cassettes.conftest import question, take
@@ -24,7 +24,7 @@ REASONS = st.sampled_from(["stop", "length", "tool_calls", "content_filter", "re
 
 
 def folded(events):
-    draft = Draft()
+    draft = AnswerBuilder()
     for event in events:
         draft.add(event)
     return draft
@@ -36,17 +36,21 @@ def test_an_answer_is_recorded_and_replayed_as_it_was(
     text, thoughts, refusal, calls, usage, reason, speed
 ):
     finished = Finished(reason, usage, "resp_1", "o3-mini-2025-01-31", "flex", "why", ("odd",))
-    draft = Draft()
+    draft = AnswerBuilder()
     for event in replay.events(
-        Take("k", text=text, reasoning_summary=thoughts, refusal=refusal, tool_calls=tuple(calls)),
+        Recording(
+            "k", text=text, reasoning_summary=thoughts, refusal=refusal, tool_calls=tuple(calls)
+        ),
         speed=0,
     ):
         draft.add(event)
     draft.add(finished)
     answer = draft.answer()
     assert (answer.text, answer.refusal, answer.tool_calls) == (text, refusal, tuple(calls))
-    one = Take.of(question(), 1, answer, finished)
-    again = folded(replay.events(Take.from_json(one.to_json()), speed=speed, sleep=lambda _: None))
+    one = Recording.of(question(), 1, answer, finished)
+    again = folded(
+        replay.events(Recording.from_json(one.to_json()), speed=speed, sleep=lambda _: None)
+    )
     assert again.answer() == answer
     assert again.finished == finished
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from o3magic.cassettes.request_key import (
-    Question,
+    CanonicalRequest,
     clean,
     joined,
     key_of,
@@ -272,7 +272,7 @@ def test_the_order_of_options_never_counts(options, random):
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "system"]), TEXTS), max_size=4))
 def test_the_form_of_a_form_is_itself(said):
-    asked = Question("m", tuple(Message.of(role, text) for role, text in said))
+    asked = CanonicalRequest("m", tuple(Message.of(role, text) for role, text in said))
     once = asked.canonical()
     assert normal_request(json.loads(json.dumps(once))) == once
     assert key_of(once) == asked.key

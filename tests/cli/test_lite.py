@@ -142,7 +142,7 @@ def test_a_wheel_without_its_compiled_modules_is_for_any_python(tmp_path):
 
 
 def test_the_list_holds_what_each_wheel_needs_there_and_refuses_what_does_not_fit(tmp_path):
-    python = lite.Python("3.14.2", "2026_0")
+    python = lite.PyodidePython("3.14.2", "2026_0")
     needs = 'Requires-Dist: b>=2\nRequires-Dist: c; sys_platform != "emscripten"\n'
     for name, version, more in (("a", "1", needs), ("b", "2", ""), ("c", "1", "")):
         said = f"Name: {name}\nVersion: {version}\n{more}"

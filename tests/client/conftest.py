@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from o3magic.client.http import Client
-from o3magic.client.request import Call
+from o3magic.client.request import HttpRequest
 from o3magic.messages import Message, Request
 from o3magic.providers import Provider
 
@@ -113,7 +113,7 @@ def call():
         base_url = server if isinstance(server, str) else server.base_url
         provider = Provider("here", base_url=base_url, key_env="HERE_KEY", auth=auth)
         request = Request("o3-mini", (Message.of("user", "four?"),), stream=stream)
-        return Call(provider, api, request, key, **more)
+        return HttpRequest(provider, api, request, key, **more)
 
     return make
 

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from o3magic.client.request import as_bytes, own_headers
-from o3magic.config import Layers, load_layers
+from o3magic.config import Config, load_layers
 from o3magic.errors import BadOption, RequestFailed, RequestRefused
 from o3magic.providers import Providers
-from o3magic.rows.batch.context import Room
+from o3magic.rows.batch.context import BatchContext
 from o3magic.rows.batch.submit import submit
 from o3magic.rows.map_job import map_rows
 from o3magic.rows.store import JobStore
@@ -62,7 +62,7 @@ def test_they_are_sent_with_every_request_to_their_provider(sim, way):
 
 def test_a_batch_sends_them_with_its_files_too(sim, tmp_path):
     with gated(sim) as session:
-        room = Room(session, JobStore(tmp_path / "jobs.sqlite3"), sleep=lambda _: None)
+        room = BatchContext(session, JobStore(tmp_path / "jobs.sqlite3"), sleep=lambda _: None)
         submit(room, texts(2), "{{ a }}").wait()
     paths = {received.path.split("/")[2] for received in sim.requests}
     assert paths == {"files", "batches"}
@@ -301,7 +301,7 @@ def test_a_file_of_the_user_has_them_and_a_project_s_has_not(tmp_path):
     (tmp_path / "o3magic.toml").write_text('[providers.openai.headers]\nX-Title = "evil"\n')
     with pytest.raises(BadOption, match="may not set 'providers'"):
         load_layers({"O3MAGIC_CONFIG": str(own)}, tmp_path)
-    assert isinstance(layers, Layers)
+    assert isinstance(layers, Config)
 
 
 def test_httpx_agrees_that_they_can_be_sent():

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from o3magic import errors
 from o3magic.client.http import Client
 from o3magic.errors import BadOption, BrokenAnswer, NoConnection, RequestFailed
-from o3magic.events import Accepted, Alive, Finished, TextDelta
+from o3magic.events import Accepted, Finished, KeepAlive, TextDelta
 from o3magic.messages import Message, Request
 from o3magic.providers import Provider
 from o3magic.simulator import Reply
@@ -116,8 +116,8 @@ def test_an_event_is_handed_on_before_the_next_one_is_there(client, call, sim):
 def test_a_comment_is_a_sign_of_life(client, call, line):
     line.say(chunked(b": OPENROUTER PROCESSING\n\n", b"\n\n", DELTA, b": ping\n\n", END))
     events = list(client.events(call(line)))
-    assert events[1] == Alive()
-    assert events.count(Alive()) in (1, 2)  # two comments may arrive at once
+    assert events[1] == KeepAlive()
+    assert events.count(KeepAlive()) in (1, 2)  # two comments may arrive at once
     assert type(events[-1]) is Finished
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from pydantic import SecretStr
 
-from o3magic.client.pool import Wide
+from o3magic.client.pool import RequestPool
 from o3magic.errors import BadOption, BrokenAnswer, NoConnection, ProviderDown, RequestRefused
 from tests.client.conftest import OK, chunked
 
@@ -33,7 +33,7 @@ def heard(*calls, slots=None):
     """What comes of calls, one after the other, each in its slot."""
 
     async def ask_all():
-        wide = Wide()
+        wide = RequestPool()
         try:
             return [
                 await wide.answer(each, (slots or [0] * len(calls))[n])
@@ -93,7 +93,7 @@ def test_a_line_that_the_server_closed_is_opened_again(line, call, headers):
     line.say(whole())
 
     async def ask_twice():
-        wide = Wide()
+        wide = RequestPool()
         first = await wide.answer(call(line, stream=False), 0)
         async with asyncio.timeout(5):
             while wide._ways[0][1]._lines[0].usable:
@@ -192,7 +192,7 @@ def test_one_that_is_cancelled_closes_its_line(line, call):
     line.say()
 
     async def leave():
-        wide = Wide()
+        wide = RequestPool()
         asking = asyncio.create_task(wide.answer(call(line, stream=False), 0))
         while not line.requests:
             await asyncio.sleep(0.01)

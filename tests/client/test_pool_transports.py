@@ -12,7 +12,7 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
 
-from o3magic.client.pool import Wide, proxy_for
+from o3magic.client.pool import RequestPool, proxy_for
 from o3magic.errors import BadOption, NoConnection
 from tests.client.test_pool import BODY, KEY, broken, heard, text, whole
 from tests.servers import JsonHandler, running
@@ -152,7 +152,7 @@ def test_what_is_on_its_way_comes_though_another_api_is_asked_meanwhile(call):
     address = f"http://127.0.0.1:{server.server_port}/v1"
 
     async def both():
-        wide = Wide()
+        wide = RequestPool()
         first = asyncio.create_task(wide.answer(call(address), 0))
         await asyncio.to_thread(server.begun.wait, 20)
         second = await wide.answer(call(address, "chat"), 1)
@@ -170,7 +170,9 @@ def here(tls):
 
 @pytest.mark.parametrize("system", [False, True])
 def test_a_server_that_nobody_vouches_for_is_told_nothing(tls, call, monkeypatch, system):
-    monkeypatch.setattr("tests.client.test_pool.Wide", lambda: Wide(system_certificates=system))
+    monkeypatch.setattr(
+        "tests.client.test_pool.RequestPool", lambda: RequestPool(system_certificates=system)
+    )
     said = broken(heard(call(here(tls), key=KEY))[0], NoConnection)
     assert "certificate" in f"{said} {said.hint}".lower()
     assert not tls.asked
@@ -178,7 +180,9 @@ def test_a_server_that_nobody_vouches_for_is_told_nothing(tls, call, monkeypatch
 
 @pytest.mark.parametrize("system", [False, True])
 def test_certificates_of_this_machine_are_trusted(tls, call, trusted, monkeypatch, system):
-    monkeypatch.setattr("tests.client.test_pool.Wide", lambda: Wide(system_certificates=system))
+    monkeypatch.setattr(
+        "tests.client.test_pool.RequestPool", lambda: RequestPool(system_certificates=system)
+    )
     first, second = heard(call(here(tls), key=KEY), call(here(tls), key=KEY))
     assert text(first) == text(second) == "Hello"
     assert tls.asked[0][0]["authorization"] == f"Bearer {KEY.get_secret_value()}"

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 import pytest
 
 from o3magic import errors
-from o3magic.client.retry import LONGEST_WAIT_S, Policy, hopeful, retry_after_s, should_retry
+from o3magic.client.retry import LONGEST_WAIT_S, RetryPolicy, hopeful, retry_after_s, should_retry
 from o3magic.errors import BrokenAnswer, NoConnection, ProviderDown, RateLimited
 from o3magic.events import Retrying
 from o3magic.simulator import Reply
@@ -43,33 +43,33 @@ def waits(policy, *outcomes, jitter=0.0):
 
 
 def test_waits_double_up_to_the_longest_one():
-    assert waits(Policy(7), *[failed()] * 7) == [0.5, 1, 2, 4, 8, 8, 8]
+    assert waits(RetryPolicy(7), *[failed()] * 7) == [0.5, 1, 2, 4, 8, 8, 8]
 
 
 def test_it_ends_after_as_many_retries_as_were_allowed():
-    assert waits(Policy(2), *[failed()] * 5) == [0.5, 1]
-    assert waits(Policy(0), failed()) == []
+    assert waits(RetryPolicy(2), *[failed()] * 5) == [0.5, 1]
+    assert waits(RetryPolicy(0), failed()) == []
 
 
 def test_jitter_shortens_a_wait_by_a_quarter_at_most():
     for jitter in (0.0, 0.3, 0.999):
-        (wait_s,) = waits(Policy(1), failed(), jitter=jitter)
+        (wait_s,) = waits(RetryPolicy(1), failed(), jitter=jitter)
         assert wait_s == 0.5 * (1 - jitter / 4)
         assert 0.375 <= wait_s <= 0.5
     for _ in range(100):
-        policy = Policy(1).waits()
+        policy = RetryPolicy(1).waits()
         next(policy)
         assert 0.375 <= policy.send(failed()) <= 0.5
 
 
 @pytest.mark.parametrize("wait_s", [0.0, 0.001, 3.5, LONGEST_WAIT_S])
 def test_the_provider_s_own_wait_is_kept_to_the_letter(wait_s):
-    assert waits(Policy(1), failed(after_s=wait_s), jitter=1.0) == [wait_s]
+    assert waits(RetryPolicy(1), failed(after_s=wait_s), jitter=1.0) == [wait_s]
 
 
 def test_a_wait_over_two_minutes_is_given_up_and_said():
     error = failed(after_s=121.4)
-    assert waits(Policy(5), error) == []
+    assert waits(RetryPolicy(5), error) == []
     assert "121 s" in error.hint
     assert "run the cell again" in error.hint
 
@@ -78,7 +78,7 @@ def test_a_wait_over_two_minutes_is_given_up_and_said():
     "kind", [errors.QuotaExhausted, errors.TooLarge, errors.WrongKey, errors.RequestRefused]
 )
 def test_what_cannot_succeed_is_not_tried_again(kind):
-    assert waits(Policy(5), failed(kind, status=429)) == []
+    assert waits(RetryPolicy(5), failed(kind, status=429)) == []
 
 
 @pytest.mark.parametrize("kind", [RateLimited, ProviderDown, NoConnection])
@@ -91,8 +91,8 @@ def test_a_broken_answer_is_not_tried_again():
 
 
 def test_the_provider_s_word_comes_before_ours():
-    assert waits(Policy(1), failed(ProviderDown, retry=False)) == []
-    assert waits(Policy(1), failed(errors.RequestRefused, retry=True)) == [0.5]
+    assert waits(RetryPolicy(1), failed(ProviderDown, retry=False)) == []
+    assert waits(RetryPolicy(1), failed(errors.RequestRefused, retry=True)) == [0.5]
     assert [should_retry({"x-should-retry": said}) for said in ("true", "False", "perhaps")] == [
         *(True, False, None)
     ]

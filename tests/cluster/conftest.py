@@ -10,10 +10,10 @@ from contextlib import closing, contextmanager
 import pytest
 from distributed import Client, LocalCluster
 
-from o3magic.cluster.caller import Books
+from o3magic.cluster.caller import CallerService
 from o3magic.cluster.map_on_cluster import map_on
 from o3magic.cost.ledger import Ledger
-from o3magic.rows.progress import Silent
+from o3magic.rows.progress import NoProgress
 from o3magic.rows.store import JobStore
 from tests.rows.loopback import served
 from tests.sessions import KEY, session_at
@@ -81,7 +81,7 @@ class Caller:
                 yield
 
         client = client or self.client
-        return map_on(client, session, rows, prompt, options, show or Silent(), opened)
+        return map_on(client, session, rows, prompt, options, show or NoProgress(), opened)
 
     @property
     def job(self):
@@ -111,7 +111,7 @@ def wait_for(condition, timeout_s=30):
 
 def held():
     """The workers of all rows that the books in this process say are under way."""
-    books = [each for each in gc.get_objects() if type(each) is Books]
+    books = [each for each in gc.get_objects() if type(each) is CallerService]
     return Counter(row.worker for each in books for row in [*each._held.values()])
 
 

@@ -4,28 +4,28 @@ import asyncio
 
 import pytest
 
-from o3magic.cluster.caller import Books
+from o3magic.cluster.caller import CallerService
 from o3magic.cluster.coordinator import GONE
 from o3magic.cluster.messages import (
     PARKED,
-    Begin,
-    Close,
-    End,
-    Granted,
-    Open,
-    Read,
-    Settle,
-    Task,
-    Undo,
+    BeginRow,
+    CancelClaim,
+    CloseRun,
+    DaskTask,
+    EndRow,
+    OpenRun,
+    ReadRows,
+    RowGranted,
+    SettleRow,
     pack,
     unpack,
 )
 from o3magic.cost.entries import Attempt, Outcome
-from o3magic.cost.ledger import Keeping, Ledger
-from o3magic.rows.context import Chosen, Clerk, Ledgers
-from o3magic.rows.records import Ending, Wanted
+from o3magic.cost.ledger import FallbackLedger, Ledger
+from o3magic.rows.context import GroupCommitWriter, RunOptions, Stores
+from o3magic.rows.records import ClaimRequest, RowOutcome
 from o3magic.rows.store import JobStore
-from o3magic.session.spending import Place
+from o3magic.session.spending import LedgerContext
 
 ATTEMPT = Attempt(session="s", provider="openai", model="o3-mini", worst_nano_usd=100)
 PAID = Outcome("ok", cost_nano_usd=60)
@@ -39,10 +39,10 @@ class Desk:
         self.store, self.ledger = JobStore(":memory:"), Ledger(":memory:")
         self.job = self.store.begin("map", "digest").id
         self.over, self.known = [], []
-        ledgers = Ledgers(self.store, Keeping(self.ledger), Place("s", "", ""))
-        chosen = Chosen(budget_nano_usd=budget_nano_usd)
-        self.clerk = Clerk(ledgers, self.job, "run", chosen)
-        self.books = Books(self.clerk, self.store, self.job, "run", b"spec", self)
+        ledgers = Stores(self.store, FallbackLedger(self.ledger), LedgerContext("s", "", ""))
+        chosen = RunOptions(budget_nano_usd=budget_nano_usd)
+        self.clerk = GroupCommitWriter(ledgers, self.job, "run", chosen)
+        self.books = CallerService(self.clerk, self.store, self.job, "run", b"spec", self)
         self.numbers = iter(range(1, 1000))
 
     def ended(self, place, ending):
@@ -67,8 +67,8 @@ class Desk:
     async def ask(self, worker, key, *, run=1, again=False, worst=100):
         """What it is told that wants to ask a row, and the number of a later word."""
         number, later = next(self.numbers), next(self.numbers)
-        wanted = Wanted(key, 0, worst)
-        said = await self.say((worker, Begin(number, later, run, wanted, ATTEMPT, again)))
+        wanted = ClaimRequest(key, 0, worst)
+        said = await self.say((worker, BeginRow(number, later, run, wanted, ATTEMPT, again)))
         return said[worker][number], later
 
     @property
@@ -108,17 +108,17 @@ def within(work):
 @within
 async def test_a_row_is_granted_once_and_kept_once(desk):
     granted, _ = await desk.ask("a", "k")
-    assert isinstance(granted, Granted)
+    assert isinstance(granted, RowGranted)
     assert (await desk.ask("b", "k"))[0] == "theirs"
-    ending = Ending("k", cost_nano_usd=60, settled_nano_usd=100, entry=granted.entry, **DONE)
-    await desk.say(("a", End(1, ending, PAID)))
-    await desk.say(("a", End(1, ending, PAID)), ("b", End(1, ending, PAID)))
+    ending = RowOutcome("k", cost_nano_usd=60, settled_nano_usd=100, entry=granted.entry, **DONE)
+    await desk.say(("a", EndRow(1, ending, PAID)))
+    await desk.say(("a", EndRow(1, ending, PAID)), ("b", EndRow(1, ending, PAID)))
     assert desk.over == [(0, "k", "done")]
     assert (await desk.ask("b", "k"))[0] == "answered"
     assert desk.known == ["k"]
     assert (desk.live.calls, desk.live.cost_nano_usd) == (1, 60)
     assert (desk.now.done_rows, desk.now.held_nano_usd, desk.now.lost_calls) == (1, 0, 0)
-    said = await desk.say(("b", Read(5, 1, ("k", "other"))))
+    said = await desk.say(("b", ReadRows(5, 1, ("k", "other"))))
     assert [row.key for row in said["b"][5].rows] == ["k"]
 
 
@@ -128,19 +128,19 @@ async def test_a_dead_worker_loses_its_rows_once_and_another_asks_them_again(des
     assert await desk.say("a") == {}
     assert (desk.now.lost_calls, desk.now.claimed_rows, desk.now.held_nano_usd) == (1, 0, 100)
     second, _ = await desk.ask("b", "k")
-    assert isinstance(second, Granted)
+    assert isinstance(second, RowGranted)
     # What the dead one said is late, and nobody's.
-    await desk.say(("a", End(1, Ending("k", cost_nano_usd=60, **DONE), PAID)), "a")
+    await desk.say(("a", EndRow(1, RowOutcome("k", cost_nano_usd=60, **DONE), PAID)), "a")
     assert desk.over == []
-    ending = Ending("k", cost_nano_usd=60, settled_nano_usd=100, entry=second.entry, **DONE)
-    await desk.say(("b", End(1, ending, PAID)))
+    ending = RowOutcome("k", cost_nano_usd=60, settled_nano_usd=100, entry=second.entry, **DONE)
+    await desk.say(("b", EndRow(1, ending, PAID)))
     assert (desk.live.calls, desk.live.unknown_cost_calls, desk.live.cost_nano_usd) == (2, 1, 60)
     assert (desk.now.lost_calls, desk.now.spent_nano_usd, desk.now.held_nano_usd) == (1, 60, 100)
 
 
 @within
 async def test_who_dies_before_it_is_granted_has_sent_nothing(desk):
-    begin = Begin(1, 2, 1, Wanted("k", 0, 100), ATTEMPT, False)
+    begin = BeginRow(1, 2, 1, ClaimRequest("k", 0, 100), ATTEMPT, False)
     assert await desk.say(("a", begin), "a") == {}
     assert desk.now.lost_calls == 0
     assert desk.ledger.totals(by=()) == []
@@ -149,25 +149,25 @@ async def test_who_dies_before_it_is_granted_has_sent_nothing(desk):
 @within
 async def test_what_is_granted_to_somebody_who_left_costs_nothing(desk):
     await desk.ask("a", "k")
-    await desk.say(("a", Undo(1, "k")))
+    await desk.say(("a", CancelClaim(1, "k")))
     assert (desk.now.held_nano_usd, desk.now.claimed_rows, desk.now.lost_calls) == (0, 0, 0)
     assert (desk.live.cost_nano_usd, desk.live.unknown_cost_calls) == (0, 0)
     # The same of a row that was asked before: it ends by itself.
     await desk.ask("a", "k")
-    await desk.say(("a", Settle(1, "k", PAID)))
+    await desk.say(("a", SettleRow(1, "k", PAID)))
     await desk.ask("a", "k", again=True)
-    await desk.say(("a", End(1, Ending("k", "open", settled_nano_usd=100), None)))
+    await desk.say(("a", EndRow(1, RowOutcome("k", "open", settled_nano_usd=100), None)))
     assert (desk.now.held_nano_usd, desk.now.claimed_rows) == (0, 0)
     assert (desk.live.cost_nano_usd, desk.live.unknown_cost_calls) == (60, 0)
 
 
 @within
 async def test_a_run_that_ends_lets_go_of_what_it_has(desk):
-    await desk.say(("a", Open(1)), ("a", Open(2)))
+    await desk.say(("a", OpenRun(1)), ("a", OpenRun(2)))
     assert (desk.count, desk.books.quiet.is_set()) == (2, False)
     await desk.ask("a", "k", run=1)
     await desk.ask("a", "other", run=2)
-    await desk.say(("a", Close(1)))
+    await desk.say(("a", CloseRun(1)))
     assert (desk.now.claimed_rows, desk.now.lost_calls, desk.count) == (1, 1, 1)
     await desk.say("a")
     assert (desk.now.claimed_rows, desk.now.lost_calls, desk.count) == (0, 2, 0)
@@ -177,7 +177,7 @@ async def test_a_run_that_ends_lets_go_of_what_it_has(desk):
 @within
 async def test_a_row_is_charged_in_one_partition_of_each_collection(desk):
     async def charged(collection, number, *keys):
-        said = await desk.say(("a", Read(9, 1, keys, Task("t", collection, number))))
+        said = await desk.say(("a", ReadRows(9, 1, keys, DaskTask("t", collection, number))))
         return said["a"][9].charged
 
     assert await charged("all", 0, "k", "m") == {"k", "m"}
@@ -198,9 +198,9 @@ async def poor(desk):
 def test_a_row_without_money_waits_for_what_comes_back():
     async def work(desk):
         first, later = await poor(desk)
-        ending = Ending("1", cost_nano_usd=10, settled_nano_usd=100, entry=first.entry, **DONE)
-        said = await desk.say(("a", End(1, ending, PAID)))
-        assert isinstance(said["b"][later], Granted)
+        ending = RowOutcome("1", cost_nano_usd=10, settled_nano_usd=100, entry=first.entry, **DONE)
+        said = await desk.say(("a", EndRow(1, ending, PAID)))
+        assert isinstance(said["b"][later], RowGranted)
         assert desk.now.spent_nano_usd + desk.now.held_nano_usd <= 250
 
     run(work, 250)
@@ -210,8 +210,8 @@ def test_it_is_denied_once_nothing_can_come_back():
     async def work(desk):
         _, later = await poor(desk)
         for worker, key in (("a", "1"), ("b", "2")):
-            ending = Ending(key, cost_nano_usd=90, settled_nano_usd=100, entry=1, **DONE)
-            said = await desk.say((worker, End(1, ending, PAID)))
+            ending = RowOutcome(key, cost_nano_usd=90, settled_nano_usd=100, entry=1, **DONE)
+            said = await desk.say((worker, EndRow(1, ending, PAID)))
         said = said or await desk.say()
         assert said == {"b": {later: "budget"}}
         assert desk.now.spent_nano_usd == 180
@@ -220,15 +220,15 @@ def test_it_is_denied_once_nothing_can_come_back():
     run(work, 250)
 
 
-@pytest.mark.parametrize("leaving", [Undo(1, "3"), Close(1), "b"])
+@pytest.mark.parametrize("leaving", [CancelClaim(1, "3"), CloseRun(1), "b"])
 def test_who_leaves_the_line_is_not_granted_anything(leaving):
     async def work(desk):
         first, _ = await poor(desk)
         await desk.say(leaving if leaving == "b" else ("b", leaving))
-        ending = Ending("1", cost_nano_usd=10, settled_nano_usd=100, entry=first.entry, **DONE)
-        await desk.say(("a", End(1, ending, PAID)))
+        ending = RowOutcome("1", cost_nano_usd=10, settled_nano_usd=100, entry=first.entry, **DONE)
+        await desk.say(("a", EndRow(1, ending, PAID)))
         assert await desk.say() == {}
-        assert desk.now.claimed_rows == (leaving == Undo(1, "3"))
+        assert desk.now.claimed_rows == (leaving == CancelClaim(1, "3"))
 
     run(work, 250)
 
@@ -237,16 +237,16 @@ def test_repairs_that_lack_money_are_denied_one_at_a_time():
     async def work(desk):
         for worker in "ab":
             await desk.ask(worker, worker)
-            await desk.say((worker, Settle(1, worker, PAID)))
+            await desk.say((worker, SettleRow(1, worker, PAID)))
         for number, worker in enumerate("ab", 900):
-            wanted = Wanted(worker, 0, 100)
-            said = await desk.say((worker, Begin(number, number + 10, 1, wanted, ATTEMPT, True)))
+            wanted = ClaimRequest(worker, 0, 100)
+            said = await desk.say((worker, BeginRow(number, number + 10, 1, wanted, ATTEMPT, True)))
             assert said[worker][number] == PARKED
         assert said["a"] == {910: "budget"}  # nothing else can come back, and b waits for it
         assert await desk.say() == {}
-        ending = Ending("a", "invalid", {}, cost_nano_usd=60, settled_nano_usd=100)
-        said = await desk.say(("a", End(1, ending, None)))
-        assert isinstance(said["b"][911], Granted)
+        ending = RowOutcome("a", "invalid", {}, cost_nano_usd=60, settled_nano_usd=100)
+        said = await desk.say(("a", EndRow(1, ending, None)))
+        assert isinstance(said["b"][911], RowGranted)
         assert desk.now.held_nano_usd == 200  # what was refused is not held
 
     run(work, 290)

@@ -4,7 +4,7 @@ import os
 import pickle
 from dataclasses import replace
 
-from o3magic.cluster.messages import Spec
+from o3magic.cluster.messages import JobSpec
 from o3magic.cluster.worker import with_own_key
 from tests.sessions import KEY, session_at
 
@@ -17,7 +17,7 @@ def test_a_worker_fills_them_in_from_its_own_environment(monkeypatch):
     with session_at(address, providers=OWN, **said) as session:
         plan = session.plan("four?", session.layers.profile())
     sent = replace(plan, call=replace(plan.call, key=None))
-    spec = Spec(sent, 1, "", "", ("", "", ""), OWN, False, False, False)
+    spec = JobSpec(sent, 1, "", "", ("", "", ""), OWN, False, False, False)
     travelled = pickle.dumps(spec)
     for secret in ("the-caller-s-token", "org-caller", KEY):
         assert secret.encode() not in travelled

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from o3magic.cassettes.cassette import Lock
+from o3magic.cassettes.cassette import CassetteLock
 from o3magic.conversations.conversation import Conversation, Turn, turn_of
 from o3magic.conversations.export import to_markdown, to_notebook
 from o3magic.conversations.store import (
-    Chosen,
+    ConversationStores,
     FileStore,
     MemoryStore,
     existing,
@@ -479,7 +479,10 @@ def test_a_change_that_fails_changes_nothing(tmp_path):
 def test_a_file_that_another_kernel_holds_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("o3magic.conversations.store.MOST_WAIT_S", 0.05)
     path = tmp_path / "conversations.json"
-    held, refused = Lock(path.with_name("conversations.json.lock")), pytest.raises(BadOption)
+    held, refused = (
+        CassetteLock(path.with_name("conversations.json.lock")),
+        pytest.raises(BadOption),
+    )
     with held, refused as caught:
         FileStore(path).put(talk(*THREE))
     assert "held by another kernel" in str(caught.value)
@@ -488,7 +491,9 @@ def test_a_file_that_another_kernel_holds_says_so(tmp_path, monkeypatch):
 
 def test_what_began_in_memory_goes_into_the_file_when_text_is_kept(tmp_path):
     memory, file = MemoryStore(), FileStore(tmp_path / "conversations.json")
-    before, after = (Chosen(memory, lambda: file, keeps=keeps) for keeps in (False, True))
+    before, after = (
+        ConversationStores(memory, lambda: file, keeps=keeps) for keeps in (False, True)
+    )
     before.put(talk(*THREE))
     assert file.names() == []
     assert after.names() == ["plan"]
@@ -509,7 +514,7 @@ def test_one_of_the_same_name_in_the_file_is_not_overwritten(tmp_path):
     memory, file = MemoryStore(), FileStore(tmp_path / "conversations.json")
     file.put(talk(*THREE))
     memory.put(talk(*THREE[:1]))
-    both = Chosen(memory, lambda: file, keeps=True)
+    both = ConversationStores(memory, lambda: file, keeps=True)
     both.change("plan", lambda found: found.with_turn(turn("else?", "else")))
     assert [each.question for each in both.get("plan").turns] == ["one?", "else?"]
     assert len(file.get("plan").turns) == 3

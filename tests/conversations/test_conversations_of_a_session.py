@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from jsonschema import Draft202012Validator
 
-from o3magic.config import Layers
+from o3magic.config import Config
 from o3magic.errors import BadOption, Interrupted, OverBudget, PromptTooLong, RequestRefused
 from o3magic.events import TextDelta, ToolUsed
 from o3magic.messages import Message, Raw, Text
@@ -32,7 +32,7 @@ def area(side: int) -> int:
 
 def storing(sim, **environment):
     """A session that asks a provider which keeps its answers."""
-    layers = Layers(providers={"simulator": {"base_url": sim.base_url}})
+    layers = Config(providers={"simulator": {"base_url": sim.base_url}})
     environment = {"O3MAGIC_LEDGER": ":memory:", "O3MAGIC_PROVIDER": "simulator"} | environment
     made = Session(layers, environment)
     made.configure({"provider": "simulator"})
@@ -497,7 +497,7 @@ def test_conversations_and_tools_replay_without_anybody_there(sim, tmp_path, api
         recorded = lesson(session)
     asked = len(sim.requests)
     with closing(
-        Session(Layers(), {"O3MAGIC_LEDGER": ":memory:", "O3MAGIC_MODE": "replay"})
+        Session(Config(), {"O3MAGIC_LEDGER": ":memory:", "O3MAGIC_MODE": "replay"})
     ) as off:
         assert lesson(off) == recorded
         assert all(turn.replayed for turn in off.conversations.get("plan").turns)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from o3magic.cost.budgets import Budget, Standing
+from o3magic.cost.budgets import Budget, BudgetStatus
 from o3magic.cost.ledger import Attempt, Ledger, Outcome
 from o3magic.errors import OverBudget
 from o3magic.events import Usage
@@ -173,8 +173,8 @@ def test_what_a_dead_kernel_held_is_free_again(path: Path, ledger: Ledger, start
 
 
 def test_a_standing_says_how_much_is_gone() -> None:
-    stands = Standing(DAY, 310, 440)
+    stands = BudgetStatus(DAY, 310, 440)
     assert (stands.left_nano_usd, stands.share) == (250, 0.75)
     assert str(stands).startswith("today (UTC): $0.00000031 of $0.000001 spent, up to $0.00000044")
-    assert Standing(Budget("day", 0), 0).share == 1.0
-    assert Standing(Budget("day", 100), 300).left_nano_usd == 0
+    assert BudgetStatus(Budget("day", 0), 0).share == 1.0
+    assert BudgetStatus(Budget("day", 100), 300).left_nano_usd == 0

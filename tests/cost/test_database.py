@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from o3magic.cost.database import Store
+from o3magic.cost.database import Database
 from o3magic.cost.ledger import Attempt, Ledger, Outcome
 from o3magic.cost.schema import APPLICATION_ID, MIGRATIONS
 from o3magic.errors import LedgerUnavailable
@@ -45,8 +45,8 @@ def refusal(path: Path, **options: float) -> LedgerUnavailable:
 
 
 @pytest.fixture
-def counter(path: Path) -> Iterator[Store]:
-    with closing(Store(path, [["CREATE TABLE n (i INTEGER)"]], 1.0)) as store:
+def counter(path: Path) -> Iterator[Database]:
+    with closing(Database(path, [["CREATE TABLE n (i INTEGER)"]], 1.0)) as store:
         yield store
 
 
@@ -77,7 +77,7 @@ def test_the_file_is_a_numbered_ledger_in_wal_mode(path: Path) -> None:
     assert pragma(path, "application_id") == APPLICATION_ID
 
 
-def test_a_failed_or_interrupted_write_is_undone(counter: Store) -> None:
+def test_a_failed_or_interrupted_write_is_undone(counter: Database) -> None:
     def fail(error: type[BaseException]) -> None:
         with counter.write() as connection:
             connection.execute("INSERT INTO n VALUES (1)")
@@ -91,7 +91,7 @@ def test_a_failed_or_interrupted_write_is_undone(counter: Store) -> None:
     assert counter.read("SELECT i FROM n") == [(2,)]
 
 
-def test_a_write_inside_a_write_of_the_same_thread_joins_it(counter: Store) -> None:
+def test_a_write_inside_a_write_of_the_same_thread_joins_it(counter: Database) -> None:
     with counter.write() as outer:
         outer.execute("INSERT INTO n VALUES (1)")
         with counter.write() as inner:
@@ -105,7 +105,7 @@ def test_a_write_inside_a_write_of_the_same_thread_joins_it(counter: Store) -> N
 @pytest.mark.parametrize("where", ["counts.sqlite3", ":memory:"])
 def test_a_store_nobody_has_any_more_is_closed(tmp_path: Path, where: str) -> None:
     path = where if where == ":memory:" else tmp_path / where
-    store = Store(path, [["CREATE TABLE n (i INTEGER)"]], 1.0)
+    store = Database(path, [["CREATE TABLE n (i INTEGER)"]], 1.0)
     with store.write() as connection:
         connection.execute("INSERT INTO n VALUES (1)")
     del store
@@ -114,7 +114,7 @@ def test_a_store_nobody_has_any_more_is_closed(tmp_path: Path, where: str) -> No
         connection.execute("SELECT 1")
 
 
-def test_a_transaction_that_lost_its_rollback_is_undone_by_the_next(counter: Store) -> None:
+def test_a_transaction_that_lost_its_rollback_is_undone_by_the_next(counter: Database) -> None:
     counter.read("BEGIN IMMEDIATE")
     counter.read("INSERT INTO n VALUES (1)")
     with counter.write() as connection:
@@ -175,7 +175,7 @@ def test_an_older_file_is_migrated_after_a_copy(path: Path) -> None:
 
 
 def test_a_ledger_of_the_first_version_keeps_its_rows_and_sums(path: Path) -> None:
-    with closing(Store(path, MIGRATIONS[:1], 1.0)) as first, first.write() as connection:
+    with closing(Database(path, MIGRATIONS[:1], 1.0)) as first, first.write() as connection:
         connection.execute(
             """INSERT INTO entries (at_ms, session, provider, model, effort, service_tier,
                schema_name, notebook, cell_key, source, kind, cost_nano_usd, host, pid, started)
@@ -193,7 +193,7 @@ def test_a_ledger_of_the_first_version_keeps_its_rows_and_sums(path: Path) -> No
 
 
 def test_a_ledger_of_the_second_version_gains_what_tools_of_the_provider_cost(path: Path) -> None:
-    with closing(Store(path, MIGRATIONS[:2], 1.0)) as second, second.write() as connection:
+    with closing(Database(path, MIGRATIONS[:2], 1.0)) as second, second.write() as connection:
         for status, cost, tokens in (("ok", 7, 40), ("pending", None, None), ("error", None, 3)):
             connection.execute(
                 """INSERT INTO entries (at_ms, session, provider, model, effort, service_tier,

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from o3magic.cost.entries import LOST, PENDING
-from o3magic.cost.ledger import Attempt, Entry, Ledger, Outcome, Sums, Total
+from o3magic.cost.ledger import Attempt, CallSums, CostTotal, Entry, Ledger, Outcome
 from o3magic.errors import BadOption, LedgerUnavailable
 from o3magic.events import Usage
 from o3magic.money import usd
@@ -26,9 +26,9 @@ ASK = Attempt("s1", "openai", "o3-mini", "high")
 OK = Outcome("ok", Usage(1000, 200, 500, 320, 0, 1500), 3_190_000)
 
 
-def sums_of(entry: Entry) -> Sums:
+def sums_of(entry: Entry) -> CallSums:
     """What one row adds, said a second time and without SQL."""
-    return Sums(
+    return CallSums(
         calls=1,
         unknown_cost_calls=int(entry.cost_nano_usd is None),
         unknown_tokens_calls=int(entry.input_tokens is None or entry.output_tokens is None),
@@ -50,10 +50,10 @@ def test_making_a_ledger_touches_no_file(path: Path) -> None:
 def test_a_call_counts_with_its_cost_unknown_before_it_is_settled(ledger: Ledger) -> None:
     ledger.enter(ASK)
     assert ledger.totals() == [
-        Total(
+        CostTotal(
             model="o3-mini",
             effort="high",
-            live=Sums(calls=1, unknown_cost_calls=1, unknown_tokens_calls=1),
+            live=CallSums(calls=1, unknown_cost_calls=1, unknown_tokens_calls=1),
         )
     ]
     [entry] = ledger.entries()
@@ -69,7 +69,7 @@ def test_an_entry_is_on_disk_before_enter_returns(ledger: Ledger, path: Path) ->
 def test_settling_moves_the_call_to_its_cost(ledger: Ledger) -> None:
     ledger.settle(ledger.enter(ASK), OK)
     [total] = ledger.totals()
-    assert total.live == Sums(1, 0, 0, 1000, 200, 0, 500, 320, 3_190_000)
+    assert total.live == CallSums(1, 0, 0, 1000, 200, 0, 500, 320, 3_190_000)
 
 
 def test_an_entry_keeps_all_that_was_said_of_the_call(ledger: Ledger) -> None:
@@ -140,8 +140,8 @@ def test_a_call_may_turn_out_to_be_simulated(ledger: Ledger) -> None:
     [entry] = ledger.entries()
     assert (entry.source, entry.cost_nano_usd) == ("simulated", 0)
     [total] = ledger.totals()
-    assert total.live == Sums()
-    assert total.simulated == Sums(1, 0, 0, 1000, 200, 0, 500, 320, 0)
+    assert total.live == CallSums()
+    assert total.simulated == CallSums(1, 0, 0, 1000, 200, 0, 500, 320, 0)
 
 
 def test_unknown_is_not_zero(ledger: Ledger) -> None:
@@ -267,7 +267,7 @@ def test_totals_are_the_sums_of_the_entries_whatever_happened(
                     for e in entries
                     if (e.provider, e.effort, e.source) == (total.provider, total.effort, source)
                 )
-                assert getattr(total, source) == reduce(Sums.plus, there, Sums())
+                assert getattr(total, source) == reduce(CallSums.plus, there, CallSums())
         counted = sum(t.live.calls + t.simulated.calls + t.replayed.calls for t in totals)
         assert counted == len(entries)
 

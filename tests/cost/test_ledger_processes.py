@@ -18,7 +18,7 @@ import pytest
 
 from o3magic.cost.entries import LOST
 from o3magic.cost.ledger import Attempt, Ledger, Outcome
-from o3magic.cost.process import Owner, started
+from o3magic.cost.process import ProcessOwner, started
 from o3magic.events import Usage
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -113,7 +113,9 @@ def disowned(path: Path, **owner: object) -> None:
             connection.execute(f"UPDATE entries SET {name} = ?", (value,))
 
 
-@pytest.mark.skipif(Owner.here().started == "", reason="starts of processes are not known here")
+@pytest.mark.skipif(
+    ProcessOwner.here().started == "", reason="starts of processes are not known here"
+)
 def test_a_later_process_of_the_same_number_is_another(ledger: Ledger, path: Path) -> None:
     ledger.enter(ASK)
     disowned(path, started="an earlier boot/42")

@@ -17,7 +17,7 @@ from o3magic.events import Finished, Usage
 from o3magic.models import Catalog
 from o3magic.providers import Providers
 from o3magic.render.answer import plain_footer
-from o3magic.rows.batch.download import Reading
+from o3magic.rows.batch.download import LineReader
 from o3magic.simulator import Reply
 from tests.sessions import entries, response, session_at
 
@@ -127,11 +127,11 @@ def test_a_batch_of_such_a_model_costs_its_batch_price():
     pytest.importorskip("genai_prices")
     providers = Providers({}, {})
     catalog, wanted = Catalog.built_in(), None
-    reading = Reading("chat", OLD, providers.get("openai"), catalog, wanted, ON)
+    reading = LineReader("chat", OLD, providers.get("openai"), catalog, wanted, ON)
     end = Finished("stop", Usage(7, 0, 87))
     assert reading.charge(end, OLD, "live").nano_usd == COST_NANO_USD // 2
     assert reading.charge(end, "my-own-model", "live").nano_usd is None
-    elsewhere = Reading("chat", OLD, providers.get("aimlapi"), catalog, wanted, ON)
+    elsewhere = LineReader("chat", OLD, providers.get("aimlapi"), catalog, wanted, ON)
     assert elsewhere.charge(end, OLD, "live").nano_usd is None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from o3magic.config import Layers
+from o3magic.config import Config
 from o3magic.session.session import Session
 from tests.real_servers.tiny_gguf import write
 
@@ -29,7 +29,7 @@ def make(local_models):
         def made(settings=None, **environment):
             said = {"provider": "local", **(settings or {})}
             usual = {"O3MAGIC_LEDGER": ":memory:", "O3MAGIC_MODELS": str(local_models)}
-            session = Session(Layers({"%o3_config": said}), usual | environment)
+            session = Session(Config({"%o3_config": said}), usual | environment)
             opened.callback(session.close)
             return session
 

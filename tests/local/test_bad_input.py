@@ -247,11 +247,13 @@ def test_who_has_no_key_is_told_of_it():
 def test_a_cluster_cannot_ask_a_model_of_this_machine(make):
     from o3magic.errors import BadOption
     from o3magic.rows.map_job import map_rows
-    from o3magic.rows.runner import Run
+    from o3magic.rows.runner import RowRunner
     from o3magic.rows.store import JobStore
 
     with pytest.raises(BadOption, match="cannot be asked by a cluster"):
-        map_rows(make(), JobStore(":memory:"), [{"n": 1}], "{{ n }}", names={}, runs=lambda: Run)
+        map_rows(
+            make(), JobStore(":memory:"), [{"n": 1}], "{{ n }}", names={}, runs=lambda: RowRunner
+        )
 
 
 def test_the_folder_of_the_models_is_that_of_the_user(tmp_path):

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from o3magic.cost.budgets import Budget, Standing
+from o3magic.cost.budgets import Budget, BudgetStatus
 from o3magic.notebook.panel_html import FINE, GONE, NEAR, bars_html, percent
 from tests.notebook.conftest import Kernel
 
@@ -26,7 +26,7 @@ DAY = Budget("day", 1_000_000_000)
     ],
 )
 def test_a_bar_is_as_long_as_what_is_gone(spent, held, widths, colour):
-    html = bars_html([Standing(DAY, spent, held)], 0.8)
+    html = bars_html([BudgetStatus(DAY, spent, held)], 0.8)
     assert [int(w) for w in re.findall(r'"width:(\d+)%', html)] == widths
     assert colour in html
     [meter] = [e for e in ElementTree.fromstring(html).iter() if e.get("role") == "meter"]
@@ -39,7 +39,9 @@ def test_no_budget_is_no_bar():
 
 
 def test_a_limit_of_one_question_has_no_bar():
-    assert bars_html([Standing(Budget("call", 20_000_000), 0)], 0.8).count("each question up") == 1
+    assert (
+        bars_html([BudgetStatus(Budget("call", 20_000_000), 0)], 0.8).count("each question up") == 1
+    )
 
 
 def test_a_budget_of_nothing_is_full():

@@ -5,11 +5,11 @@ from dataclasses import fields
 
 import pytest
 
-from o3magic.config import Layers
+from o3magic.config import Config
 from o3magic.notebook.help import EXAMPLES, GROUPS, cell_help, help_bundle, option_sections
 from o3magic.notebook.line_parser import parse, usage_of
 from o3magic.providers import Providers
-from o3magic.settings import Profile, options
+from o3magic.settings import Settings, options
 from o3magic.simulator import Reply, Simulator
 from tests.notebook.conftest import Kernel
 
@@ -23,13 +23,13 @@ def line_of(cell: str) -> str:
 
 def help_on(topic: str) -> str:
     """The page of an option, as text."""
-    return help_bundle(topic, Layers(), Providers({}, {}), {}).data["text/plain"]
+    return help_bundle(topic, Config(), Providers({}, {}), {}).data["text/plain"]
 
 
 @pytest.mark.parametrize("cell", ASKING)
 def test_every_example_is_one_the_parser_takes(cell: str):
     chosen, rest = parse(line_of(cell))
-    Layers().profile(chosen)
+    Config().profile(chosen)
     assert bool(rest) != cell.startswith("%%"), "a prompt stands on the line or below it"
 
 
@@ -50,7 +50,7 @@ def test_every_example_runs(kernel: Kernel, simulator: Simulator):
 def test_every_option_is_in_one_group():
     grouped = [row for section in option_sections() for row in section.rows]
     assert sorted(code for code, _ in grouped) == sorted(map(usage_of, options()))
-    assert set(GROUPS) <= {field.name for field in fields(Profile)}
+    assert set(GROUPS) <= {field.name for field in fields(Settings)}
 
 
 def test_the_page_says_everything(kernel: Kernel):
@@ -88,7 +88,7 @@ def test_every_option_has_a_page_whose_settings_hold(option):
     [setting] = [row.split()[1] for row in told.split("\n") if row.startswith("  %o3_config ")]
     name, _, value = setting.partition("=")
     if value != option.name.upper():  # a word for what only the user knows
-        Layers().with_layer("%o3_config", {name: value})
+        Config().with_layer("%o3_config", {name: value})
 
 
 def test_an_address_belongs_into_ones_own_file():

@@ -350,7 +350,7 @@ def test_a_token_can_come_from_a_function(kernel: Kernel, simulator: Simulator):
     kernel.run(
         "import os, o3magic\n"
         f"os.environ['AZURE_OPENAI_ENDPOINT'] = {simulator.base_url.removesuffix('/v1')!r}\n"
-        "from o3magic.notebook.load import session_of\n"
+        "from o3magic.notebook.extension import session_of\n"
         f"session_of(get_ipython()).token_from('azure-entra', lambda: {SECRET!r})"
     )
     kernel.run("%%o3 -p azure-entra -q\nhi")

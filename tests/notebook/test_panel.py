@@ -13,8 +13,8 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from pydantic import BaseModel
 
-from o3magic.config import Layers
-from o3magic.notebook.display import OneDisplay, joined
+from o3magic.config import Config
+from o3magic.notebook.display import SingleDisplay, joined
 from o3magic.notebook.extension import load, magics_of, unload
 from o3magic.notebook.line_parser import cell_text, parse
 from o3magic.render.answer import Bundle
@@ -356,17 +356,17 @@ HARD = [
 
 @pytest.mark.parametrize("text", HARD)
 def test_the_cell_says_what_the_panel_says(text):
-    layers = Layers().with_layer("widget", {"developer": text, "effort": "low", "out": "x"})
+    layers = Config().with_layer("widget", {"developer": text, "effort": "low", "out": "x"})
     first, _, prompt = cell_text(layers, "line one\n\n  {line} two").partition("\n")
     assert prompt == "line one\n\n  {line} two"
     chosen, rest = parse(first.removeprefix("%%o3 "))
     assert rest == ""
-    assert Layers().profile(chosen) == layers.profile()
+    assert Config().profile(chosen) == layers.profile()
 
 
 @pytest.mark.parametrize("text", ["two\nlines", 'it\'s "both" and blanks', "a\u2028b"])
 def test_what_no_line_can_hold_is_written_in_python(text):
-    layers = Layers().with_layer("widget", {"developer": text, "schema": "list[Invoice]"})
+    layers = Config().with_layer("widget", {"developer": text, "schema": "list[Invoice]"})
     written = cell_text(layers, "the\nprompt")
     asked = {}
 
@@ -391,7 +391,7 @@ def test_the_cell_follows_what_is_chosen_and_goes_below_the_running_one(shell, p
 
 
 def test_settings_of_the_machine_are_not_in_the_cell(shell, panel):
-    layers = Layers({"environment": {"provider": "simulator"}}).with_layer(
+    layers = Config({"environment": {"provider": "simulator"}}).with_layer(
         "%o3_config", {"stream": False}
     )
     assert cell_text(layers, "hi") == "%%o3 --no-stream\nhi"
@@ -435,9 +435,9 @@ def test_every_control_has_a_name_for_a_screen_reader(panel):
 
 
 def test_a_terminal_is_told_in_one_line(shell, capsys):
-    from o3magic.notebook.display import TerminalFront
+    from o3magic.notebook.display import TerminalDisplay
 
-    magics_of(shell).actions.bench.front = TerminalFront()
+    magics_of(shell).actions.bench.front = TerminalDisplay()
     assert shell.run_line_magic("o3_panel", "") is None
     assert capsys.readouterr().out.strip().startswith("a panel needs a notebook")
 
@@ -455,7 +455,7 @@ def test_without_ipywidgets_there_is_a_clear_error(shell, monkeypatch):
 
 def test_one_display_sends_the_last_word_and_not_every_one():
     sent, now = [], [0.0]
-    screen = OneDisplay(sent.append, clock=lambda: now[0])
+    screen = SingleDisplay(sent.append, clock=lambda: now[0])
     screen.show(Bundle({"text/plain": "a"}, {}), "1")
     for n in range(50):
         screen.update(Bundle({"text/plain": f"b{n}"}, {}), "1")

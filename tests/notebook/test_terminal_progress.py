@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from o3magic.notebook.progress import Bar
-from o3magic.rows.progress import LINE_S, Lines, Progress
+from o3magic.notebook.progress import TerminalProgressBar
+from o3magic.rows.progress import LINE_S, JobProgress, ProgressLines
 from o3magic.simulator import Simulator
 from tests.notebook.test_terminal import CONTROL, environment, say, shell
 
@@ -49,7 +49,7 @@ def screen():
 def bar(screen, clock):
     from o3magic.render.terminal import TerminalBar
 
-    return Bar(TerminalBar(screen), clock)
+    return TerminalProgressBar(TerminalBar(screen), clock)
 
 
 def frames(screen):
@@ -82,7 +82,7 @@ def test_in_a_pipe_there_are_lines_and_no_control_sequences(simulator: Simulator
 
 def test_it_says_rows_errors_rate_and_money(bar, screen):
     bar.update(
-        Progress(
+        JobProgress(
             total=100,
             rows=25,
             asked=25,
@@ -104,11 +104,13 @@ def test_it_says_rows_errors_rate_and_money(bar, screen):
 
 
 def test_it_is_drawn_over_itself_and_ends_on_a_line_of_its_own(bar, screen, clock):
-    bar.update(Progress(total=4, rows=1, asked=1))
-    bar.update(Progress(total=4, rows=2, asked=2))  # too soon
+    bar.update(JobProgress(total=4, rows=1, asked=1))
+    bar.update(JobProgress(total=4, rows=2, asked=2))  # too soon
     clock.now_s = 0.3
-    bar.update(Progress(total=4, rows=3, asked=3))
-    bar.update(Progress(total=4, rows=4, asked=4, over=True, said="stopped \x1b]0;owned\x07by you"))
+    bar.update(JobProgress(total=4, rows=3, asked=3))
+    bar.update(
+        JobProgress(total=4, rows=4, asked=4, over=True, said="stopped \x1b]0;owned\x07by you")
+    )
     assert [re.search(r"(\d) of 4", each)[1] for each in frames(screen)] == ["1", "3", "4"]
     *_, said, end = screen.file.getvalue().split("\n")
     assert (said, end) == ("stopped by you", "")
@@ -116,20 +118,20 @@ def test_it_is_drawn_over_itself_and_ends_on_a_line_of_its_own(bar, screen, cloc
 
 
 def test_what_has_no_total_has_a_bar_too(bar, screen, clock):
-    bar.update(Progress(rows=7, asked=7))
+    bar.update(JobProgress(rows=7, asked=7))
     assert "7 rows" in frames(screen)[0]
     assert "%" not in frames(screen)[0]
-    bar.update(Progress(rows=9, asked=9, over=True))
+    bar.update(JobProgress(rows=9, asked=9, over=True))
     assert "━━━" in frames(screen)[1]
 
 
 def test_lines_come_now_and_then_and_at_the_end(clock):
     written = io.StringIO()
-    lines = Lines(written, clock)
+    lines = ProgressLines(written, clock)
     for second in range(0, 3 * int(LINE_S), 5):
         clock.now_s = second
-        lines.update(Progress(total=1000, rows=second, asked=second, elapsed_s=second))
-    lines.update(Progress(total=1000, rows=1000, asked=1000, over=True, said="not recorded"))
+        lines.update(JobProgress(total=1000, rows=second, asked=second, elapsed_s=second))
+    lines.update(JobProgress(total=1000, rows=1000, asked=1000, over=True, said="not recorded"))
     said = written.getvalue().splitlines()
     assert [line.partition(" ")[0] for line in said] == ["30", "60", "1,000", "not"]
     assert "\r" not in written.getvalue()

@@ -5,7 +5,7 @@ import threading
 from types import SimpleNamespace
 
 from o3magic.notebook import context
-from o3magic.tools.execution import Job, run_jobs
+from o3magic.tools.execution import ToolJob, run_jobs
 from tests.notebook.test_cassette import CELLS, lesson, offline, shown
 
 __all__ = ["lesson"]
@@ -41,7 +41,7 @@ def test_a_tool_runs_where_it_is_called_and_its_prints_are_kept_apart(monkeypatc
         raise ValueError("no")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    jobs = [Job(lambda: sys.stdout.write("inside")), Job(fail)]
+    jobs = [ToolJob(lambda: sys.stdout.write("inside")), ToolJob(fail)]
     run_jobs(jobs, timeout_s=5, at_once=2)
     assert jobs[0].value == len("inside")
     assert str(jobs[0].printed) == "inside"

@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 import pytest
 
 from o3magic.client.http import Client
-from o3magic.config import Layers
+from o3magic.config import Config
 from o3magic.session.session import Session
 from tests.real_servers.running import Server
 
@@ -30,7 +30,7 @@ def session(tmp_path):
     with ExitStack() as opened:
 
         def make(settings, providers=(), keys=()):
-            layers = Layers({"%o3_config": dict(settings)}, providers=dict(providers))
+            layers = Config({"%o3_config": dict(settings)}, providers=dict(providers))
             environment = {"O3MAGIC_LEDGER": str(tmp_path / "ledger.sqlite3"), **dict(keys)}
             return opened.enter_context(closing(Session(layers, environment)))
 

@@ -13,7 +13,7 @@ import pytest
 from jsonschema import validate
 from pydantic import Field
 
-from o3magic.client.request import Call
+from o3magic.client.request import HttpRequest
 from o3magic.errors import RequestRefused, TooLarge, WrongKey
 from o3magic.events import Accepted, Finished, TextDelta, ToolCallDelta
 from o3magic.messages import AnswerSchema, Message, Request, Tool
@@ -91,7 +91,7 @@ def ask(server, client):
     def send(api="chat", messages=HI, **said):
         provider = Provider("llamacpp", base_url=server.base_url, auth="none", local=True)
         request = Request("tiny", messages, **said)
-        return list(client.events(Call(provider, api, request)))
+        return list(client.events(HttpRequest(provider, api, request)))
 
     return send
 

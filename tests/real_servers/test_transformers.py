@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from o3magic.client.request import Call
+from o3magic.client.request import HttpRequest
 from o3magic.errors import InvalidAnswer, ProviderDown, RequestRefused
 from o3magic.events import Finished, Started, TextDelta
 from o3magic.messages import Message, Request
@@ -48,7 +48,7 @@ def ask(server, model, client):
     def send(api, **said):
         provider = Provider("transformers", base_url=server.base_url, auth="none")
         request = Request(model, (Message.of("user", "hi"),), max_output_tokens=LIMIT, **said)
-        return list(client.events(Call(provider, api, request)))
+        return list(client.events(HttpRequest(provider, api, request)))
 
     return send
 

@@ -13,7 +13,7 @@ from o3magic.events import Answer, Finished, TextDelta
 from o3magic.render import citations
 from o3magic.render.answer import bundles
 from o3magic.render.comparison import final
-from o3magic.render.terminal import PlainLive, TerminalLive
+from o3magic.render.terminal import PlainAnswer, TerminalAnswer
 from tests.render.test_hostile_markdown import PIECES
 
 TWO = (
@@ -120,7 +120,7 @@ def test_they_are_below_a_structured_answer_too():
 def test_they_are_in_a_terminal_and_in_a_pipe():
     terminal, pipe = io.StringIO(), io.StringIO()
     console = Console(file=terminal, force_terminal=True, width=40)
-    for live in (TerminalLive(console, model="m"), PlainLive(pipe)):
+    for live in (TerminalAnswer(console, model="m"), PlainAnswer(pipe)):
         with live:
             live.add(TextDelta("1. It rains"))
             live.finish(answer())

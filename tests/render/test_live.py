@@ -11,7 +11,7 @@ import pytest
 
 from o3magic.events import Answer, Event, ReasoningDelta, Retrying, TextDelta
 from o3magic.render.answer import Bundle, footer_bundle, text_bundle
-from o3magic.render.live import INTERVAL_S, LONGEST_S, MOST_MERGED_CHARS, PAUSE, Live
+from o3magic.render.live import INTERVAL_S, LONGEST_S, MOST_MERGED_CHARS, PAUSE, LiveAnswer
 from o3magic.render.markdown.segments import MOST
 
 PARAGRAPH = "One sentence after another, and `code` in it: " * 12 + "an end.\n\n"
@@ -72,10 +72,10 @@ def words(bundle: Bundle) -> str:
     return bundle.data.get("text/plain", bundle.data.get("text/markdown", ""))
 
 
-def live(page: Page, clock: Callable[[], float], **how: object) -> Live:
+def live(page: Page, clock: Callable[[], float], **how: object) -> LiveAnswer:
     """A live answer on `page`."""
     ids = (f"d{n}" for n in itertools.count(1))
-    return Live(page, ids.__next__, model="m", clock=clock, **how)  # type: ignore[arg-type]
+    return LiveAnswer(page, ids.__next__, model="m", clock=clock, **how)  # type: ignore[arg-type]
 
 
 def answered(

@@ -10,20 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from o3magic.cost.entries import Sums, Total
-from o3magic.reports.chart import COST_HEIGHT, Plot, tick_labels, ticks
+from o3magic.cost.entries import CallSums, CostTotal
+from o3magic.reports.chart import COST_HEIGHT, CostPlot, tick_labels, ticks
 from o3magic.reports.report import report
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "</text><script>alert(1)</script>&\"'\x00\x1b[31m\u202e\ud800]]>"
 
 
-def live(day: str, effort: str, nano: int, *, calls: int = 1, unknown: int = 0) -> Total:
-    return Total(day=day, effort=effort, live=Sums(calls, unknown, 0, 9, 0, 0, 80, 60, nano))
+def live(day: str, effort: str, nano: int, *, calls: int = 1, unknown: int = 0) -> CostTotal:
+    return CostTotal(
+        day=day, effort=effort, live=CallSums(calls, unknown, 0, 9, 0, 0, 80, 60, nano)
+    )
 
 
-def parsed(days: list[Total], title: str = "this month") -> ET.Element:
-    return ET.fromstring(Plot(days, title).svg)
+def parsed(days: list[CostTotal], title: str = "this month") -> ET.Element:
+    return ET.fromstring(CostPlot(days, title).svg)
 
 
 def words(root: ET.Element) -> list[str]:
@@ -63,8 +65,8 @@ def test_efforts_are_stacked_in_their_order_with_their_names_below():
 
 def test_days_without_a_call_keep_their_place():
     days = [live("2026-11-01", "low", 10**6), live("2026-11-04", "low", 10**6)]
-    assert [bar.name[-2:] for bar in Plot(days).bars] == ["01", "02", "03", "04"]
-    assert "2026-11-02" not in str(Plot(days))
+    assert [bar.name[-2:] for bar in CostPlot(days).bars] == ["01", "02", "03", "04"]
+    assert "2026-11-02" not in str(CostPlot(days))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_days_without_a_call_keep_their_place():
 )
 def test_a_long_time_is_drawn_in_months_or_years(last, name, count):
     days = [live("2026-01-01", "low", 10**6), live(last, "low", 2 * 10**6)]
-    plot = Plot(days)
+    plot = CostPlot(days)
     assert len(plot.bars) == count
     assert f"per {name}, UTC" in plot.svg
     assert sum(bar.total.cost_nano_usd for bar in plot.bars) == 3 * 10**6
@@ -82,7 +84,7 @@ def test_a_long_time_is_drawn_in_months_or_years(last, name, count):
 def test_the_share_of_reasoning_is_that_of_the_output():
     days = [live("2026-11-01", "low", 10**6)]
     assert bars(parsed(days), "75% of the output was reasoning")
-    silent = Total(day="2026-11-01", effort="low", live=Sums(1, 0, 0, 9))
+    silent = CostTotal(day="2026-11-01", effort="low", live=CallSums(1, 0, 0, 9))
     assert not bars(parsed([silent]), "was reasoning")
 
 
@@ -91,14 +93,14 @@ def test_what_is_not_known_is_marked_and_never_drawn_as_nothing():
     assert "≥" in words(root)
     assert any("unknown" in word for word in words(root))
     assert "$0.010" in words(root)
-    assert "unknown" in str(Plot([live("2026-11-01", "low", 0, unknown=1)]))
+    assert "unknown" in str(CostPlot([live("2026-11-01", "low", 0, unknown=1)]))
 
 
 def test_nothing_to_draw_says_why():
     assert "no calls yet" in words(parsed([]))
-    free = [Total(day="2026-11-01", simulated=Sums(2))]
+    free = [CostTotal(day="2026-11-01", simulated=CallSums(2))]
     assert "no live calls yet; 2 simulated or replayed calls cost $0" in words(parsed(free))
-    assert "no live calls yet" in str(Plot(free))
+    assert "no live calls yet" in str(CostPlot(free))
 
 
 def test_hostile_names_are_text_in_a_well_formed_picture():
@@ -113,7 +115,7 @@ def test_hostile_names_are_text_in_a_well_formed_picture():
     }
     assert any("<script>" in word for word in words(root))
     assert not [name for element in root.iter() for name in element.attrib if name[:2] == "on"]
-    Plot(days, HOSTILE).svg.encode()
+    CostPlot(days, HOSTILE).svg.encode()
 
 
 @given(st.text(), st.text(), st.integers(0, 10**15))
@@ -144,14 +146,14 @@ def test_labels_have_as_many_digits_as_their_step():
 
 
 def test_it_shows_itself_as_a_picture_with_a_table_beside_it_and_never_as_html():
-    shown = Plot([live("2026-11-01", "low", 10**6)])._repr_mimebundle_()
+    shown = CostPlot([live("2026-11-01", "low", 10**6)])._repr_mimebundle_()
     assert set(shown) == {"image/svg+xml", "text/plain"}
     assert "2026-11-01  ▇▇▇" in shown["text/plain"]
 
 
 def test_a_report_draws_its_days(tmp_path):
     days = [live("2026-11-01", "low", 10**6)]
-    made = report([Total(model="o3", effort="low", live=days[0].live)], "today", days=days)
+    made = report([CostTotal(model="o3", effort="low", live=days[0].live)], "today", days=days)
     made.plot().save(tmp_path / "costs.svg")
     assert ET.parse(tmp_path / "costs.svg").getroot().tag == f"{SVG}svg"
     with pytest.raises(ValueError, match="svg or matplotlib"):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from o3magic.cost.entries import Attempt, Outcome, Sums, Total
+from o3magic.cost.entries import Attempt, CallSums, CostTotal, Outcome
 from o3magic.cost.ledger import Ledger
 from o3magic.errors import BadOption
 from o3magic.events import Usage
@@ -29,9 +29,9 @@ COUNTS = st.integers(0, 10**12)
 
 
 @st.composite
-def sums(draw: st.DrawFn) -> Sums:
+def sums(draw: st.DrawFn) -> CallSums:
     calls = draw(st.integers(1, 9))
-    return Sums(
+    return CallSums(
         calls=calls,
         unknown_cost_calls=draw(st.integers(0, calls - 1)),
         input_tokens=draw(COUNTS),
@@ -42,10 +42,10 @@ def sums(draw: st.DrawFn) -> Sums:
 
 
 @st.composite
-def groups(draw: st.DrawFn) -> list[Total]:
+def groups(draw: st.DrawFn) -> list[CostTotal]:
     names = st.tuples(st.text(max_size=9), st.sampled_from(["", "low", "high", "odd"]))
     keys = draw(st.lists(names, unique=True, max_size=12))
-    return [Total(model=model, effort=effort, live=draw(sums())) for model, effort in keys]
+    return [CostTotal(model=model, effort=effort, live=draw(sums())) for model, effort in keys]
 
 
 @given(groups(), st.randoms(use_true_random=False))
@@ -80,8 +80,8 @@ def test_json_gives_back_every_row_and_every_digit(made):
 
 def test_csv_gives_back_every_row(tmp_path):
     made = [
-        Total(day="2026-11-01", effort="low", live=Sums(2, 1, 0, 5, 0, 0, 6, 1, 7)),
-        Total(day="2026-11-02", effort=HOSTILE, live=Sums(1, 1, 1)),
+        CostTotal(day="2026-11-01", effort="low", live=CallSums(2, 1, 0, 5, 0, 0, 6, 1, 7)),
+        CostTotal(day="2026-11-02", effort=HOSTILE, live=CallSums(1, 1, 1)),
     ]
     found = report(made, "x", ("day", "effort"))
     found.to_csv(tmp_path / "costs.csv")
@@ -166,7 +166,7 @@ def test_the_sums_are_the_same_however_they_are_grouped(filled, by):
 def test_rows_summed_one_by_one_are_the_totals_of_the_ledger(filled):
     for by in (("day", "effort"), ("month",), ("model", "notebook"), ()):
         one_by_one = totals_of(filled.entries(), by)
-        plain = [f.name for f in fields(Sums) if f.name != "held_nano_usd"]
+        plain = [f.name for f in fields(CallSums) if f.name != "held_nano_usd"]
         for made, known in zip(
             sorted(one_by_one, key=str), sorted(filled.totals(by=by), key=str), strict=True
         ):

@@ -9,25 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from o3magic.cost.entries import Sums, Total
+from o3magic.cost.entries import CallSums, CostTotal
 from o3magic.reports.report import report
 
 COLUMNS = ["source", "model", "effort", "calls", "unknown_cost_calls", "input_tokens"]
 COLUMNS += ["cached_tokens", "output_tokens", "reasoning_tokens", "cost_usd"]
-HIGH = Total(
-    model="o3-mini", effort="high", live=Sums(3, 1, 1, 12_345, 2_000, 0, 6_000, 4_032, 7_406_000)
+HIGH = CostTotal(
+    model="o3-mini",
+    effort="high",
+    live=CallSums(3, 1, 1, 12_345, 2_000, 0, 6_000, 4_032, 7_406_000),
 )
-LOW = Total(
+LOW = CostTotal(
     model="o3-mini",
     effort="low",
-    live=Sums(1, 0, 0, 10, 0, 0, 20, 0, 400),
-    simulated=Sums(2, 0, 0, 5, 0, 0, 6, 0, 0),
+    live=CallSums(1, 0, 0, 10, 0, 0, 20, 0, 400),
+    simulated=CallSums(2, 0, 0, 5, 0, 0, 6, 0, 0),
 )
-MEDIUM = Total(
+MEDIUM = CostTotal(
     model="o3-mini",
     effort="medium",
-    live=Sums(1, 1, 0, 7, 0, 0, 8, 0, 0),
-    replayed=Sums(1, 0, 0, 5, 0, 0, 6, 0, 0),
+    live=CallSums(1, 1, 0, 7, 0, 0, 8, 0, 0),
+    replayed=CallSums(1, 0, 0, 5, 0, 0, 6, 0, 0),
 )
 HOSTILE = (
     "o3|<img src=x onerror=alert(1)>`$\\frac$`\n# [a](javascript:b) **b** www.example.org"
@@ -55,7 +57,7 @@ def test_the_table_reads_well() -> None:
 
 
 def test_a_session_whose_costs_are_all_known_needs_no_notes() -> None:
-    known = Total(model="o3", live=Sums(2, 0, 0, 10, 0, 0, 20, 0, 1_000_000_000))
+    known = CostTotal(model="o3", live=CallSums(2, 0, 0, 10, 0, 0, 20, 0, 1_000_000_000))
     made = report([known], "today")
     assert made.notes == ()
     assert "at least" not in str(made)
@@ -63,7 +65,7 @@ def test_a_session_whose_costs_are_all_known_needs_no_notes() -> None:
 
 
 def test_what_no_call_said_is_unknown_and_never_nothing() -> None:
-    silent = Total(model="o3", live=Sums(2, 2, 2))
+    silent = CostTotal(model="o3", live=CallSums(2, 2, 2))
     row = str(report([silent], "today")).splitlines()[3]
     assert row.split() == ["o3", "2", *["unknown"] * 5]
 
@@ -74,7 +76,7 @@ def test_a_session_without_calls_says_so() -> None:
 
 
 def test_only_simulated_calls_leave_a_total_of_nothing() -> None:
-    only = report([Total(model="o3", simulated=Sums(4, 0, 0, 10, 0, 0, 20))], "demo")
+    only = report([CostTotal(model="o3", simulated=CallSums(4, 0, 0, 10, 0, 0, 20))], "demo")
     total, simulated = str(only).splitlines()[3:5]
     assert total.split() == ["total", "0", "0", "0", "0", "0", "$0"]
     assert simulated.split() == ["o3", "(SIMULATED)", "4", "10", "0", "20", "0", "$0"]
@@ -96,7 +98,7 @@ def test_markdown_is_the_same_table_with_its_dollars_no_mathematics() -> None:
 
 
 def test_a_hostile_name_stays_a_name_in_markdown() -> None:
-    hostile = Total(model=HOSTILE, effort=HOSTILE, live=Sums(1))
+    hostile = CostTotal(model=HOSTILE, effort=HOSTILE, live=CallSums(1))
     text = report([hostile], HOSTILE).markdown()
     [row] = [line for line in text.splitlines() if line.startswith("| o3")]
     assert row.count("|") == 9
@@ -106,7 +108,7 @@ def test_a_hostile_name_stays_a_name_in_markdown() -> None:
 
 
 def test_a_hostile_name_stays_on_its_line_in_plain_text() -> None:
-    text = str(report([Total(model=HOSTILE, live=Sums(1))], HOSTILE))
+    text = str(report([CostTotal(model=HOSTILE, live=CallSums(1))], HOSTILE))
     assert len(text.splitlines()) == 5
     assert text.replace("\n", "").isprintable()
     assert "…" in text
@@ -114,7 +116,7 @@ def test_a_hostile_name_stays_on_its_line_in_plain_text() -> None:
 
 def test_csv_holds_every_row_exactly(tmp_path: Path) -> None:
     path = tmp_path / "costs.csv"
-    formula = Total(model="=HYPERLINK(1)\x1b", live=Sums(1, 0, 0, 1, 0, 0, 1, 0, 1))
+    formula = CostTotal(model="=HYPERLINK(1)\x1b", live=CallSums(1, 0, 0, 1, 0, 0, 1, 0, 1))
     report([HIGH, LOW, MEDIUM, formula], "all").to_csv(path)
     with path.open(encoding="utf-8", newline="") as file:
         rows = [*csv.DictReader(file)]

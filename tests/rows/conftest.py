@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-from o3magic.rows.batch.context import Room
+from o3magic.rows.batch.context import BatchContext
 from o3magic.rows.batch.submit import submit
-from o3magic.rows.map_job import Wish, map_rows
+from o3magic.rows.map_job import MapOptions, map_rows
 from o3magic.rows.store import JobStore
 from tests.notebook.conftest import Kernel
 from tests.rows.loopback import served
@@ -37,7 +37,7 @@ class Place:
     """A session, a file of jobs, what was shown, how long was waited."""
 
     session: object
-    room: Room
+    room: BatchContext
     pauses: list
     shown: Shown
 
@@ -79,7 +79,7 @@ def mapped(session, store):
     """Maps rows; options of `Wish` and of a profile may be mixed."""
 
     def run(rows, prompt="{{ a }}", *, schema=None, show=None, names=None, **options):
-        wish = {n: options.pop(n) for n in Wish.__dataclass_fields__ if n in options}
+        wish = {n: options.pop(n) for n in MapOptions.__dataclass_fields__ if n in options}
         return map_rows(
             session,
             store,
@@ -88,7 +88,7 @@ def mapped(session, store):
             schema=schema,
             show=show,
             names=names,
-            wish=Wish(**wish),
+            wish=MapOptions(**wish),
             **options,
         )
 
@@ -112,7 +112,7 @@ def at(tmp_path):
         session = context.__enter__()
         session.notebook = str(notebook)
         opened.append((context, store))
-        room = Room(session, store, sleep=sleep or pauses.append, show=lambda: shown)
+        room = BatchContext(session, store, sleep=sleep or pauses.append, show=lambda: shown)
         return Place(session, room, pauses, shown)
 
     yield make

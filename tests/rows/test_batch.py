@@ -22,9 +22,9 @@ from o3magic.errors import (
     WrongKey,
 )
 from o3magic.money import show_usd
-from o3magic.rows.batch.parts import Limits
+from o3magic.rows.batch.parts import PartLimits
 from o3magic.rows.batch.registry import job_in, jobs_in
-from o3magic.rows.batch.store import BatchStore, Draft
+from o3magic.rows.batch.store import BatchStore, NewRow
 from o3magic.rows.map_job import map_rows
 from o3magic.simulator import BatchScript, Reply, Simulator
 from tests.rows.conftest import CITIES
@@ -335,7 +335,9 @@ def test_a_refusal_and_a_cut_are_told(sim, place):
     assert table["text"][2] == "four"
 
 
-@pytest.mark.parametrize("limits", [Limits(rows=2), Limits(bytes=600)], ids=["rows", "bytes"])
+@pytest.mark.parametrize(
+    "limits", [PartLimits(rows=2), PartLimits(bytes=600)], ids=["rows", "bytes"]
+)
 def test_a_job_that_is_too_large_for_one_batch_becomes_several(sim, place, limits):
     job = place.batch(limits=limits)
     files = uploaded(sim)
@@ -599,7 +601,7 @@ def test_two_processes_do_not_send_the_same_rows(place):
     store = BatchStore(place.room.store)
     [key] = [row.key for _, row in store.rows(job.id)][:1]
     with pytest.raises(BadOption, match="another process is sending"):
-        store.plan(job.id, [[Draft(key, 0)]])
+        store.plan(job.id, [[NewRow(key, 0)]])
 
 
 def test_an_interrupt_while_sending_is_gone_on_with_by_the_same_call(sim, at, monkeypatch):

@@ -12,9 +12,9 @@ from o3magic.errors import BadOption, CassetteError, CassetteMiss, NoKey
 from o3magic.money import show_usd
 from o3magic.notebook.jobs import listed
 from o3magic.notebook.progress import bundle_of
-from o3magic.rows.batch.parts import Limits
+from o3magic.rows.batch.parts import PartLimits
 from o3magic.rows.batch.registry import all_jobs, job_in, one_job
-from o3magic.rows.map_job import Wish, map_rows
+from o3magic.rows.map_job import MapOptions, map_rows
 from o3magic.simulator import BatchScript, Reply
 from tests.rows.conftest import CITIES
 from tests.sessions import COST_NANO_USD, entries, response
@@ -67,7 +67,7 @@ def takes(notebook):
 def mapped(place, rows=CITIES, **more):
     """What `o3.map` gives there."""
     name = more.pop("name", "")
-    wish = Wish(concurrency=1, name=name)
+    wish = MapOptions(concurrency=1, name=name)
     return map_rows(place.session, place.room.store, rows, ASK, wish=wish, replay_speed=0, **more)
 
 
@@ -294,7 +294,7 @@ def test_results_before_the_end_are_recorded_and_those_after_it_too(sim, at, not
     sim.script_batches(BatchScript(), BatchScript(states=("validating", *["in_progress"] * 9)))
     place = at(sim.base_url, notebook=notebook)
     place.session.configure({"mode": "record"})
-    job = place.batch(limits=Limits(rows=2))
+    job = place.batch(limits=PartLimits(rows=2))
     for _ in range(3):
         job.status()
     table = job.results()

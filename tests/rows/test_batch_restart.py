@@ -77,8 +77,8 @@ BatchStore.keep = keep_and_die
 """
 DIE_BEFORE_SETTLE = """
 import os
-from o3magic.rows.batch.download import Fetching
-Fetching._settle = lambda *a, **k: os._exit(9)
+from o3magic.rows.batch.download import Downloader
+Downloader._settle = lambda *a, **k: os._exit(9)
 """
 DIE_AFTER_SETTLE = """
 import os

@@ -7,10 +7,10 @@ import pytest
 from o3magic.events import LABELS
 from o3magic.money import show_usd
 from o3magic.notebook.progress import bundle_of
-from o3magic.rows.map_job import Wish, map_jobs, map_rows
-from o3magic.rows.progress import Lines, Progress
+from o3magic.rows.map_job import MapOptions, map_jobs, map_rows
+from o3magic.rows.progress import JobProgress, ProgressLines
 from o3magic.rows.store import JobStore
-from o3magic.rows.sweep.sweep import Joined, Seat
+from o3magic.rows.sweep.sweep import JobSeat, JoinedProgress
 from o3magic.simulator import Simulator
 from tests.rows.conftest import texts
 from tests.rows.loopback import COST_NANO_USD
@@ -30,7 +30,7 @@ def notebook(tmp_path):
 
 def run(base_url, notebook, rows, store=None, **options):
     """All that was shown."""
-    seen, wish = Seen(), Wish(concurrency=4)
+    seen, wish = Seen(), MapOptions(concurrency=4)
     with session_at(base_url) as session:
         session.notebook = str(notebook)
         kept = store or JobStore(":memory:")
@@ -151,7 +151,9 @@ def test_without_a_cassette_the_last_line_says_what_this_run_spent_and_no_rate(m
 
 
 def test_a_terminal_reads_it_as_well(capsys):
-    Lines().update(Progress(total=2, rows=2, made_up={"hand": 1, "simulated": 1}, over=True))
+    ProgressLines().update(
+        JobProgress(total=2, rows=2, made_up={"hand": 1, "simulated": 1}, over=True)
+    )
     said = capsys.readouterr().err
     assert "1 of 2 rows SIMULATED · 1 of 2 rows WRITTEN BY HAND" in said
     assert all(label.partition(",")[0] in said for label in LABELS.values())
@@ -159,12 +161,12 @@ def test_a_terminal_reads_it_as_well(capsys):
 
 def test_the_jobs_of_a_sweep_say_it_together():
     seen = Seen()
-    both = Joined(seen, 2, ["low", "high"])
-    low, high = Seat(both, "low"), Seat(both, "high")
-    low.update(Progress(total=2, rows=2, made_up={"hand": 2}, over=True, taped=True))
+    both = JoinedProgress(seen, 2, ["low", "high"])
+    low, high = JobSeat(both, "low"), JobSeat(both, "high")
+    low.update(JobProgress(total=2, rows=2, made_up={"hand": 2}, over=True, taped=True))
     assert not seen[-1].over
-    high.update(Progress(total=2, rows=1, made_up={"hand": 1}))
+    high.update(JobProgress(total=2, rows=1, made_up={"hand": 1}))
     assert "3 of 4 rows · WRITTEN BY HAND, no model was asked" in seen[-1].words()
-    high.update(Progress(total=2, rows=2, made_up={"hand": 1}, over=True, taped=True))
+    high.update(JobProgress(total=2, rows=2, made_up={"hand": 1}, over=True, taped=True))
     assert seen[-1].over
     assert "4 of 4 rows · 3 of 4 rows WRITTEN BY HAND" in seen[-1].words()

@@ -11,7 +11,7 @@ from o3magic.errors import BadOption, EmptyPrompt, InvalidAnswer, O3Error, Templ
 from o3magic.money import usd
 from o3magic.rows import results
 from o3magic.rows.map_job import map_rows
-from o3magic.rows.results import Rows
+from o3magic.rows.results import MappedRows
 from o3magic.simulator import Simulator
 from tests.rows.conftest import texts
 from tests.rows.loopback import COST_NANO_USD
@@ -184,7 +184,7 @@ def test_polars_comes_back_as_polars(mapped):
 def test_without_pandas_there_are_rows(mapped, monkeypatch):
     monkeypatch.setattr(results, "has_pandas", lambda: False)
     out = mapped(texts(3), schema=Label)
-    assert isinstance(out, Rows)
+    assert isinstance(out, MappedRows)
     assert len(out) == 3
     assert out.to_dicts()[2]["label"] == "row 2"
     assert out[-1]["cost_usd"] == usd(COST_NANO_USD)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from o3magic.errors import BadOption
 from o3magic.prompts.images import png_of
-from o3magic.rows.map_job import Wish, map_job, map_rows
+from o3magic.rows.map_job import MapOptions, map_job, map_rows
 from o3magic.rows.store import JobStore
 from tests.rows.conftest import texts
 from tests.rows.loopback import COST_NANO_USD, completion
@@ -53,7 +53,7 @@ def only_chat(*, no_schemas=False):
 
 def asked_at(session, rows, prompt="{{ a }}", **options):
     store = JobStore(":memory:")
-    return map_rows(session, store, rows, prompt, wish=Wish(concurrency=4), **options)
+    return map_rows(session, store, rows, prompt, wish=MapOptions(concurrency=4), **options)
 
 
 def content(server, n=-1):

@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from o3magic.errors import CassetteError, CassetteMiss
-from o3magic.rows.map_job import Wish, form_of, map_rows
+from o3magic.rows.map_job import MapOptions, form_of, map_rows
 from o3magic.rows.store import JobStore
 from o3magic.schemas.lookup import answer_type
 from o3magic.simulator import Reply, Simulator
@@ -34,7 +34,7 @@ def run(base_url, notebook, rows, store=None, *, show=None, concurrency=4, **opt
     with session_at(base_url) as session:
         session.notebook = str(notebook)
         kept = store or JobStore(":memory:")
-        wish = Wish(concurrency=concurrency)
+        wish = MapOptions(concurrency=concurrency)
         said = {"schema": Label, "wish": wish, "show": show, "replay_speed": 0, **options}
         out = map_rows(session, kept, rows, "{{ a }}", **said)
         return out, [(e.source, e.cost_nano_usd) for e in session.ledger.entries()]
@@ -80,7 +80,7 @@ def test_a_row_that_was_not_recorded_is_an_error_of_that_row(server, notebook):
     assert out.error[3].startswith("CassetteMiss: not recorded")
     with session_at("http://127.0.0.1:9/v1") as session:
         session.notebook = str(notebook)
-        wish, kept = Wish(on_error="raise"), JobStore(":memory:")
+        wish, kept = MapOptions(on_error="raise"), JobStore(":memory:")
         with pytest.raises(CassetteMiss):
             map_rows(session, kept, texts(4), "{{ a }}", schema=Label, wish=wish, mode="replay")
 

@@ -3,7 +3,7 @@
 from contextlib import closing, contextmanager
 from decimal import Decimal
 
-from o3magic.rows.map_job import Wish, map_rows
+from o3magic.rows.map_job import MapOptions, map_rows
 from o3magic.rows.store import JobStore
 from o3magic.simulator import Reply
 from tests.rows.conftest import texts
@@ -15,7 +15,7 @@ NOTHING = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
 def test_a_row_of_which_nothing_was_counted_has_no_known_cost(sim, store):
     with session_at(sim.base_url) as session:
         sim.script(Reply(body=response(usage=NOTHING)), Reply(body=response()))
-        out = map_rows(session, store, texts(2), "{{ a }}", wish=Wish(concurrency=1))
+        out = map_rows(session, store, texts(2), "{{ a }}", wish=MapOptions(concurrency=1))
         assert list(out.cost_usd.isna()) == [True, False]
         assert list(out.output_tokens.isna()) == [True, False]
         assert [row.cost_nano_usd is None for row in entries(session)] == [True, False]
@@ -36,7 +36,7 @@ def test_what_a_gateway_says_of_each_row_is_its_cost(sim, store):
         Reply(body=response(usage=USAGE | {"cost": "0.002"})),
     )
     with gateway(sim) as session:
-        out = map_rows(session, store, texts(3), "{{ a }}", wish=Wish(concurrency=1))
+        out = map_rows(session, store, texts(3), "{{ a }}", wish=MapOptions(concurrency=1))
         assert list(out.cost_usd[:2]) == [Decimal("0.00014275"), Decimal("0.002")]
         assert list(out.cost_usd.isna()) == [False, False, True]
         rows = entries(session)

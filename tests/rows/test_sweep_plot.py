@@ -16,16 +16,16 @@ from o3magic.rows.sweep.plot import (
     published_of,
     round_values,
 )
-from o3magic.rows.sweep.rows import Scored
+from o3magic.rows.sweep.rows import ScoredRow
 from o3magic.rows.sweep.statistics import Interval
-from o3magic.rows.sweep.summary import Choice, Prices, recommendation
+from o3magic.rows.sweep.summary import VariantPrices, VariantResult, recommendation
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def choice(effort, right, cost=1_000_000, *, n=100, label="", made_by="live", tokens=100):
     rows = [
-        Scored(
+        ScoredRow(
             score=float(at < right),
             answered=True,
             charged=True,
@@ -36,7 +36,7 @@ def choice(effort, right, cost=1_000_000, *, n=100, label="", made_by="live", to
         )
         for at in range(n)
     ]
-    return Choice(label or effort, "o3-mini", effort, rows)
+    return VariantResult(label or effort, "o3-mini", effort, rows)
 
 
 def words(plot):
@@ -84,9 +84,9 @@ def test_the_front_is_what_nothing_beats():
     cheap, dear, worse = choice("low", 60, 1), choice("high", 80, 5), choice("medium", 50, 3)
     same = choice("xhigh", 80, 9)
     choices = [dear, worse, cheap, same]
-    prices = Prices("cost", [5.0, 3.0, 1.0, 9.0])
+    prices = VariantPrices("cost", [5.0, 3.0, 1.0, 9.0])
     assert front_of(choices, prices) == [cheap, dear]
-    assert front_of(choices, Prices("", [0.0] * 4)) == []
+    assert front_of(choices, VariantPrices("", [0.0] * 4)) == []
 
 
 @pytest.mark.parametrize(("made_by", "label"), [("simulated", "SIMULATED"), ("hand", "BY HAND")])
@@ -108,8 +108,10 @@ def test_a_choice_of_unknown_cost_makes_all_be_drawn_over_tokens():
 
 
 def test_nothing_known_is_drawn_side_by_side():
-    rows = [Scored(score=1.0, answered=True)] * 3
-    plot = SweepPlot([Choice("low", "m", "low", rows), Choice("high", "m", "high", rows)])
+    rows = [ScoredRow(score=1.0, answered=True)] * 3
+    plot = SweepPlot(
+        [VariantResult("low", "m", "low", rows), VariantResult("high", "m", "high", rows)]
+    )
     assert "cost, tokens and time are unknown" in words(plot)
     (first, _), (second, _) = circles(plot, hollow=False)
     assert first < second
@@ -117,7 +119,7 @@ def test_nothing_known_is_drawn_side_by_side():
 
 
 def test_nothing_measured_is_a_picture_that_says_so():
-    plot = SweepPlot([Choice("low", "m", "low", [Scored()])])
+    plot = SweepPlot([VariantResult("low", "m", "low", [ScoredRow()])])
     assert words(plot) == ["nothing was measured"]
 
 
@@ -183,7 +185,7 @@ def test_scales_hold_all_values_and_their_ticks_are_round():
     assert accuracy_axis([Interval(0.0, 0.0)], 300, 0).low == 0.0
     assert round_values(0.0003, 0.006) == [0.0005, 0.001, 0.002, 0.005]
     assert round_values(0.0003, 6) == [0.001, 0.01, 0.1, 1]
-    names = [name for _, name in price_axis(Prices("cost", [1e-5, 2.0]), 0, 100).ticks]
+    names = [name for _, name in price_axis(VariantPrices("cost", [1e-5, 2.0]), 0, 100).ticks]
     assert names == ["$0.00001", "$0.0001", "$0.001", "$0.01", "$0.10", "$1.00"]
 
 
@@ -210,7 +212,7 @@ def test_a_recommendation_where_nothing_is_right_or_nothing_to_compare():
 
 def test_rows_that_one_effort_was_not_asked_are_not_compared():
     whole, part = choice("low", 50), choice("high", 100)
-    rows = [*part.rows[:10], *[Scored()] * 90]
-    said = recommendation([whole, Choice("high", "o3-mini", "high", rows)])
+    rows = [*part.rows[:10], *[ScoredRow()] * 90]
+    said = recommendation([whole, VariantResult("high", "o3-mini", "high", rows)])
     assert said.startswith("low: its accuracy")
     assert "10 rows are too few to tell" in said

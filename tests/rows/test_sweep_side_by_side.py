@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from o3magic.errors import Interrupted, WrongKey
-from o3magic.rows.progress import Silent
+from o3magic.rows.progress import NoProgress
 from o3magic.rows.sweep.sweep import groups, sweep_in
 from tests.rows.sweep_provider import serving
 from tests.rows.test_sweep import tasks
@@ -46,7 +46,7 @@ def sweep(provider):
             said = {
                 "expected": "n",
                 "scorer": "number",
-                "show": Silent() if show is None else show,
+                "show": NoProgress() if show is None else show,
             } | options
             return sweep_in(session, rows, "{{ q }}", **said)
 

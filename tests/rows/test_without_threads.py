@@ -6,8 +6,8 @@ import pytest
 from pydantic import BaseModel
 
 from o3magic.errors import Interrupted
-from o3magic.rows.map_job import Wish, map_rows
-from o3magic.rows.progress import Silent
+from o3magic.rows.map_job import MapOptions, map_rows
+from o3magic.rows.progress import NoProgress
 from o3magic.rows.store import JobStore
 from o3magic.rows.sweep.sweep import sweep_in
 from tests.rows.conftest import texts
@@ -40,7 +40,7 @@ def run(base_url, tmp_path, rows, mode, show=None):
     said = {"mode": mode, "notebook": str(tmp_path / "rows.ipynb"), "replay_speed": 0}
     with session_at(base_url) as session:
         session.notebook = said["notebook"]
-        wish = Wish(concurrency=4)
+        wish = MapOptions(concurrency=4)
         kept = JobStore(":memory:")
         return map_rows(
             session, kept, rows, "{{ a }}", schema=Label, wish=wish, show=show, **said
@@ -90,7 +90,7 @@ def test_a_recorded_sweep_replays_to_the_same_figures(server, tmp_path, no_threa
         said = {"mode": mode, "notebook": str(tmp_path / "sweep.ipynb"), "replay_speed": 0}
         said |= {"scorer": lambda answer, row: len(answer.label) % 2, "efforts": ["low", "high"]}
         with session_at(base_url) as session:
-            return sweep_in(session, texts(4), "{{ a }}", schema=Label, show=Silent(), **said)
+            return sweep_in(session, texts(4), "{{ a }}", schema=Label, show=NoProgress(), **said)
 
     recorded = swept(server.base_url, "record")
     no_threads()

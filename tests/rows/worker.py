@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from o3magic.errors import O3Error
-from o3magic.rows.map_job import Wish, map_rows
+from o3magic.rows.map_job import MapOptions, map_rows
 from o3magic.rows.store import JobStore
 from tests.sessions import session_at
 
@@ -28,7 +28,7 @@ def run(said):
     rows = [{"a": f"row {n}"} for n in range(said["rows"])]
     if said.get("back"):
         rows.reverse()
-    wish = Wish(**said.get("wish", {}))
+    wish = MapOptions(**said.get("wish", {}))
     with session_at(said["base_url"], O3MAGIC_LEDGER=ledger) as session:
         store = JobStore(folder / "jobs.sqlite3")
         say("ready")

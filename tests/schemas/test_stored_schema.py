@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from o3magic.schemas.lookup import SchemaMismatch, answer_type
-from o3magic.schemas.stored_schema import KeptType, problems
+from o3magic.schemas.stored_schema import StoredAnswerType, problems
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -41,7 +41,7 @@ GOOD |= {"parts": [{"name": "x", "inner": [{"name": "y", "inner": []}]}]}
 
 def kept(python_type):
     made = answer_type(python_type)
-    return KeptType(made.name, None, json.loads(json.dumps(made.schema)))
+    return StoredAnswerType(made.name, None, json.loads(json.dumps(made.schema)))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 
 import o3magic as o3
 from o3magic import errors
-from o3magic.config import Layers
+from o3magic.config import Config
 from o3magic.errors import (
     BadOption,
     BrokenAnswer,
@@ -261,7 +261,7 @@ def test_a_plan_shows_what_would_be_sent_and_sends_nothing(sim, session):
 
 
 def test_a_dry_run_needs_neither_key_nor_provider():
-    with closing(Session(Layers(), {})) as session:
+    with closing(Session(Config(), {})) as session:
         planned = session.plan("four?", session.layers.profile({"dry_run": True}))
         assert shown_request(planned)["body"]["model"] == "gpt-6.1-terra"
 

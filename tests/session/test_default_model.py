@@ -8,7 +8,7 @@ from http.server import ThreadingHTTPServer
 
 import pytest
 
-from o3magic.config import Layers
+from o3magic.config import Config
 from o3magic.errors import BadOption, InvalidAnswer, ModelNotFound, ModelRetired, NoConnection
 from o3magic.events import Retrying
 from o3magic.models import Catalog
@@ -88,7 +88,7 @@ def api():
 def session_for(server, *, said=None, providers=None, **environment):
     """A session with a fresh key and nothing set but that."""
     usual = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.url, "O3MAGIC_LEDGER": ":memory:"}
-    layers = Layers({"user file": said or {}}, providers=providers or {})
+    layers = Config({"user file": said or {}}, providers=providers or {})
     with closing(Session(layers, usual | environment)) as session:
         yield session
 
@@ -441,7 +441,7 @@ def test_a_default_stands_in_a_cassette_as_such(api, tmp_path):
     assert "model_reason" not in second["response"]
     # By then another model is the default, and no provider is there to ask.
     own = {"openai": {"default_models": ["o9"]}}
-    layers = Layers(providers=own)
+    layers = Config(providers=own)
     with closing(Session(layers, {"O3MAGIC_LEDGER": ":memory:"})) as later:
         replayed = later.ask("2+2?", notebook=str(notebook), mode="replay")
         row = entries(later)[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from o3magic.config import Layers
+from o3magic.config import Config
 from o3magic.errors import BadOption, BrokenAnswer, CassetteError, CassetteMiss, NoKey
 from o3magic.render.answer import bundles
 from o3magic.session.session import Session
@@ -36,7 +36,7 @@ def online(sim, notebook, mode="record", **environment):
 
 def offline(notebook, **environment):
     """A session on a machine with no key and nobody to ask."""
-    session = Session(Layers(), {"O3MAGIC_LEDGER": ":memory:", **environment})
+    session = Session(Config(), {"O3MAGIC_LEDGER": ":memory:", **environment})
     session.notebook = str(notebook)
     return closing(session)
 

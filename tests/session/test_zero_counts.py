@@ -2,7 +2,7 @@
 
 import pytest
 
-from o3magic.answer_builder import Draft
+from o3magic.answer_builder import AnswerBuilder
 from o3magic.events import Finished, RefusalDelta, TextDelta, ToolCallDelta, Usage
 from o3magic.simulator import Reply
 from tests.sessions import COST_NANO_USD, COUNTS, USAGE, chat_stream, entries, response
@@ -56,7 +56,7 @@ def test_an_answer_of_no_words_may_have_no_tokens(sim, session):
     "said", [TextDelta("four"), RefusalDelta("No."), ToolCallDelta(0, "call_1", "look", "{}")]
 )
 def test_words_of_every_kind_have_tokens(said):
-    draft = Draft()
+    draft = AnswerBuilder()
     draft.add(said)
     draft.add(Finished("stop", Usage(7, 0, 0, 0, None, 7)))
     draft.doubt_zeros()

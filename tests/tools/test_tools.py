@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
-from o3magic.answer_builder import Draft
+from o3magic.answer_builder import AnswerBuilder
 from o3magic.client.http import Client
-from o3magic.client.request import Call as ClientCall
+from o3magic.client.request import HttpRequest as ClientCall
 from o3magic.errors import BadOption
 from o3magic.events import Answer
 from o3magic.messages import HostedTool, Message, Raw, Request, Text, ToolCall
@@ -26,7 +26,7 @@ from o3magic.providers import Provider
 from o3magic.simulator import Reply
 from o3magic.simulator.reply import Call
 from o3magic.tools import builtin
-from o3magic.tools.execution import Job, kept_apart, run_jobs, when_left
+from o3magic.tools.execution import ToolJob, kept_apart, run_jobs, when_left
 from o3magic.tools.function import ToolFunction, tool, tool_of
 from o3magic.tools.toolbox import Toolbox, check_tools, following, toolbox
 from o3magic.wire import responses
@@ -659,7 +659,7 @@ def test_questions_that_overlap_put_all_back_in_any_order():
 
 def test_jobs_of_nothing_end_at_once():
     run_jobs([], LIMIT_S, 8)
-    job = Job(lambda: 1)
+    job = ToolJob(lambda: 1)
     run_jobs([job], LIMIT_S, 8)
     assert (job.value, job.late) == (1, False)
 
@@ -741,7 +741,7 @@ def test_a_whole_round_with_a_server_that_checks_the_turns(api, sim):
     request = Request("o4-mini", (Message.of("user", "a fox?"),), tools=box.request_tools())
 
     def ask(request):
-        draft = Draft()
+        draft = AnswerBuilder()
         for event in client.events(ClientCall(provider, api, request)):
             draft.add(event)
         return draft.answer()

@@ -6,7 +6,7 @@ import pytest
 
 from o3magic import errors
 from o3magic.errors import BrokenAnswer
-from o3magic.events import Alive
+from o3magic.events import KeepAlive
 from o3magic.simulator import Reply
 from tests.sessions import (
     COST_NANO_USD,
@@ -93,7 +93,7 @@ def test_trap_06_comments_are_signs_of_life_and_keep_the_line_open(sim, session,
     sim.script(Reply(body=pings + response_stream("four"), piece_bytes=300, pause_s=0.05))
     # Twelve pings take 0.6 s in all, each of them a twelfth of that.
     events = list(session.stream("four?", first_token_timeout_s=0.4, chunk_timeout_s=0.4))
-    assert Alive() in events
+    assert KeepAlive() in events
     assert "".join(e.text for e in events if type(e).__name__ == "TextDelta") == "four"
 
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from o3magic.answer_builder import Draft
+from o3magic.answer_builder import AnswerBuilder
 from o3magic.errors import (
     BrokenAnswer,
     ContentFiltered,
@@ -15,7 +15,7 @@ from o3magic.errors import (
     RequestFailed,
     RequestRefused,
 )
-from o3magic.events import Alive, Finished, ReasoningDelta, Started, TextDelta, Usage
+from o3magic.events import Finished, KeepAlive, ReasoningDelta, Started, TextDelta, Usage
 from o3magic.messages import (
     AnswerSchema,
     Image,
@@ -26,7 +26,7 @@ from o3magic.messages import (
     ToolCall,
     ToolResult,
 )
-from o3magic.wire.chat import Reader, decode, encode
+from o3magic.wire.chat import ChatReader, decode, encode
 
 SCHEMA = {
     "type": "object",
@@ -249,8 +249,8 @@ def test_the_usage_comes_in_a_chunk_without_choices_behind_the_end(hear):
         Started("chatcmpl-1", "o3-mini"),
         TextDelta("Hel"),
         TextDelta("lo"),
-        Alive(),
-        Alive(),
+        KeepAlive(),
+        KeepAlive(),
         Finished(
             "stop",
             Usage(input_tokens=3, output_tokens=2, total_tokens=5),
@@ -316,8 +316,8 @@ def test_what_says_nothing_is_a_sign_of_life_wherever_it_comes(frame, place, hea
     frames = [ROLE, said("Hel"), said("lo"), *END]
     heard = hear("chat", *frames[:place], frame, *frames[place:])
     assert heard.answer == hear("chat", *frames).answer
-    assert heard.events[place] == Alive()
-    assert heard.events.count(Alive()) == 3
+    assert heard.events[place] == KeepAlive()
+    assert heard.events.count(KeepAlive()) == 3
 
 
 def test_any_valid_chunk_can_come_between_others(schema, faults, maker, hear):
@@ -575,10 +575,10 @@ def test_messages_in_place_of_deltas_are_read_and_not_beside_them(hear):
 @pytest.mark.parametrize("behind", [[], ["[DONE]"], END])
 def test_an_error_inside_a_choice_is_that_error_behind_its_words(beside, behind, read_into):
     error = {"code": 429, "message": "slow"}
-    draft = Draft()
+    draft = AnswerBuilder()
     last = {"choices": [{"finish_reason": "error", "error": error} | beside]}
     with pytest.raises(RateLimited, match="slow"):
-        read_into(draft, Reader(), ROLE, said("Hel"), last, *behind)
+        read_into(draft, ChatReader(), ROLE, said("Hel"), last, *behind)
     assert draft.text == "Hel" + beside.get("delta", {}).get("content", "")
 
 
@@ -640,7 +640,7 @@ def test_any_json_in_any_place_gives_events_or_one_of_our_errors():
 
     dice = random.Random(13)
     for _ in range(5000):
-        reader = Reader()
+        reader = ChatReader()
         frames = [
             {
                 "choices": [

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, configuration, given, settings
 from hypothesis import strategies as st
 
-from o3magic.answer_builder import Draft
+from o3magic.answer_builder import AnswerBuilder
 from o3magic.client.response_stream import bounded, unpacked
 from o3magic.client.retry import retry_after_s
 from o3magic.errors import BrokenAnswer, NotStrict, RequestFailed
@@ -141,7 +141,7 @@ def test_any_frames_are_events_or_one_of_our_errors(api):
     @steady
     @given(st.lists(frames_of(api), max_size=8))
     def check(frames):
-        reader, draft = DIALECTS[api].reader(), Draft()
+        reader, draft = DIALECTS[api].reader(), AnswerBuilder()
         with suppress(RequestFailed):
             for frame in frames:
                 for event in reader.read(frame):
@@ -170,7 +170,7 @@ def test_any_document_is_an_answer_or_one_of_our_errors(api):
         for data in (json.dumps(value).encode(), value):
             if not isinstance(data, bytes | dict):
                 continue
-            draft = Draft()
+            draft = AnswerBuilder()
             with suppress(RequestFailed):
                 for event in DIALECTS[api].decode(data):
                     draft.add(event)
@@ -190,7 +190,7 @@ def test_json_of_any_depth_is_one_of_our_errors(api, opening):
 
 
 def test_a_call_s_arguments_in_many_pieces_take_no_minute():
-    draft, began = Draft(), time.perf_counter()
+    draft, began = AnswerBuilder(), time.perf_counter()
     for _ in range(200_000):
         draft.add(ToolCallDelta(0, "", "", "x" * 100))
     assert len(draft.answer().tool_calls[0].arguments) == 20_000_000

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from o3magic.answer_builder import Draft
+from o3magic.answer_builder import AnswerBuilder
 from o3magic.citations import Citation, cited_by, cited_in
 from o3magic.events import HostedUse
 from o3magic.wire import chat, responses
@@ -133,7 +133,7 @@ PAGE = {"url": "https://example.org/a", "title": "A", "start_index": 0, "end_ind
 
 
 def folded(reader, *chunks):
-    draft = Draft()
+    draft = AnswerBuilder()
     for each in chunks:
         for event in reader.read(each if isinstance(each, bytes) else json.dumps(each).encode()):
             draft.add(event)
@@ -149,7 +149,7 @@ def test_citations_of_a_chat_stream_come_in_any_chunk_and_count_once():
     note = {"type": "url_citation", "url_citation": PAGE}
     other = {"type": "url_citation", "url_citation": {"url": "https://example.org/b"}}
     answer = folded(
-        chat.Reader(),
+        chat.ChatReader(),
         piece({"role": "assistant", "content": "It "}),
         piece({"content": "rains"}),
         piece({"content": "", "annotations": [note]}),
@@ -220,7 +220,7 @@ def test_a_stream_of_responses_whose_last_snapshot_is_empty_has_searched_all_the
     ]
     text = {"type": "response.output_text.delta", "delta": "It rains"}
     end = {"type": "response.completed", "response": {"id": "r", "status": "completed"}}
-    answer = folded(responses.Reader(), text, *done, end)
+    answer = folded(responses.ResponsesReader(), text, *done, end)
     assert answer.text == "It rains"
     assert answer.hosted == (HostedUse("web_search", 1),)
     assert answer.citations == (Citation("https://example.org/a", "A", 0, 4),)

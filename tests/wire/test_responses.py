@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from o3magic.answer_builder import Draft
+from o3magic.answer_builder import AnswerBuilder
 from o3magic.errors import (
     BrokenAnswer,
     ContentFiltered,
@@ -17,8 +17,8 @@ from o3magic.errors import (
     RequestRefused,
 )
 from o3magic.events import (
-    Alive,
     Finished,
+    KeepAlive,
     ReasoningDelta,
     RefusalDelta,
     Started,
@@ -36,7 +36,7 @@ from o3magic.messages import (
     ToolCall,
     ToolResult,
 )
-from o3magic.wire.responses import Reader, decode, encode
+from o3magic.wire.responses import ResponsesReader, decode, encode
 
 SCHEMA = {
     "type": "object",
@@ -408,7 +408,7 @@ def test_every_event_there_is_can_arrive_between_others(
         assert event["type"] == kind
         assert faults("responses_stream_events", event) == [], kind
         frames = [CREATED, delta("Hel"), event, delta("lo"), DONE]
-        meant = MEANT.get(kind, Alive())
+        meant = MEANT.get(kind, KeepAlive())
         if meant is RequestFailed:
             with pytest.raises(RequestFailed):
                 hear("responses", *frames)
@@ -445,7 +445,7 @@ def test_every_event_there_is_can_arrive_between_others(
 def test_what_says_nothing_is_a_sign_of_life(frame, hear):
     heard = hear("responses", CREATED, frame, delta("Hello"), DONE)
     assert heard.answer.text == "Hello"
-    assert heard.events[1] == Alive()
+    assert heard.events[1] == KeepAlive()
 
 
 def test_text_that_never_came_as_deltas_is_taken_from_the_last_snapshot(hear):
@@ -607,9 +607,9 @@ def test_text_is_read_once_from_the_finest_event_that_has_it(left_out, hear):
 
 
 def test_words_of_a_finished_item_are_kept_where_the_stream_breaks(read_into):
-    draft = Draft()
+    draft = AnswerBuilder()
     with pytest.raises(BrokenAnswer):
-        read_into(draft, Reader(), CREATED, TEXT_ENDS[2])
+        read_into(draft, ResponsesReader(), CREATED, TEXT_ENDS[2])
     assert draft.text == "four"
 
 
@@ -683,9 +683,9 @@ def test_a_failed_answer_is_a_failure_that_keeps_its_words(kind, before, read_in
     error = {"code": "server_error", "message": "It broke."}
     output = [{"type": "message", "content": [TEXT_PART]}]
     failed = {"status": "failed", "error": error, "output": output}
-    draft, whole = Draft(), Draft()
+    draft, whole = AnswerBuilder(), AnswerBuilder()
     with pytest.raises(ProviderDown, match="It broke"):
-        read_into(draft, Reader(), CREATED, *before, {"type": kind, "response": failed})
+        read_into(draft, ResponsesReader(), CREATED, *before, {"type": kind, "response": failed})
     assert draft.text == "four"
     with pytest.raises(ProviderDown, match="It broke"):
         any(map(whole.add, decode(json.dumps(failed).encode())))
@@ -721,7 +721,7 @@ def test_any_json_in_any_place_gives_events_or_one_of_our_errors():
 
     dice = random.Random(11)
     for _ in range(5000):
-        reader = Reader()
+        reader = ResponsesReader()
         frame = {name: value(3) for name in names} | {"type": dice.choice(kinds)}
         data = json.dumps(frame).encode()
         for read in (reader.read, lambda data: list(decode(data))):

@@ -19,7 +19,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from o3magic.errors import NotStrict
-from o3magic.wire.strict_schema import AZURE, OPENAI, Limits, strict_schema
+from o3magic.wire.strict_schema import AZURE, OPENAI, StrictLimits, strict_schema
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "api" / "strict_cases.json"
 CASES = json.loads(SHARED.read_text("utf-8")) if SHARED.exists() else {"cases": []}
@@ -45,7 +45,7 @@ KEYWORDS = {
 }
 
 
-def broken_rules(schema: dict[str, Any], limits: Limits = OPENAI) -> list[str]:
+def broken_rules(schema: dict[str, Any], limits: StrictLimits = OPENAI) -> list[str]:
     """What in `schema` the provider would refuse."""
     if schema.get("type") != "object" or "anyOf" in schema:
         return ["R1 the root is no object"]
@@ -122,7 +122,7 @@ def field(schema: dict[str, Any], **more: Any) -> dict[str, Any]:
     return made
 
 
-def refusal(schema: dict[str, Any], limits: Limits = OPENAI) -> NotStrict:
+def refusal(schema: dict[str, Any], limits: StrictLimits = OPENAI) -> NotStrict:
     with pytest.raises(NotStrict) as caught:
         strict_schema(schema, limits)
     assert len(caught.value.lines()) == 2
@@ -434,8 +434,8 @@ def test_the_limits_of_enums_and_names_hold() -> None:
 def test_recursion_counts_as_one_level() -> None:
     node = obj(children={"type": "array", "items": {"$ref": "#/$defs/N"}})
     schema = {**obj(root={"$ref": "#/$defs/N"}), "$defs": {"N": node}}
-    assert broken_rules(strict_schema(schema, Limits(levels=2)), Limits(levels=2)) == []
-    assert refusal(schema, Limits(levels=1)).path == "/$defs/N"
+    assert broken_rules(strict_schema(schema, StrictLimits(levels=2)), StrictLimits(levels=2)) == []
+    assert refusal(schema, StrictLimits(levels=1)).path == "/$defs/N"
 
 
 def test_the_given_schema_is_left_alone_and_shares_nothing_with_the_new_one() -> None:

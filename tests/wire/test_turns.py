@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from o3magic.answer_builder import Draft
+from o3magic.answer_builder import AnswerBuilder
 from o3magic.citations import Citation
 from o3magic.events import Answer
 from o3magic.messages import (
@@ -65,14 +65,14 @@ ANSWER = {
 
 
 def folded(events):
-    draft = Draft()
+    draft = AnswerBuilder()
     for event in events:
         draft.add(event)
     return draft.answer()
 
 
 def streamed(*frames):
-    reader = responses.Reader()
+    reader = responses.ResponsesReader()
     return folded(event for each in frames for event in reader.read(json.dumps(each).encode()))
 
 
@@ -103,7 +103,7 @@ def test_items_that_the_last_snapshot_leaves_out_are_those_of_the_stream():
 
 
 def test_a_recorded_call_keeps_its_item(recorded):
-    reader, events = responses.Reader(), []
+    reader, events = responses.ResponsesReader(), []
     decoder = Decoder()
     for data in decoder.feed(recorded("responses_function_call_stream.sse")):
         events += reader.read(data)

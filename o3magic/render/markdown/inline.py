@@ -42,7 +42,7 @@ _MAIL = re.compile(r"[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,200}\.[A-Za-z]{2,20}"
 _TRAILING = ".,;:!?_~&"
 
 
-class Target(NamedTuple):
+class LinkTarget(NamedTuple):
     """What a link leads to: the address as Markdown (empty: nowhere), and as it was written."""
 
     url: str
@@ -50,14 +50,14 @@ class Target(NamedTuple):
     end: int
 
 
-def target_at(text: str, start: int) -> Target | None:
+def target_at(text: str, start: int) -> LinkTarget | None:
     """The `(..)` behind a link's text which begins at `start`, if there is one."""
     match = _DESTINATION.match(text, start)
     if match is None:
         return None
     written = match["angled"] if match["angled"] is not None else match["bare"]
     written = unescaped(_ESCAPE.sub(r"\1", written)).strip()
-    return Target(safe_address(written), written, match.end())
+    return LinkTarget(safe_address(written), written, match.end())
 
 
 def safe_address(written: str) -> str:
@@ -156,13 +156,13 @@ _MARKUP = re.compile(
 
 
 @dataclass(slots=True)
-class Piece:
+class InlinePiece:
     """A formula, code, a line end, an address, or one side of a link; mere text is a string."""
 
     kind: str
     text: str = ""
     at: int = 0
-    target: Target | None = None
+    target: LinkTarget | None = None
     partner: int = -1
 
 
@@ -171,11 +171,11 @@ class _Mark(NamedTuple):
     image: bool
 
 
-class Pieces:
+class InlineParser:
     """The pieces of one run of text, found in time linear in it."""
 
     def __init__(self, text: str, *, cell: bool) -> None:
-        self.found: list[Piece | str] = []
+        self.found: list[InlinePiece | str] = []
         self._text = text
         self._cell = cell
         self._formulas = Formulas(text, cell=cell)
@@ -217,7 +217,7 @@ class Pieces:
             case "money" | "cash":
                 self.found.append(DOLLAR)
             case _:
-                self.found.append(Piece("break", "  ", match.end() - 1))
+                self.found.append(InlinePiece("break", "  ", match.end() - 1))
         return match.end()
 
     def _newline(self, match: re.Match[str], at: int) -> int:
@@ -230,7 +230,7 @@ class Pieces:
             return start + 1
         self._plain(before.rstrip(" \t"))
         kept = "  " if hard or before.endswith("  ") else ""
-        self.found.append(Piece("newline", kept, match.end() - 1))
+        self.found.append(InlinePiece("newline", kept, match.end() - 1))
         return match.end()
 
     def _plain(self, text: str) -> None:
@@ -263,10 +263,10 @@ class Pieces:
                 self._character(match[0][-1], match.end())
             return match.end()
         if found.markdown:
-            self.found.append(Piece("math", found.markdown))
+            self.found.append(InlinePiece("math", found.markdown))
         else:
             code = code_text(self._text[start : found.end], cell=self._cell)
-            self.found.append(Piece("code", code))
+            self.found.append(InlinePiece("code", code))
         return found.end
 
     def _code(self, match: re.Match[str]) -> int:
@@ -278,7 +278,7 @@ class Pieces:
             return match.end()
         end = starts.pop()
         code = code_text(self._text[match.end() : end], cell=self._cell)
-        self.found.append(Piece("code", code))
+        self.found.append(InlinePiece("code", code))
         return end + len(match[0])
 
     def _brackets(self, match: re.Match[str], *, image: bool) -> int:
@@ -311,8 +311,8 @@ class Pieces:
         if not mark.image:
             self._open.clear()  # a link holds no link
         shown = str(self.found[mark.at])
-        self.found[mark.at] = Piece("open", shown, target=target, partner=len(self.found))
-        self.found.append(Piece("close", target=target))
+        self.found[mark.at] = InlinePiece("open", shown, target=target, partner=len(self.found))
+        self.found.append(InlinePiece("close", target=target))
         return target.end
 
     def _address(self, match: re.Match[str]) -> int:
@@ -324,7 +324,7 @@ class Pieces:
             self._plain(match[0][:first])
             return match.start() + first
         end = match.end() if match["auto"] else match.start() + len(written)
-        self.found.append(Piece("address", literal(address), target=Target(url, "", end)))
+        self.found.append(InlinePiece("address", literal(address), target=LinkTarget(url, "", end)))
         return end
 
 
@@ -354,7 +354,7 @@ class _Lines:
         self._line: list[str] = []
         self._link_end = -1
 
-    def rendered(self, pieces: list[Piece | str]) -> str:
+    def rendered(self, pieces: list[InlinePiece | str]) -> str:
         """All pieces as Markdown."""
         for index, piece in enumerate(pieces):
             if isinstance(piece, str):
@@ -373,7 +373,7 @@ class _Lines:
         self._finish("")
         return "\n".join(self._lines).rstrip(" ")
 
-    def _end_line(self, piece: Piece) -> None:
+    def _end_line(self, piece: InlinePiece) -> None:
         if self._link_end >= 0 or not self._margins:
             self._line.append(" ")
             return
@@ -396,7 +396,7 @@ class _Lines:
             text = text.replace("~", as_entity("~"))  # nbconvert strikes out past a link's end
         self._line.append(text)
 
-    def _keep_apart(self, piece: Piece) -> None:
+    def _keep_apart(self, piece: InlinePiece) -> None:
         """A formula or code, where no reader can take its signs with those before it."""
         before = next((part for part in reversed(self._line) if part), "")
         # marked takes `~` and a backtick for one text; Lab hides a dollar sign before code too
@@ -408,7 +408,7 @@ class _Lines:
             self._line.append(JOINER)
         self._line.append(piece.text)
 
-    def _bracket(self, index: int, piece: Piece) -> None:
+    def _bracket(self, index: int, piece: InlinePiece) -> None:
         target = piece.target
         if target is None:
             self._say(piece.text)
@@ -454,7 +454,7 @@ def inline(text: str, margins: Sequence[str] = (), *, cell: bool = False) -> str
             return _begun(body) if margins else body
         if margins:
             return _words(text, margins)
-    return _Lines(text, margins).rendered(Pieces(text, cell=cell).found)
+    return _Lines(text, margins).rendered(InlineParser(text, cell=cell).found)
 
 
 def _words(text: str, margins: Sequence[str]) -> str:

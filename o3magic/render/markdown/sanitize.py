@@ -26,7 +26,7 @@ _WHITE = re.compile(r"[ \t]*+")
 _MARK = re.compile("[^ >]")
 
 
-class Line(NamedTuple):
+class MarkdownLine(NamedTuple):
     """A line taken apart."""
 
     start: str  # what the line begins with: markers and indent
@@ -52,14 +52,14 @@ class Line(NamedTuple):
         return self.indent - self.base >= 4
 
 
-class Lists:
+class ListContext:
     """Reads the lines of a document in order, and remembers which list they are in."""
 
     def __init__(self) -> None:
         self._levels: list[list[int]] = [[]]  # by quotation: where the text of open items begins
         self._shift = 0  # columns by which the rest of a left list moves to the margin
 
-    def read(self, raw: str, *, lazy: bool) -> Line:
+    def read(self, raw: str, *, lazy: bool) -> MarkdownLine:
         """The next line; `lazy` if a paragraph is open, which it may continue."""
         rest = _spaced(self._moved(raw) if self._shift else raw)
         start, column, depth, marked = "", 0, 0, False
@@ -85,7 +85,7 @@ class Lists:
         if not marked:
             start, column = start + rest[: -len(text) or None], column + len(rest) - len(text)
         margin = _MARK.sub(" ", start) if marked else start
-        return Line(start, margin, text, column, self._base(depth), marked)
+        return MarkdownLine(start, margin, text, column, self._base(depth), marked)
 
     def words(self, *, lazy: bool) -> None:
         """The next line begins with a letter at the margin: it is in no list, unless `lazy`."""
@@ -93,7 +93,7 @@ class Lists:
         if not lazy:
             self._levels = [[]]
 
-    def settled(self, line: Line) -> Line:
+    def settled(self, line: MarkdownLine) -> MarkdownLine:
         """`line`, which continues no paragraph after all, where it then stands."""
         self._close_beyond(line.indent, line.quotes)
         line = line._replace(base=self._base(line.quotes))
@@ -181,7 +181,7 @@ _SIGNS = re.compile(r"[\\`$]")
 _OTHER_BLOCK = re.compile(r"[ \t]*(?:```|~~~|#{1,6}\s|>|[-+*]\s|\d{1,9}[.)]\s)")
 
 
-class Table:
+class TableReader:
     """The rows of one table, the head and its delimiter first."""
 
     def __init__(self, head: list[str], delimiter: list[str]) -> None:
@@ -200,13 +200,13 @@ class Table:
         return True
 
 
-def begun(head: str, below: str) -> Table | None:
+def begun(head: str, below: str) -> TableReader | None:
     """The table that begins with these two lines, if they begin one."""
     if not _DELIMITER.match(below) or not ("|" in below or ":" in below):
         return None
     delimiter = cells(below, 0)
     names = cells(head, len(delimiter))
-    return Table(names, delimiter) if len(names) == len(delimiter) <= WIDEST else None
+    return TableReader(names, delimiter) if len(names) == len(delimiter) <= WIDEST else None
 
 
 def cells(line: str, columns: int) -> list[str]:
@@ -296,7 +296,7 @@ class _Document:
         self._first = ""
         self._apart = False  # a blank line is due
         self._no_formula_before = 0
-        self._lists = Lists()
+        self._lists = ListContext()
 
     def rendered(self) -> str:
         """The whole text."""
@@ -316,7 +316,7 @@ class _Document:
         self._end_paragraph()
         return "\n".join(self._out).strip("\n")
 
-    def _block(self, line: Line) -> bool:
+    def _block(self, line: MarkdownLine) -> bool:
         """Write the block that begins with `line`, unless it is a paragraph's."""
         first = line.rest[:1]
         fence = _FENCE.match(line.rest) if first in "`~" else None
@@ -360,7 +360,7 @@ class _Document:
         self._paragraph.append(line)
         self._margins.append("")
 
-    def _text(self, line: Line) -> None:
+    def _text(self, line: MarkdownLine) -> None:
         """Take a line of a paragraph, and the lines of a formula which it begins."""
         rest = line.rest
         if line.marked or (self._paragraph and line.quotes > self._margins[-1].count(">")):
@@ -405,7 +405,7 @@ class _Document:
             self._apart = self._apart or (not text and bool(self._first.strip()))
             self._write(self._first + text)
 
-    def _fenced(self, line: Line, fence: re.Match[str]) -> None:
+    def _fenced(self, line: MarkdownLine, fence: re.Match[str]) -> None:
         """A fence, closed if it was not, with nothing but a language behind its opening."""
         closing = re.compile(rf" {{0,3}}{fence['run'][0]}{{{len(fence['run'])},}}[ \t]*$")
         if line.indented and not line.marked:
@@ -424,7 +424,7 @@ class _Document:
                 code.pop()  # the line end at the end of the text
         self._write_code(line, _language(fence["info"]), code)
 
-    def _indented(self, line: Line) -> None:
+    def _indented(self, line: MarkdownLine) -> None:
         """Code that is known by its indent, in a fence."""
         beyond = " " * 4
         line = line._replace(start=line.edge, margin=line.edge)
@@ -441,7 +441,7 @@ class _Document:
             self._at -= 1
         self._write_code(line, "", code)
 
-    def _write_code(self, line: Line, language: str, code: list[str]) -> None:
+    def _write_code(self, line: MarkdownLine, language: str, code: list[str]) -> None:
         body = "\n".join(code)
         start, margin = line.start, line.margin
         if margin and (len(margin) > DEEPEST or _TEX_IN_NESTED_CODE.search(body)):
@@ -456,7 +456,7 @@ class _Document:
         self._out.append(margin + fence)
         self._apart = True
 
-    def _table(self, line: Line) -> bool:
+    def _table(self, line: MarkdownLine) -> bool:
         """Write the table whose head is `line`, if it is one."""
         if line.marked or "|" not in line.rest or self._at + 1 >= len(self._lines):
             return False

@@ -10,19 +10,19 @@ from datetime import UTC, datetime
 
 from o3magic.client.files import Files
 from o3magic.messages import Api
-from o3magic.rows.batch.download import Fetching, Reading
+from o3magic.rows.batch.download import Downloader, LineReader
 from o3magic.rows.batch.store import BatchStore
-from o3magic.rows.batch.upload import Sending, Spec
-from o3magic.rows.progress import Show, Silent
+from o3magic.rows.batch.upload import Uploader, UploadSpec
+from o3magic.rows.progress import NoProgress, ProgressDisplay
 from o3magic.rows.store import JobStore
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.estimate import budgets_of
 from o3magic.session.session import Session
-from o3magic.session.spending import Place
+from o3magic.session.spending import LedgerContext
 
 
 @dataclass(frozen=True)
-class Room:
+class BatchContext:
     """Where a job is worked on.
 
     close_after: nobody else uses the session; it is opened again when it is needed.
@@ -33,7 +33,7 @@ class Room:
     store: JobStore
     close_after: bool = False
     sleep: Callable[[float], None] = time.sleep
-    show: Callable[[], Show] = Silent
+    show: Callable[[], ProgressDisplay] = NoProgress
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -46,11 +46,11 @@ class Room:
                 self.store.close()
 
     @property
-    def place(self) -> Place:
+    def place(self) -> LedgerContext:
         """Where the ledger is told that it happened."""
-        return Place(self.session.id, self.session.notebook, self.session.cell_key)
+        return LedgerContext(self.session.id, self.session.notebook, self.session.cell_key)
 
-    def sending(self, spec: Spec) -> Sending:
+    def sending(self, spec: UploadSpec) -> Uploader:
         """Who sends the parts of a job, with the key that is set now. Raises NoKey."""
         session = self.session
         profile = replace(session.layers.profile(), provider=spec.provider)
@@ -67,16 +67,16 @@ class Room:
         )
         budgets = [] if free else [each for each in budgets_of(profile) if each.scope != "call"]
         store = BatchStore(self.store)
-        return Sending(store, files, session.keeping, self.place, spec, budgets, self.sleep)
+        return Uploader(store, files, session.keeping, self.place, spec, budgets, self.sleep)
 
     def fetching(
-        self, sending: Sending, wanted: AnswerType | None, created_s: int | None
-    ) -> Fetching:
+        self, sending: Uploader, wanted: AnswerType | None, created_s: int | None
+    ) -> Downloader:
         """Who fetches what came of a batch. created_s: when it was made, the day of its prices."""
         spec, day = sending.spec, datetime.now(UTC)
         if created_s is not None:
             day = datetime.fromtimestamp(created_s, UTC)
         api: Api = "chat" if spec.api == "chat" else "responses"
         provider, catalog = sending.files.provider, self.session.catalog
-        reading = Reading(api, spec.model, provider, catalog, wanted, day.date())
-        return Fetching(sending, reading)
+        reading = LineReader(api, spec.model, provider, catalog, wanted, day.date())
+        return Downloader(sending, reading)

@@ -10,28 +10,28 @@ from datetime import date
 from itertools import islice
 from pathlib import Path
 
-from o3magic.answer_builder import Draft
+from o3magic.answer_builder import AnswerBuilder
 from o3magic.cost.entries import Outcome
 from o3magic.cost.pricing import Charge, card_at, charge
 from o3magic.errors import BatchUnfinished, BrokenAnswer, O3Error, RequestFailed, RequestRefused
-from o3magic.events import Finished, Source, Usage
+from o3magic.events import AnswerSource, Finished, Usage
 from o3magic.messages import Api
 from o3magic.models import Card, Catalog
 from o3magic.providers import Provider
 from o3magic.rows.batch.parts import TIER
-from o3magic.rows.batch.store import Part, Used
-from o3magic.rows.batch.upload import Sending
-from o3magic.rows.records import Ending
+from o3magic.rows.batch.store import BatchPart, PartUsage
+from o3magic.rows.batch.upload import Uploader
+from o3magic.rows.records import RowOutcome
 from o3magic.schemas.lookup import AnswerType
 from o3magic.schemas.validation import judged
-from o3magic.wire.batch import NOT_RUN, Line, State, read
+from o3magic.wire.batch import NOT_RUN, BatchLine, BatchState, read
 from o3magic.wire.dialects import DIALECTS
 
 NOTHING = Usage(0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Reading:
+class LineReader:
     """Reads the lines of one job. `on` is the day whose prices hold."""
 
     api: Api
@@ -41,13 +41,13 @@ class Reading:
     wanted: AnswerType | None
     on: date
 
-    def ending(self, line: Line, *, simulated: bool) -> Ending:
+    def ending(self, line: BatchLine, *, simulated: bool) -> RowOutcome:
         """What became of a row."""
-        source: Source = "simulated" if simulated else "live"
+        source: AnswerSource = "simulated" if simulated else "live"
         if line.body is None:
             assert line.failed is not None
             return failed(line.id, line.failed, source)
-        draft = Draft()
+        draft = AnswerBuilder()
         try:
             for event in DIALECTS[self.api].decode(line.body):
                 draft.add(event)
@@ -56,7 +56,7 @@ class Reading:
         draft.doubt_zeros()
         return self._answered(line.id, draft, source)
 
-    def _answered(self, key: str, draft: Draft, source: Source) -> Ending:
+    def _answered(self, key: str, draft: AnswerBuilder, source: AnswerSource) -> RowOutcome:
         answer, end = draft.answer(), draft.finished or Finished("error")
         verdict = judged(answer, self.wanted)
         charged = self.charge(end, answer.model, source)
@@ -72,7 +72,7 @@ class Reading:
             "id": answer.id,
             "notes": [*answer.notes, *charged.notes],
         }
-        return Ending(
+        return RowOutcome(
             key=key,
             state="invalid" if verdict.wrong else "done",
             answer={name: value for name, value in said.items() if value not in (None, "", [])},
@@ -83,7 +83,7 @@ class Reading:
             cost_nano_usd=charged.nano_usd,
         )
 
-    def charge(self, end: Finished, model: str, source: Source) -> Charge:
+    def charge(self, end: Finished, model: str, source: AnswerSource) -> Charge:
         """What a row cost at batch prices."""
         if source != "live":
             return Charge(0)
@@ -95,10 +95,10 @@ class Reading:
         return card_at(self.provider, self.catalog, model or self.model, self.on)
 
 
-def failed(key: str, error: O3Error, source: Source | None = None) -> Ending:
+def failed(key: str, error: O3Error, source: AnswerSource | None = None) -> RowOutcome:
     """A row that has no answer. What the provider refused it does not charge for."""
     free = source == "simulated" or getattr(error, "billed", None) is False
-    return Ending(
+    return RowOutcome(
         key=key,
         state="failed",
         error=str(error),
@@ -127,13 +127,13 @@ GROUP_ROWS = 2_000
 
 
 @dataclass
-class Fetching:
+class Downloader:
     """Fetches the parts of one job that are over."""
 
-    sending: Sending
-    reading: Reading
+    sending: Uploader
+    reading: LineReader
 
-    def fetch(self, part: Part, state: State) -> Part:
+    def fetch(self, part: BatchPart, state: BatchState) -> BatchPart:
         """Keep what became of each row, enter what it cost, and call the part ended.
 
         May be done again after a crash at any place. Raises RequestFailed and LedgerUnavailable.
@@ -151,14 +151,14 @@ class Fetching:
         error = why_not(state)
         missing = store.untold(part)
         counts["missing"] = len(missing) if state.status == "completed" else 0
-        source: Source = "simulated" if simulated else "live"
+        source: AnswerSource = "simulated" if simulated else "live"
         store.keep(part, (failed(key, error, source) for key in missing))
         self._settle(part, state, counts, simulated=simulated)
         notes = "; ".join((*state.errors[:3], *odd_counts(counts)))
         part = store.stands(part, state.status, state.completed or 0, state.failed or 0, notes)
         return store.ended(part)
 
-    def never(self, part: Part) -> Part:
+    def never(self, part: BatchPart) -> BatchPart:
         """A part that was not sent, and never will be."""
         store = self.sending.store
         error = BatchUnfinished(NOT_RUN["batch_cancelled"])
@@ -166,13 +166,13 @@ class Fetching:
         return store.ended(store.stands(part, "cancelled", 0, 0, ""))
 
     def _endings(
-        self, part: Part, path: Path, counts: Counter[str], *, simulated: bool
-    ) -> Iterator[Ending]:
+        self, part: BatchPart, path: Path, counts: Counter[str], *, simulated: bool
+    ) -> Iterator[RowOutcome]:
         """What became of the rows in one file, each once; lines that are odd are counted."""
         waiting = self.sending.store.waiting(part)
         for raw in lines(path):
             try:
-                line: Line = read(raw)
+                line: BatchLine = read(raw)
             except BrokenAnswer:
                 counts["broken"] += 1
                 continue
@@ -182,14 +182,16 @@ class Fetching:
             waiting.discard(line.id)
             yield self.reading.ending(line, simulated=simulated)
 
-    def _settle(self, part: Part, state: State, counts: Counter[str], *, simulated: bool) -> None:
+    def _settle(
+        self, part: BatchPart, state: BatchState, counts: Counter[str], *, simulated: bool
+    ) -> None:
         """Enter what the batch used and cost."""
         sending = self.sending
         used = sending.store.used(part)
         usage, cost = self._cost(state, used, missing=counts["missing"] + counts["broken"])
         card = self.reading.card("")
         price = card.price(self.reading.on, TIER) if card else None
-        source: Source = "simulated" if simulated else "live"
+        source: AnswerSource = "simulated" if simulated else "live"
         outcome = Outcome(
             status="ok" if state.status == "completed" else state.status,
             usage=usage,
@@ -203,7 +205,9 @@ class Fetching:
         )
         sending.keeping.settle(sending.ticket(part), outcome)
 
-    def _cost(self, state: State, used: Used, *, missing: int) -> tuple[Usage, int | None]:
+    def _cost(
+        self, state: BatchState, used: PartUsage, *, missing: int
+    ) -> tuple[Usage, int | None]:
         """The usage of a batch and what it cost, None where nobody knows.
 
         The batch's own count is the provider's word; each row is priced by itself, since long ones
@@ -238,7 +242,7 @@ def lines(path: Path) -> Iterator[bytes]:
         yield from (raw for raw in file if raw.strip(b"\xef\xbb\xbf \t\r\n"))
 
 
-def why_not(state: State) -> O3Error:
+def why_not(state: BatchState) -> O3Error:
     """Why a row that is in no file has no answer."""
     match state.status:
         case "failed":

@@ -14,36 +14,36 @@ from typing import Any, Protocol
 
 from o3magic.client.retry import hopeful
 from o3magic.errors import BadOption, Interrupted, NoKey, RequestFailed, RequestRefused
-from o3magic.rows.batch.context import Room
+from o3magic.rows.batch.context import BatchContext
 from o3magic.rows.batch.parts import local
-from o3magic.rows.batch.recorded_job import Taping, not_taping
+from o3magic.rows.batch.recorded_job import BatchRecorder, not_taping
 from o3magic.rows.batch.results import ask_again, results, rows_without_answer
-from o3magic.rows.batch.status import Status, finished, progress, status, title
-from o3magic.rows.batch.store import BatchStore, Part
-from o3magic.rows.batch.upload import Sending, Spec
-from o3magic.rows.context import Sums
+from o3magic.rows.batch.status import BatchStatus, finished, progress, status, title
+from o3magic.rows.batch.store import BatchPart, BatchStore
+from o3magic.rows.batch.upload import Uploader, UploadSpec
+from o3magic.rows.context import RowSums
 from o3magic.rows.migrations import ANSWERED, CREATED, CREATING, ENDED, PLANNED, UPLOADED
-from o3magic.rows.progress import Show, Silent
-from o3magic.rows.records import Answered, Ending, Handle, Job
+from o3magic.rows.progress import NoProgress, ProgressDisplay
+from o3magic.rows.records import Job, JobHandle, RowOutcome, StoredRow
 from o3magic.schemas.lookup import AnswerType
-from o3magic.schemas.stored_schema import KeptType
+from o3magic.schemas.stored_schema import StoredAnswerType
 from o3magic.session.session import Session
 
 
-class Endable(Protocol):
+class UnfinishedJob(Protocol):
     """What a job can be asked here; `BatchJob` says what each means."""
 
     @property
     def id(self) -> int: ...
     @property
-    def spec(self) -> Spec: ...
-    def parts_in(self, *steps: str) -> Sequence[Part]: ...
+    def spec(self) -> UploadSpec: ...
+    def parts_in(self, *steps: str) -> Sequence[BatchPart]: ...
     def adopt(self) -> None: ...
-    def status(self) -> Status: ...
-    def cancel(self) -> Status: ...
+    def status(self) -> BatchStatus: ...
+    def cancel(self) -> BatchStatus: ...
 
 
-def ended(job: Endable, *, force: bool) -> str:
+def ended(job: UnfinishedJob, *, force: bool) -> str:
     """What is to be said of a job that may be forgotten now. Raises BadOption where it may not.
 
     force: it is cancelled at the provider, as far as that can be asked.
@@ -94,7 +94,7 @@ def sent_here(session: Session) -> dict[int, BatchJob]:
     return kept
 
 
-class BatchJob(Handle):
+class BatchJob(JobHandle):
     """A job of one or more batches. It survives the kernel: `o3.jobs()` lists it again.
 
     wanted: the type of the answers, where it is known; else they are checked against the JSON
@@ -104,20 +104,20 @@ class BatchJob(Handle):
 
     def __init__(
         self,
-        room: Room,
+        room: BatchContext,
         job: Job,
         wanted: AnswerType | None = None,
         given: Any = None,
         prompt: str = "",
-        taping: Taping | None = None,
+        taping: BatchRecorder | None = None,
     ) -> None:
         super().__init__(job)
         self._room = room
         self._known, self._given, self._prompt = wanted, given, prompt
         self._taping = taping
         self._store = BatchStore(room.store)
-        self._made: Sending | None = None
-        self._show: Show = Silent()
+        self._made: Uploader | None = None
+        self._show: ProgressDisplay = NoProgress()
 
     @property
     def batch_ids(self) -> list[str]:
@@ -140,17 +140,17 @@ class BatchJob(Handle):
     def _title(self) -> str:
         return title(self.name, self.id)
 
-    def _words(self, stands: Status) -> str:
+    def _words(self, stands: BatchStatus) -> str:
         """Its title and how it stands."""
         lasting = self._taping is not None and stands.over
         return f"{title(self.name) if lasting else self._title} {stands.said}"
 
     @cached_property
-    def spec(self) -> Spec:
+    def spec(self) -> UploadSpec:
         """What its batches have in common."""
-        return Spec(**self._job.spec)
+        return UploadSpec(**self._job.spec)
 
-    def status(self) -> Status:
+    def status(self) -> BatchStatus:
         """How it stands now; what is over is fetched and kept. Raises RequestFailed and NoKey."""
         with self._room.opened():
             return self._look()
@@ -188,7 +188,7 @@ class BatchJob(Handle):
                 self._room.show().update(progress(self.name, self._words(stands), stands, note))
             return table
 
-    def cancel(self) -> Status:
+    def cancel(self) -> BatchStatus:
         """Ask the provider to end it; rows that were answered are kept, and paid for."""
         with self._room.opened():
             self.adopt()
@@ -238,7 +238,7 @@ class BatchJob(Handle):
                 self._store.adopt(self.id, asked)
             return self._results()[0]
 
-    def send(self, parts: Sequence[tuple[Part, Any]], hold: int | None) -> None:
+    def send(self, parts: Sequence[tuple[BatchPart, Any]], hold: int | None) -> None:
         """Send parts that were just written."""
         self._sending.send(parts, hold)
 
@@ -248,9 +248,9 @@ class BatchJob(Handle):
         spec = self.spec
         if self._known is not None or spec.answer is None:
             return self._known
-        return KeptType(spec.schema, Any, spec.answer)
+        return StoredAnswerType(spec.schema, Any, spec.answer)
 
-    def _wait(self, poll_s: float) -> Status:
+    def _wait(self, poll_s: float) -> BatchStatus:
         """Look until it is over, and show how it goes."""
         pause_s = min(poll_s / FIRST_PAUSE, poll_s)
         while True:
@@ -269,7 +269,7 @@ class BatchJob(Handle):
                 pause_s = min(pause_s * GROWTH, poll_s)
             self._room.sleep(pause_s)
 
-    def parts_in(self, *steps: str) -> list[Part]:
+    def parts_in(self, *steps: str) -> list[BatchPart]:
         """Its parts that have come so far and no further, as the file of jobs has them."""
         return [part for part in self._store.parts(self.id) if part.step in steps]
 
@@ -284,7 +284,7 @@ class BatchJob(Handle):
             if part.step not in (CREATED, ENDED):
                 self._sending.go_on(part)
 
-    def _look(self) -> Status:
+    def _look(self) -> BatchStatus:
         """Ask how each part stands, and fetch those that are over."""
         for part in self._store.parts(self.id):
             if part.step != CREATED:
@@ -300,10 +300,10 @@ class BatchJob(Handle):
         self._room.store.change(self.id, state=word, said=stands.said)
         return stands
 
-    def _stands(self, part: Part, said: str, completed: int = 0, failed: int = 0) -> None:
+    def _stands(self, part: BatchPart, said: str, completed: int = 0, failed: int = 0) -> None:
         self._store.stands(part, said, completed, failed, "")
 
-    def _status(self, parts: Sequence[Part]) -> Status:
+    def _status(self, parts: Sequence[BatchPart]) -> BatchStatus:
         store = self._room.store
         job = self._job = store.job(self.id)
         asked = self._store.asked_in(self.id)
@@ -319,13 +319,13 @@ class BatchJob(Handle):
             if all(row.state in ANSWERED or local(at, row.key) for at, row in rows.items()):
                 return finished(rows)
         simulated = store.simulated(self.id)
-        sums = Sums({"simulated": simulated} if simulated else {}, job.spent_nano_usd)
+        sums = RowSums({"simulated": simulated} if simulated else {}, job.spent_nano_usd)
         sums.unknown = store.unknown(self.id) if stands.over else 0
         return stands.labelled(sums)
 
-    def _rows(self) -> Mapping[int, Answered | Ending]:
+    def _rows(self) -> Mapping[int, StoredRow | RowOutcome]:
         """Its rows by their places, those that the cassette had too."""
-        found: dict[int, Answered | Ending] = {**dict(self._store.rows(self.id))}
+        found: dict[int, StoredRow | RowOutcome] = {**dict(self._store.rows(self.id))}
         if self._taping is not None:
             found |= self._taping.endings
         return dict(sorted(found.items()))
@@ -335,7 +335,7 @@ class BatchJob(Handle):
         rows = self._rows()
         if self._taping is not None:
             note = self._taping.replaying.keep(
-                row for row in rows.values() if isinstance(row, Answered)
+                row for row in rows.values() if isinstance(row, StoredRow)
             )
         else:
             note = "" if self._given is not None else not_taping(self._room)
@@ -343,7 +343,7 @@ class BatchJob(Handle):
         return table, note
 
     @property
-    def _sending(self) -> Sending:
+    def _sending(self) -> Uploader:
         """Who sends its parts; made again where the session was closed meanwhile."""
         if self._made is None or self._made.files.client is not self._room.session.client:
             self._made = self._room.sending(self.spec)

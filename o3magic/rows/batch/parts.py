@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import IO, Any, Final
 
-from o3magic.client.request import Call, body
+from o3magic.client.request import HttpRequest, body
 from o3magic.cost.budgets import Budget
 from o3magic.errors import (
     BadOption,
@@ -26,21 +26,21 @@ from o3magic.errors import (
 )
 from o3magic.money import show_usd
 from o3magic.providers import Provider
-from o3magic.rows.batch.store import Draft
-from o3magic.rows.records import Ending
-from o3magic.rows.replay import Replaying
-from o3magic.rows.row_template import Filled, Filling, Form
-from o3magic.rows.sources import Source
+from o3magic.rows.batch.store import NewRow
+from o3magic.rows.records import RowOutcome
+from o3magic.rows.replay import RowReplay
+from o3magic.rows.row_template import FilledPrompt, PromptTemplate, RequestTemplate
+from o3magic.rows.sources import RowSource
 from o3magic.session.estimate import worst_nano_usd
 from o3magic.session.plan import Plan
-from o3magic.settings import Profile
+from o3magic.settings import Settings
 from o3magic.wire.batch import line
 from o3magic.wire.dialects import DIALECTS
 
 TIER: Final = "batch"
 
 
-def worst_row_nano_usd(form: Form, prompt: Filled) -> int | None:
+def worst_row_nano_usd(form: RequestTemplate, prompt: FilledPrompt) -> int | None:
     """The most one row can cost at batch prices, or None where nobody knows."""
     planned = form.plan
     card, request = planned.priced, planned.call.request
@@ -51,7 +51,7 @@ def worst_row_nano_usd(form: Form, prompt: Filled) -> int | None:
     return worst_nano_usd(card, price, form.tokens(prompt), out)
 
 
-def endpoint(call: Call) -> str:
+def endpoint(call: HttpRequest) -> str:
     """What a line of this API is sent to. Azure's has no /v1 for chat (its Global Batch page)."""
     if call.api == "chat" and is_azure(call.provider):
         return "/chat/completions"
@@ -78,7 +78,7 @@ def check_can_batch(planned: Plan) -> None:
         )
 
 
-def check_tier(profile: Profile) -> None:
+def check_tier(profile: Settings) -> None:
     """Raise BadOption where a tier is asked for: a batch is one by itself."""
     if profile.tier is not None:
         raise BadOption(
@@ -107,7 +107,7 @@ CANNOT = (TemplateError, EmptyPrompt, PromptTooLong, CassetteMiss)
 
 
 @dataclass(frozen=True)
-class Limits:
+class PartLimits:
     """The most a part may have."""
 
     rows: int = MOST_ROWS
@@ -115,7 +115,7 @@ class Limits:
 
 
 @dataclass
-class Written:
+class WrittenParts:
     """What was written: a file and the rows of each part, rows that cannot be asked, copies.
 
     taped: rows whose answer is on the cassette, their copies too; they are in no part.
@@ -123,10 +123,10 @@ class Written:
 
     folder: Path
     paths: list[Path] = field(default_factory=list)
-    parts: list[list[Draft]] = field(default_factory=list)
-    broken: list[Draft] = field(default_factory=list)
+    parts: list[list[NewRow]] = field(default_factory=list)
+    broken: list[NewRow] = field(default_factory=list)
     copies: list[tuple[int, str]] = field(default_factory=list)
-    taped: dict[int, Ending] = field(default_factory=dict)
+    taped: dict[int, RowOutcome] = field(default_factory=dict)
     total: int = 0
     digest: str = ""
 
@@ -141,20 +141,22 @@ class Written:
         return max((row.worst_nano_usd for part in self.parts for row in part), default=0)
 
 
-class Writer:
+class PartWriter:
     """Writes rows into the files of their parts."""
 
-    def __init__(self, folder: Path, limits: Limits, replaying: Replaying | None = None) -> None:
-        self.written = Written(folder)
+    def __init__(
+        self, folder: Path, limits: PartLimits, replaying: RowReplay | None = None
+    ) -> None:
+        self.written = WrittenParts(folder)
         self._replaying = replaying
-        self._taped: dict[str, Ending] = {}
+        self._taped: dict[str, RowOutcome] = {}
         self._limits = limits
         self._digest = hashlib.sha256()
         self._seen: set[str] = set()
         self._file: IO[bytes] | None = None
         self._bytes = 0
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> PartWriter:
         """Begin."""
         return self
 
@@ -164,7 +166,7 @@ class Writer:
             self._file.close()
         self.written.digest = self._digest.hexdigest()
 
-    def add(self, form: Form, filling: Filling, row: Mapping[str, Any]) -> None:
+    def add(self, form: RequestTemplate, filling: PromptTemplate, row: Mapping[str, Any]) -> None:
         """The next row. Raises every error that needs no provider, and then nothing is added."""
         prompt = filling.fill(row)
         form.check(prompt)
@@ -182,9 +184,9 @@ class Writer:
         elif not fresh:
             written.copies.append((place, key))
         else:
-            self._ask(form, prompt, Draft(key, place, worst_row_nano_usd(form, prompt) or 0))
+            self._ask(form, prompt, NewRow(key, place, worst_row_nano_usd(form, prompt) or 0))
 
-    def _ask(self, form: Form, prompt: Filled, draft: Draft) -> None:
+    def _ask(self, form: RequestTemplate, prompt: FilledPrompt, draft: NewRow) -> None:
         """A line that asks a row."""
         call = form.call(prompt)
         encoded = DIALECTS[call.api].encode(call.request)
@@ -193,11 +195,11 @@ class Writer:
     def broken(self, error: O3Error) -> None:
         """The next row, which cannot be asked: its place stands for a key."""
         place = self._next()
-        draft = Draft(local_key(place), place, 0, str(error), type(error).__name__)
+        draft = NewRow(local_key(place), place, 0, str(error), type(error).__name__)
         self._digest.update(draft.key.encode())
         self.written.broken.append(draft)
 
-    def again(self, raw: bytes, draft: Draft) -> None:
+    def again(self, raw: bytes, draft: NewRow) -> None:
         """A line that was written before."""
         self._write(raw, draft)
 
@@ -205,7 +207,7 @@ class Writer:
         self.written.total += 1
         return self.written.total - 1
 
-    def _write(self, said: bytes, draft: Draft) -> None:
+    def _write(self, said: bytes, draft: NewRow) -> None:
         written, limits = self.written, self._limits
         full = written.parts and len(written.parts[-1]) >= limits.rows
         if self._file is None or full or self._bytes + len(said) > limits.bytes:
@@ -231,21 +233,21 @@ def local(place: int, key: str) -> bool:
 
 
 def write(
-    source: Source,
-    form: Form,
-    filling: Filling,
+    source: RowSource,
+    form: RequestTemplate,
+    filling: PromptTemplate,
     folder: Path,
-    limits: Limits,
+    limits: PartLimits,
     *,
     keep_going: bool,
-    replaying: Replaying | None = None,
-) -> Written:
+    replaying: RowReplay | None = None,
+) -> WrittenParts:
     """Write all rows. keep_going: one that cannot be asked does not stop the others.
 
     Raises BadOption where there is nothing to ask, and CassetteError.
     """
     first: O3Error | None = None
-    with Writer(folder, limits, replaying) as writer:
+    with PartWriter(folder, limits, replaying) as writer:
         for number, row in enumerate(source.rows):
             if not number:
                 filling.check(row)
@@ -261,9 +263,9 @@ def write(
     return writer.written
 
 
-def without(written: Written, keys: set[str], limits: Limits) -> Written:
+def without(written: WrittenParts, keys: set[str], limits: PartLimits) -> WrittenParts:
     """The same without the rows of these keys, in new files."""
-    with Writer(written.folder, limits) as writer:
+    with PartWriter(written.folder, limits) as writer:
         folder = written.folder / "rest"
         folder.mkdir()
         writer.written.folder = folder

@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from o3magic.events import LABELS
-from o3magic.rows.batch.context import Room
-from o3magic.rows.batch.parts import Written
+from o3magic.rows.batch.context import BatchContext
+from o3magic.rows.batch.parts import WrittenParts
 from o3magic.rows.batch.results import results, rows_without_answer
-from o3magic.rows.batch.status import Status, finished, progress, title
-from o3magic.rows.batch.upload import Spec
-from o3magic.rows.map_job import Wish, map_rows, tape_of
-from o3magic.rows.records import Answered, Ending, Job
-from o3magic.rows.replay import Replaying, left_out
-from o3magic.rows.sweep.rows import Collected
+from o3magic.rows.batch.status import BatchStatus, finished, progress, title
+from o3magic.rows.batch.upload import UploadSpec
+from o3magic.rows.map_job import MapOptions, map_rows, tape_of
+from o3magic.rows.records import Job, RowOutcome, StoredRow
+from o3magic.rows.replay import RowReplay, left_out
+from o3magic.rows.sweep.rows import ScoredTable
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.session import Session
 
@@ -27,21 +27,21 @@ UNRECORDED = (
 
 
 @dataclass(frozen=True)
-class Taping:
+class BatchRecorder:
     """Where its answers are recorded. endings: rows that were on the cassette, by place."""
 
-    replaying: Replaying
-    endings: Mapping[int, Ending]
+    replaying: RowReplay
+    endings: Mapping[int, RowOutcome]
 
 
-def not_taping(room: Room) -> str:
+def not_taping(room: BatchContext) -> str:
     """What is said where a job that was opened again would be recorded, or ""."""
     tape = tape_of(room.session, room.session.layers.profile())
     return UNRECORDED if tape is not None and tape.records else ""
 
 
 @dataclass(frozen=True)
-class Given:
+class BatchInput:
     """What a call of `o3.batch` gave: name, prompt, the type of the answers, the rows."""
 
     name: str
@@ -50,7 +50,7 @@ class Given:
     rows: Any
 
 
-class TapedBatch:
+class RecordedBatch:
     """A job of `o3.batch` whose rows are on the cassette. It asks nobody, and is in no file.
 
     It has the methods of a job at the provider, which is over. digest: what it is the job of.
@@ -58,16 +58,16 @@ class TapedBatch:
 
     def __init__(
         self,
-        room: Room,
+        room: BatchContext,
         number: int,
-        spec: Spec,
-        given: Given,
-        rows: Mapping[int, Ending],
+        spec: UploadSpec,
+        given: BatchInput,
+        rows: Mapping[int, RowOutcome],
         digest: str,
     ) -> None:
         self._room, self._number, self._given = room, number, given
         self.spec, self.digest = spec, digest
-        self._rows: dict[int, Answered | Ending] = dict(rows)
+        self._rows: dict[int, StoredRow | RowOutcome] = dict(rows)
 
     @property
     def id(self) -> int:
@@ -121,7 +121,7 @@ class TapedBatch:
         """One line."""
         return f"{title(self.name)} {self.status().said}"
 
-    def status(self) -> Status:
+    def status(self) -> BatchStatus:
         """How it stands: over."""
         return finished(self._rows)
 
@@ -139,7 +139,7 @@ class TapedBatch:
         given = self._given
         return results(self._rows.items(), given.wanted, given.rows, flatten=self.spec.flatten)
 
-    def cancel(self) -> Status:
+    def cancel(self) -> BatchStatus:
         """How it stands: what is over is not cancelled."""
         return self.status()
 
@@ -165,9 +165,9 @@ class TapedBatch:
                     [*left.values()],
                     given.prompt,
                     schema=given.wanted,
-                    wish=Wish(name=f"{self.name or 'batch'}, once more"),
+                    wish=MapOptions(name=f"{self.name or 'batch'}, once more"),
                     show=room.show(),
-                    kind=Collected,
+                    kind=ScoredTable,
                     **{**self.spec.options, **options},
                 )
             for place, (row, _, _) in zip(left, found.rows, strict=True):
@@ -176,19 +176,21 @@ class TapedBatch:
         return self.results()
 
 
-def taped_in(session: Session) -> dict[str, TapedBatch]:
+def taped_in(session: Session) -> dict[str, RecordedBatch]:
     """The jobs that a session made from its cassettes, in their order, by what they are of."""
-    kept: dict[str, TapedBatch] = session.kept.setdefault("taped_batches", {})
+    kept: dict[str, RecordedBatch] = session.kept.setdefault("taped_batches", {})
     return kept
 
 
-def taped(room: Room, spec: Spec, given: Given, written: Written, digest: str) -> TapedBatch:
+def taped(
+    room: BatchContext, spec: UploadSpec, given: BatchInput, written: WrittenParts, digest: str
+) -> RecordedBatch:
     """The job of rows that are all on the cassette. The same call again gives the same job."""
     rows = dict(written.taped)
     for draft in written.broken:
         error, kind = draft.error, draft.error_kind
-        rows[draft.place] = Ending(draft.key, "failed", error=error, error_kind=kind)
+        rows[draft.place] = RowOutcome(draft.key, "failed", error=error, error_kind=kind)
     known = taped_in(room.session)
     number = known[digest].id if digest in known else min([0, *(j.id for j in known.values())]) - 1
-    known[digest] = TapedBatch(room, number, spec, given, dict(sorted(rows.items())), digest)
+    known[digest] = RecordedBatch(room, number, spec, given, dict(sorted(rows.items())), digest)
     return known[digest]

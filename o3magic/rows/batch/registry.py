@@ -6,27 +6,29 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from o3magic.errors import BadOption, NotASchema, UnknownSchema
-from o3magic.rows.batch.context import Room
+from o3magic.rows.batch.context import BatchContext
 from o3magic.rows.batch.job import BatchJob, sent_here
-from o3magic.rows.batch.recorded_job import TapedBatch, taped_in
+from o3magic.rows.batch.recorded_job import RecordedBatch, taped_in
 from o3magic.rows.batch.submit import KIND
 from o3magic.rows.map_job import KIND as MAP
 from o3magic.rows.map_job import MapJob, map_jobs, store_of, tape_of
-from o3magic.rows.progress import Show
+from o3magic.rows.progress import ProgressDisplay
 from o3magic.rows.records import Job
 from o3magic.schemas.lookup import AnswerType, resolve
 from o3magic.session.session import Session
 
-AnyBatch = BatchJob | TapedBatch
+AnyBatch = BatchJob | RecordedBatch
 AnyJob = AnyBatch | MapJob
 
 
-def room_of(session: Session, show: Callable[[], Show], *, close_after: bool) -> Room:
+def room_of(
+    session: Session, show: Callable[[], ProgressDisplay], *, close_after: bool
+) -> BatchContext:
     """Where the jobs of a session are worked on. show: makes a place to show a wait."""
-    return Room(session, store_of(session), close_after, show=show)
+    return BatchContext(session, store_of(session), close_after, show=show)
 
 
-def all_jobs(room: Room, names: Mapping[str, Any]) -> list[AnyJob]:
+def all_jobs(room: BatchContext, names: Mapping[str, Any]) -> list[AnyJob]:
     """The jobs of `o3.map` and `o3.batch`, the last one first, those from a cassette before all."""
     found: list[BatchJob | MapJob] = [*jobs_in(room, names)]
     found += map_jobs(room.session, room.store)
@@ -36,7 +38,7 @@ def all_jobs(room: Room, names: Mapping[str, Any]) -> list[AnyJob]:
     return [*reversed(taped.values()), *(job for job in found if job.digest not in taped)]
 
 
-def one_job(room: Room, named: int | str, names: Mapping[str, Any]) -> AnyJob:
+def one_job(room: BatchContext, named: int | str, names: Mapping[str, Any]) -> AnyJob:
     """The job of a number or a name. Raises BadOption."""
     taped = taped_job(room.session, named)
     if taped is not None:
@@ -53,20 +55,20 @@ def one_job(room: Room, named: int | str, names: Mapping[str, Any]) -> AnyJob:
     return job_in(room, named, names)
 
 
-def taped_job(session: Session, named: int | str) -> TapedBatch | None:
+def taped_job(session: Session, named: int | str) -> RecordedBatch | None:
     """The job of a number or a name that is on a cassette, or None."""
     word = str(named).strip().removeprefix("#")
     found = (job for job in taped_in(session).values() if word in (str(job.id), job.name))
     return next(found, None)
 
 
-def jobs_in(room: Room, names: Mapping[str, Any]) -> list[BatchJob]:
+def jobs_in(room: BatchContext, names: Mapping[str, Any]) -> list[BatchJob]:
     """All batch jobs, the last one first. names: where the types of their answers are looked up."""
     with room.opened():
         return [opened(room, job, names) for job in room.store.jobs(KIND)]
 
 
-def job_in(room: Room, named: int | str, names: Mapping[str, Any]) -> BatchJob:
+def job_in(room: BatchContext, named: int | str, names: Mapping[str, Any]) -> BatchJob:
     """The batch job of a number or a name. Raises BadOption."""
     with room.opened():
         job = room.store.job(named)
@@ -77,7 +79,7 @@ def job_in(room: Room, named: int | str, names: Mapping[str, Any]) -> BatchJob:
         return opened(room, job, names)
 
 
-def opened(room: Room, job: Job, names: Mapping[str, Any]) -> BatchJob:
+def opened(room: BatchContext, job: Job, names: Mapping[str, Any]) -> BatchJob:
     """A job as it is kept, with the type of its answers where that is here and is the same.
 
     One that was sent from here is the job it was then: it has its rows.

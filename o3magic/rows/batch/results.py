@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from o3magic.errors import BadOption
-from o3magic.rows.map_job import Wish, map_rows
-from o3magic.rows.progress import Show
-from o3magic.rows.records import Answered, Ending
-from o3magic.rows.results import Table
-from o3magic.rows.sources import Source, source_of
+from o3magic.rows.map_job import MapOptions, map_rows
+from o3magic.rows.progress import ProgressDisplay
+from o3magic.rows.records import RowOutcome, StoredRow
+from o3magic.rows.results import ResultTable
+from o3magic.rows.sources import RowSource, source_of
 from o3magic.rows.store import JobStore
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.session import Session
 
 
 def rows_without_answer(
-    kept: Mapping[int, Answered | Ending], rows: Any, given: Any, total: int | None
+    kept: Mapping[int, StoredRow | RowOutcome], rows: Any, given: Any, total: int | None
 ) -> dict[int, dict[str, Any]]:
     """The rows of the input whose place has no answer that fits, by place. Raises BadOption.
 
@@ -29,7 +29,7 @@ def rows_without_answer(
             "the rows are not here any more: the file of jobs keeps none",
             hint="job.retry(rows) and job.failed_rows(rows) take the same rows again",
         )
-    source: Source = source_of(said)
+    source: RowSource = source_of(said)
     if source.total is not None and source.total != (total or len(kept)):
         raise BadOption(
             f"these are {source.total:,} rows, and the job was made of {total or len(kept):,}",
@@ -48,10 +48,10 @@ def ask_again(
     rows: Any,
     prompt: str,
     options: Mapping[str, Any],
-    show: Show,
+    show: ProgressDisplay,
 ) -> int:
     """Ask rows one by one, now; gives the id of the job that holds their answers."""
-    wish, rest = Wish.among(options)
+    wish, rest = MapOptions.among(options)
     map_rows(session, store, rows, prompt, wish=wish, show=show, **rest)
     return store.job(wish.name).id
 
@@ -60,14 +60,14 @@ NOT_YET = "not answered yet: the batch goes on"
 
 
 def results(
-    rows: Iterable[tuple[int, Answered | Ending]],
+    rows: Iterable[tuple[int, StoredRow | RowOutcome]],
     wanted: AnswerType | None,
     given: Any = None,
     *,
     flatten: bool = False,
 ) -> Any:
     """A row for each row of the input, in its order. given: the input, where it is still here."""
-    table = Table(wanted, flatten=flatten)
+    table = ResultTable(wanted, flatten=flatten)
     charged: set[str] = set()
     for _, row in rows:
         error = f"{row.error_kind}: {row.error}" if row.error else None
@@ -78,8 +78,8 @@ def results(
     return table.result(shape_of(given))
 
 
-def shape_of(given: Any) -> Source:
+def shape_of(given: Any) -> RowSource:
     """The input, for its index and its library; an iterator has been read and has neither."""
     if given is None or hasattr(given, "__next__"):
-        return Source(iter(()), ())
+        return RowSource(iter(()), ())
     return source_of(given)

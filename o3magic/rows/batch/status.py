@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from o3magic.redaction import redact
-from o3magic.rows.batch.store import Part
-from o3magic.rows.context import Sums
+from o3magic.rows.batch.store import BatchPart
+from o3magic.rows.context import RowSums
 from o3magic.rows.migrations import ANSWERED, CREATING, ENDED, PLANNED, UPLOADED
-from o3magic.rows.progress import Progress
-from o3magic.rows.records import Answered, Ending
+from o3magic.rows.progress import JobProgress
+from o3magic.rows.records import RowOutcome, StoredRow
 
 UNSENT = "unsent"
 # Of several parts the state named first is the one of the whole.
@@ -19,7 +19,7 @@ OVER = ("cancelled", "expired", "failed", "completed")
 
 
 @dataclass(frozen=True)
-class Status:
+class BatchStatus:
     """How a job stands: its state, its rows, and in `said` a sentence about it.
 
     state: unsent, or the provider's word: validating, in_progress, finalizing, completed, failed,
@@ -39,9 +39,9 @@ class Status:
 
     __repr__ = __str__
 
-    def labelled(self, sums: Sums, *, taped: bool = False) -> Status:
+    def labelled(self, sums: RowSums, *, taped: bool = False) -> BatchStatus:
         """The same with who answered, where no model did, and what it cost."""
-        shown = Progress(
+        shown = JobProgress(
             rows=self.total,
             made_up=sums.made_up,
             spent_nano_usd=sums.cost_nano_usd,
@@ -53,7 +53,7 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchProgress(Progress):
+class BatchProgress(JobProgress):
     """How far a batch is: its state in words, for it has no rate."""
 
     sentence: str = ""
@@ -69,7 +69,9 @@ def title(name: str, number: int | None = None) -> str:
     return " ".join(filter(None, said))
 
 
-def progress(name: str, words: str, stands: Status | None = None, note: str = "") -> BatchProgress:
+def progress(
+    name: str, words: str, stands: BatchStatus | None = None, note: str = ""
+) -> BatchProgress:
     """What is shown of a job. words: its title and how it stands."""
     total, done, failed = (stands.total, stands.done, stands.failed) if stands else (0, 0, 0)
     return BatchProgress(
@@ -83,20 +85,24 @@ def progress(name: str, words: str, stands: Status | None = None, note: str = ""
     )
 
 
-def finished(rows: Mapping[int, Answered | Ending]) -> Status:
+def finished(rows: Mapping[int, StoredRow | RowOutcome]) -> BatchStatus:
     """How a job on a cassette stands at its end: nothing is in it but what its rows have."""
     unique = {row.key: row for row in rows.values()}
-    sums = Sums()
+    sums = RowSums()
     for row in unique.values():
         if row.source:
             sums.add(row, charged=True)
     done = sum(row.state in ANSWERED for row in unique.values())
     failed = len(unique) - done
     said = sentence("completed", "", total=len(unique), done=done, failed=failed, told="")
-    return Status("completed", len(unique), done, failed, said, True).labelled(sums, taped=True)
+    return BatchStatus("completed", len(unique), done, failed, said, True).labelled(
+        sums, taped=True
+    )
 
 
-def status(parts: Sequence[Part], provider: str, *, total: int, done: int, failed: int) -> Status:
+def status(
+    parts: Sequence[BatchPart], provider: str, *, total: int, done: int, failed: int
+) -> BatchStatus:
     """How the parts stand together. done, failed: rows whose end is kept here."""
     running = [part for part in parts if part.step != ENDED]
     state = state_of(parts, running)
@@ -108,10 +114,10 @@ def status(parts: Sequence[Part], provider: str, *, total: int, done: int, faile
     said = sentence(state, provider, total=total, done=done, failed=failed, told=told)
     if running and len(parts) > 1:
         said += f" ({len(parts) - len(running)} of {len(parts)} batches are over)"
-    return Status(state, total, done, failed, said, not running)
+    return BatchStatus(state, total, done, failed, said, not running)
 
 
-def state_of(parts: Sequence[Part], running: Sequence[Part]) -> str:
+def state_of(parts: Sequence[BatchPart], running: Sequence[BatchPart]) -> str:
     """The state of all parts together."""
     if not parts or any(part.step in (PLANNED, UPLOADED, CREATING) for part in parts):
         return UNSENT

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from o3magic.cost.ledger import now_ms
-from o3magic.cost.process import Owner
+from o3magic.cost.process import ProcessOwner
 from o3magic.errors import BadOption
 from o3magic.rows.migrations import ANSWERED, CREATED, CREATING, ENDED, PLANNED, UPLOADED
-from o3magic.rows.records import COLUMNS, Answered, Ending
+from o3magic.rows.records import COLUMNS, RowOutcome, StoredRow
 from o3magic.rows.store import JobStore
 
 NEW_ROW = """
@@ -57,7 +57,7 @@ WHERE job = :job AND state <> 'done'
 """
 
 
-class Used(NamedTuple):
+class PartUsage(NamedTuple):
     """What the answered rows of a part used together."""
 
     rows: int
@@ -70,7 +70,7 @@ class Used(NamedTuple):
     reasoning_tokens: int
 
 
-class Part(NamedTuple):
+class BatchPart(NamedTuple):
     """One batch of a job as it stands. `status` is the provider's word, "" before it has one."""
 
     job: int
@@ -92,12 +92,12 @@ class Part(NamedTuple):
     started: str
 
     @property
-    def owner(self) -> Owner:
+    def owner(self) -> ProcessOwner:
         """The process that was at it last."""
-        return Owner(self.host, self.pid, self.started)
+        return ProcessOwner(self.host, self.pid, self.started)
 
 
-class Draft(NamedTuple):
+class NewRow(NamedTuple):
     """A row that is to be asked: its key, where it stands first, the most it can cost."""
 
     key: str
@@ -117,15 +117,15 @@ class BatchStore:
     def plan(
         self,
         job: int,
-        parts: Sequence[Sequence[Draft]],
-        broken: Iterable[Draft] = (),
+        parts: Sequence[Sequence[NewRow]],
+        broken: Iterable[NewRow] = (),
         copies: Iterable[tuple[int, str]] = (),
-    ) -> list[Part]:
+    ) -> list[BatchPart]:
         """Keep rows and the parts they are asked in, behind those that are there already.
 
         broken: rows that cannot be asked. copies: (place, key) of rows that repeat another.
         """
-        now, here = now_ms(), Owner.here()
+        now, here = now_ms(), ProcessOwner.here()
         with self._store.write() as connection:
             taken = {key for (key,) in connection.execute(TAKEN, (job,))}
             if any(row.key in taken for part in parts for row in part):
@@ -163,12 +163,12 @@ class BatchStore:
             )
         return [part for part in self.parts(job) if part.part >= first]
 
-    def parts(self, job: int) -> list[Part]:
+    def parts(self, job: int) -> list[BatchPart]:
         """The parts of a job, in their order."""
-        query = f"SELECT {', '.join(Part._fields)} FROM batches WHERE job = ? ORDER BY part"
-        return [Part(*row) for row in self._store.read(query, (job,))]
+        query = f"SELECT {', '.join(BatchPart._fields)} FROM batches WHERE job = ? ORDER BY part"
+        return [BatchPart(*row) for row in self._store.read(query, (job,))]
 
-    def part(self, part: Part) -> Part:
+    def part(self, part: BatchPart) -> BatchPart:
         """The same part as it stands now."""
         return next(each for each in self.parts(part.job) if each.part == part.part)
 
@@ -176,9 +176,9 @@ class BatchStore:
         """The keys of rows that are answered or on their way."""
         return {key for (key,) in self._store.read(TAKEN, (job,))}
 
-    def used(self, part: Part) -> Used:
+    def used(self, part: BatchPart) -> PartUsage:
         """What the rows of a part used, as far as it is known."""
-        return Used(*self._store.read(USED, part[:2])[0])
+        return PartUsage(*self._store.read(USED, part[:2])[0])
 
     def asked_in(self, job: int) -> set[int]:
         """The parts in which rows were asked last: later ones take over from others."""
@@ -189,43 +189,45 @@ class BatchStore:
         """How many rows a job asks, each once."""
         return int(self._store.read("SELECT count(*) FROM rows WHERE job = ?", (job,))[0][0])
 
-    def uploaded(self, part: Part, file_id: str) -> Part:
+    def uploaded(self, part: BatchPart, file_id: str) -> BatchPart:
         """Its file is at the provider."""
         return self._move(part, UPLOADED, file_id=file_id)
 
-    def creating(self, part: Part) -> bool:
+    def creating(self, part: BatchPart) -> bool:
         """It is about to be made, by this process; False where another one was faster."""
         with self._store.write() as connection:
             moved = connection.execute(
                 """UPDATE batches SET step = ?, changed_ms = ?, host = ?, pid = ?, started = ?
                    WHERE job = ? AND part = ? AND step = ?""",
-                (CREATING, now_ms(), *Owner.here(), *part[:2], UPLOADED),
+                (CREATING, now_ms(), *ProcessOwner.here(), *part[:2], UPLOADED),
             )
             return moved.rowcount == 1
 
-    def entered(self, part: Part, session: str, entry: int) -> Part:
+    def entered(self, part: BatchPart, session: str, entry: int) -> BatchPart:
         """It is in the ledger."""
         return self._move(part, CREATING, session=session, entry=entry)
 
-    def not_created(self, part: Part) -> Part:
+    def not_created(self, part: BatchPart) -> BatchPart:
         """It was refused: it may be made again."""
         return self._move(part, UPLOADED)
 
-    def created(self, part: Part, batch_id: str, status: str) -> Part:
+    def created(self, part: BatchPart, batch_id: str, status: str) -> BatchPart:
         """It is there."""
         return self._move(part, CREATED, batch_id=batch_id, status=status)
 
-    def stands(self, part: Part, status: str, completed: int, failed: int, said: str) -> Part:
+    def stands(
+        self, part: BatchPart, status: str, completed: int, failed: int, said: str
+    ) -> BatchPart:
         """How it stands at the provider."""
         return self._move(
             part, part.step, status=status, completed=completed, failed=failed, said=said
         )
 
-    def ended(self, part: Part) -> Part:
+    def ended(self, part: BatchPart) -> BatchPart:
         """All that came of it is kept."""
         return self._move(part, ENDED)
 
-    def dropped(self, part: Part) -> Part:
+    def dropped(self, part: BatchPart) -> BatchPart:
         """It was planned and never sent."""
         with self._store.write() as connection:
             connection.execute(
@@ -237,7 +239,7 @@ class BatchStore:
             )
         return part
 
-    def _move(self, part: Part, step: str, **values: Any) -> Part:
+    def _move(self, part: BatchPart, step: str, **values: Any) -> BatchPart:
         said = {"step": step, "changed_ms": now_ms(), **values}
         names = ", ".join(f"{name} = ?" for name in said)
         with self._store.write() as connection:
@@ -247,17 +249,17 @@ class BatchStore:
             )
         return part._replace(**said)
 
-    def waiting(self, part: Part) -> set[str]:
+    def waiting(self, part: BatchPart) -> set[str]:
         """The keys of the rows of a part that have no answer yet."""
         query = f"SELECT key FROM rows WHERE job = ? AND part = ? AND state NOT IN {ANSWERED}"
         return {key for (key,) in self._store.read(query, part[:2])}
 
-    def untold(self, part: Part) -> list[str]:
+    def untold(self, part: BatchPart) -> list[str]:
         """The keys of the rows of a part of which nothing was said yet."""
         query = "SELECT key FROM rows WHERE job = ? AND part = ? AND state = 'open'"
         return [key for (key,) in self._store.read(query, part[:2])]
 
-    def keep(self, part: Part, endings: Iterable[Ending]) -> None:
+    def keep(self, part: BatchPart, endings: Iterable[RowOutcome]) -> None:
         """What became of rows of a part."""
         now = now_ms()
         rows = (kept(each, part, now) for each in endings)
@@ -269,20 +271,20 @@ class BatchStore:
         with self._store.write() as connection:
             connection.execute(ADOPT, {"job": job, "other": other})
 
-    def rows(self, job: int) -> Iterator[tuple[int, Answered]]:
+    def rows(self, job: int) -> Iterator[tuple[int, StoredRow]]:
         """All rows of a job with their places, copies too, in the order they came in."""
         copies = self._store.read(
             "SELECT place, key FROM copies WHERE job = ? ORDER BY place", (job,)
         )
         query = f"SELECT {COLUMNS} FROM rows WHERE job = ? ORDER BY place"
-        found = [Answered(*row) for row in self._store.read(query, (job,))]
+        found = [StoredRow(*row) for row in self._store.read(query, (job,))]
         by_key = {row.key: row for row in found}
         every = [(row.place, row) for row in found]
         every += [(place, by_key[key]) for place, key in copies if key in by_key]
         return iter(sorted(every, key=lambda each: each[0]))
 
 
-def kept(ending: Ending, part: Part, now: int) -> tuple[Any, ...]:
+def kept(ending: RowOutcome, part: BatchPart, now: int) -> tuple[Any, ...]:
     """An ending as the parameters of `KEEP`."""
     said = None
     if ending.answer is not None:

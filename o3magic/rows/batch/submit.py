@@ -14,12 +14,12 @@ from o3magic.cassettes.scrub import scrubbed
 from o3magic.cost.entries import Attempt
 from o3magic.errors import Interrupted, NoKey, OverBudget
 from o3magic.money import show_usd
-from o3magic.rows.batch.context import Room
+from o3magic.rows.batch.context import BatchContext
 from o3magic.rows.batch.job import BatchJob, sent_here
 from o3magic.rows.batch.parts import (
     TIER,
-    Limits,
-    Written,
+    PartLimits,
+    WrittenParts,
     check_call_budget,
     check_can_batch,
     check_tier,
@@ -27,40 +27,40 @@ from o3magic.rows.batch.parts import (
     without,
     write,
 )
-from o3magic.rows.batch.recorded_job import Given, TapedBatch, Taping, taped
+from o3magic.rows.batch.recorded_job import BatchInput, BatchRecorder, RecordedBatch, taped
 from o3magic.rows.batch.store import BatchStore
-from o3magic.rows.batch.upload import Spec
-from o3magic.rows.map_job import Wish, filling_of, folder_of, form_of, profile_of, tape_of
+from o3magic.rows.batch.upload import UploadSpec
+from o3magic.rows.map_job import MapOptions, filling_of, folder_of, form_of, profile_of, tape_of
 from o3magic.rows.migrations import PLANNED
 from o3magic.rows.records import Job
-from o3magic.rows.replay import Replaying
-from o3magic.rows.row_template import Form
+from o3magic.rows.replay import RowReplay
+from o3magic.rows.row_template import RequestTemplate
 from o3magic.rows.sources import source_of
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.prompt_input import with_file
-from o3magic.session.recorder import Tape
+from o3magic.session.recorder import CassetteUse
 from o3magic.session.session import Session
-from o3magic.session.spending import Place, counted_budgets, unknown_price
-from o3magic.settings import Profile
+from o3magic.session.spending import LedgerContext, counted_budgets, unknown_price
+from o3magic.settings import Settings
 
 KIND = "batch"
 OPTIONS = (
     *("model", "effort", "provider", "api", "developer", "max_output_tokens", "summary"),
     *("verbosity", "param"),
 )
-USUAL = Limits()
+USUAL = PartLimits()
 
 
 def submit(
-    room: Room,
+    room: BatchContext,
     rows: Any,
     prompt: str,
     *,
     schema: Any = None,
     names: Mapping[str, Any] | None = None,
-    limits: Limits = USUAL,
+    limits: PartLimits = USUAL,
     **options: Any,
-) -> BatchJob | TapedBatch:
+) -> BatchJob | RecordedBatch:
     """Send rows to the Batch API. The same call again gives the same job, paid for once.
 
     Rows that are on the cassette are not sent; where all of them are, the job is over at once.
@@ -68,7 +68,7 @@ def submit(
     how many rows are asked at once, and how fast, is the provider's affair here.
     Raises every error of `o3.ask` that needs no answer, and BadOption where there is no Batch.
     """
-    wish, options = Wish.among(options)
+    wish, options = MapOptions.among(options)
     wish = wish.checked()
     session, source = room.session, source_of(rows)
     profile, wanted = profile_of(session, schema, names, options)
@@ -77,7 +77,7 @@ def submit(
     text = with_file(prompt, profile.file, folder_of_notebook) if profile.file else prompt
     tape, profile = tape_of(session, profile), replace(profile, file="", stream=False)
     form, nobody = form_on(session, profile, wanted, tape)
-    replaying = None if tape is None else Replaying(form, tape, TIER)
+    replaying = None if tape is None else RowReplay(form, tape, TIER)
     if tape is None or tape.mode not in ("replay", "auto"):
         check_can_batch(form.plan)
     if form.plan.call.provider.embedded:
@@ -88,7 +88,7 @@ def submit(
         written = write(
             source, form, filling, Path(folder), limits, keep_going=keep, replaying=replaying
         )
-        spec, given = spec_of(form, text, wish), Given(wish.name, text, wanted, rows)
+        spec, given = spec_of(form, text, wish), BatchInput(wish.name, text, wanted, rows)
         if replaying is not None:
             replaying.entered(session.keeping, attempt_of(form, room.place))
             if not written.parts:
@@ -97,7 +97,7 @@ def submit(
             raise nobody
         check_can_batch(form.plan)
         job = begin(room, spec, written, wish.name)
-        taping = Taping(replaying, written.taped) if replaying is not None else None
+        taping = BatchRecorder(replaying, written.taped) if replaying is not None else None
         sent = BatchJob(room, job, wanted, rows, text, taping)
         sent_here(session)[job.id] = sent
         try:
@@ -111,8 +111,8 @@ def submit(
 
 
 def form_on(
-    session: Session, profile: Profile, wanted: AnswerType | None, tape: Tape | None
-) -> tuple[Form, NoKey | None]:
+    session: Session, profile: Settings, wanted: AnswerType | None, tape: CassetteUse | None
+) -> tuple[RequestTemplate, NoKey | None]:
     """What all rows share, and why nobody can be asked: what is on the cassette needs nobody."""
     try:
         return form_of(session, profile, wanted), None
@@ -122,7 +122,7 @@ def form_on(
         return form_of(session, replace(profile, dry_run=True), wanted), nobody
 
 
-def attempt_of(form: Form, place: Place) -> Attempt:
+def attempt_of(form: RequestTemplate, place: LedgerContext) -> Attempt:
     """What the ledger is told of a row that is replayed."""
     planned, call = form.plan, form.plan.call
     return Attempt(
@@ -139,14 +139,14 @@ def attempt_of(form: Form, place: Place) -> Attempt:
     )
 
 
-def spec_of(form: Form, prompt: str, wish: Wish) -> Spec:
+def spec_of(form: RequestTemplate, prompt: str, wish: MapOptions) -> UploadSpec:
     """What is kept of a job. No key and no address: the provider's name stands for both."""
     planned, call = form.plan, form.plan.call
     chosen = {name: getattr(planned.profile, name) for name in OPTIONS}
     if not planned.choice.named:
         del chosen["model"]
     chosen = {name: scrubbed(v) if isinstance(v, str) else v for name, v in chosen.items()}
-    return Spec(
+    return UploadSpec(
         tag=secrets.token_hex(8),
         template=scrubbed(prompt),
         provider=call.provider.name,
@@ -163,13 +163,13 @@ def spec_of(form: Form, prompt: str, wish: Wish) -> Spec:
     )
 
 
-def digest_of(spec: Spec, written: Written, name: str) -> str:
+def digest_of(spec: UploadSpec, written: WrittenParts, name: str) -> str:
     """What makes two calls the same job: who is asked which rows, under which name."""
     said = "\n".join((KIND, spec.provider, spec.endpoint, name, written.digest))
     return hashlib.sha256(said.encode()).hexdigest()[:32]
 
 
-def begin(room: Room, spec: Spec, written: Written, name: str) -> Job:
+def begin(room: BatchContext, spec: UploadSpec, written: WrittenParts, name: str) -> Job:
     """The job of these rows: the one that is there already, or a new one."""
     job = room.store.begin(
         KIND,
@@ -185,7 +185,12 @@ def begin(room: Room, spec: Spec, written: Written, name: str) -> Job:
 
 
 def send(
-    room: Room, sent: BatchJob, form: Form, written: Written, limits: Limits, spec: Spec
+    room: BatchContext,
+    sent: BatchJob,
+    form: RequestTemplate,
+    written: WrittenParts,
+    limits: PartLimits,
+    spec: UploadSpec,
 ) -> None:
     """Send the rows that are neither answered nor on their way."""
     store = BatchStore(room.store)
@@ -207,7 +212,13 @@ def send(
             room.session.keeping.release(hold)
 
 
-def held(room: Room, form: Form, written: Written, spec: Spec, sent: BatchJob) -> int | None:
+def held(
+    room: BatchContext,
+    form: RequestTemplate,
+    written: WrittenParts,
+    spec: UploadSpec,
+    sent: BatchJob,
+) -> int | None:
     """Hold the most that the rows can cost. Raises OverBudget where a budget lacks it."""
     budgets = counted_budgets(form.plan)
     limit, most = spec.budget_nano_usd, written.worst_nano_usd

@@ -16,14 +16,14 @@ from typing import Any
 from o3magic.client.files import Files
 from o3magic.cost.budgets import Budget
 from o3magic.cost.entries import Attempt, Outcome
-from o3magic.cost.ledger import Keeping, Ticket
+from o3magic.cost.ledger import FallbackLedger, OpenEntry
 from o3magic.errors import RequestFailed
-from o3magic.events import Source, Usage
+from o3magic.events import AnswerSource, Usage
 from o3magic.rows.batch.parts import TIER
-from o3magic.rows.batch.store import BatchStore, Part
+from o3magic.rows.batch.store import BatchPart, BatchStore
 from o3magic.rows.migrations import CREATING, UPLOADED
-from o3magic.session.spending import Place
-from o3magic.wire.batch import State
+from o3magic.session.spending import LedgerContext
+from o3magic.wire.batch import BatchState
 
 NOTHING = Usage(0, 0, 0, 0, 0, 0)
 CLOCKS_DIFFER_S = 3_600
@@ -31,7 +31,7 @@ LOOK_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True)
-class Spec:
+class UploadSpec:
     """What the parts of a job have in common, as the file of jobs keeps it.
 
     tag: what the provider's batches are known by. budget_nano_usd: of the whole job, or None.
@@ -58,36 +58,36 @@ class Spec:
         """Which model is asked and why, where none was named; else ""."""
         return f"asked {self.model}, {self.model_reason}" if self.model_reason else ""
 
-    def metadata(self, part: Part) -> dict[str, str]:
+    def metadata(self, part: BatchPart) -> dict[str, str]:
         """What a part is found by."""
         return {"o3magic_job": self.tag, "part": str(part.part)}
 
 
 @dataclass(frozen=True)
-class Sending:
+class Uploader:
     """Sends the parts of one job."""
 
     store: BatchStore
     files: Files
-    keeping: Keeping
-    place: Place
-    spec: Spec
+    keeping: FallbackLedger
+    place: LedgerContext
+    spec: UploadSpec
     budgets: Sequence[Budget] = ()
     sleep: Callable[[float], None] = time.sleep
 
-    def send(self, parts: Iterable[tuple[Part, Path]], hold: int | None) -> None:
+    def send(self, parts: Iterable[tuple[BatchPart, Path]], hold: int | None) -> None:
         """Upload each part and make its batch. Raises RequestFailed and OverBudget."""
         for part, path in parts:
             file_id = self.files.upload(path, f"o3magic-{self.spec.tag}-{part.part}.jsonl")
             path.unlink()
             self._create(self.store.uploaded(part, file_id), hold)
 
-    def go_on(self, part: Part) -> Part:
+    def go_on(self, part: BatchPart) -> BatchPart:
         """A part whose making was interrupted, made now unless it is there already."""
         part = self.adopted(part)
         return self._create(part, None) if part.step == UPLOADED else part
 
-    def adopted(self, part: Part) -> Part:
+    def adopted(self, part: BatchPart) -> BatchPart:
         """A part that may have been made, with its batch where it was; else it never was."""
         if part.step != CREATING or (not part.owner.current() and part.owner.alive()):
             return part  # another process is at it
@@ -97,7 +97,7 @@ class Sending:
         self.keeping.settle(self.ticket(part), Outcome("error", NOTHING, 0))
         return self.store.not_created(part)
 
-    def _create(self, part: Part, hold: int | None) -> Part:
+    def _create(self, part: BatchPart, hold: int | None) -> BatchPart:
         """Make a batch, in the books before it is asked for."""
         if not self.store.creating(part):
             return self.store.part(part)  # another process is at it
@@ -119,7 +119,7 @@ class Sending:
             return self.store.created(part, found.id, found.status)
         return self.store.created(part, state.id, state.status)
 
-    def _enter(self, part: Part, hold: int | None) -> Ticket:
+    def _enter(self, part: BatchPart, hold: int | None) -> OpenEntry:
         """Its entry. Raises OverBudget, also where nothing was held for it."""
         attempt, budgets = self._attempt(part), self.budgets
         if hold is not None or not budgets:
@@ -131,7 +131,7 @@ class Sending:
         finally:
             self.keeping.release(own)
 
-    def _lost(self, part: Part, error: RequestFailed) -> State:
+    def _lost(self, part: BatchPart, error: RequestFailed) -> BatchState:
         """The batch whose making was not answered. Raises the error where it is not there."""
         try:
             found = self._find(part) or self._look_again(part)
@@ -144,7 +144,7 @@ class Sending:
             raise error
         return found
 
-    def _find(self, part: Part) -> State | None:
+    def _find(self, part: BatchPart) -> BatchState | None:
         """The batch of a part in the provider's list, or None."""
         wanted = self.spec.metadata(part)
         since_s = part.changed_ms / 1000 - CLOCKS_DIFFER_S
@@ -156,12 +156,12 @@ class Sending:
                 return state
         return None
 
-    def _look_again(self, part: Part) -> State | None:
+    def _look_again(self, part: BatchPart) -> BatchState | None:
         """The same after a while: a list may lag behind."""
         self.sleep(LOOK_AGAIN_S)
         return self._find(part)
 
-    def ticket(self, part: Part) -> Ticket:
+    def ticket(self, part: BatchPart) -> OpenEntry:
         """The entry of a part in the ledger; a new one where this ledger has none of it."""
         ledger = self.keeping.ledger
         attempt = self._attempt(part)
@@ -170,12 +170,12 @@ class Sending:
             for each in ledger.entries(session=part.session)
         )
         if known:
-            return Ticket(ledger, part.entry, attempt)
+            return OpenEntry(ledger, part.entry, attempt)
         return self.keeping.enter(attempt)
 
-    def _attempt(self, part: Part) -> Attempt:
+    def _attempt(self, part: BatchPart) -> Attempt:
         """What is entered before a batch is made: the most it can cost, its cost unknown."""
-        source: Source = "simulated" if self.files.provider.embedded else "live"
+        source: AnswerSource = "simulated" if self.files.provider.embedded else "live"
         return Attempt(
             session=self.place.session,
             provider=self.spec.provider,

@@ -14,17 +14,17 @@ from itertools import pairwise
 from typing import Any
 
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.render.tables import Columns, plain
+from o3magic.render.tables import TextTable, plain
 from o3magic.reports.chart import FAINT, INK, LEFT, RIGHT, WIDTH, colour, framed, text
 from o3magic.rows.sweep.statistics import Interval
-from o3magic.rows.sweep.summary import Choice, Prices, prices_of
+from o3magic.rows.sweep.summary import VariantPrices, VariantResult, prices_of
 
 SOURCE = "o3-mini launch documents (o3-mini-2025-01-31)"
 READ_ON = "2026-11-20"
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFigures:
     """The figures of one benchmark by effort. unit: "%" or "Elo"."""
 
     benchmark: str
@@ -48,14 +48,14 @@ class Published:
 
 
 PUBLISHED = (
-    Published("AIME 2024", (("medium", 76.2), ("high", 83.6))),
-    Published("GPQA Diamond", (("medium", 71.5), ("high", 77.0))),
-    Published("Codeforces", (("medium", 1950.0), ("high", 2073.0)), "Elo"),
-    Published("SWE-bench Verified", (("medium", 42.3), ("high", 48.9))),
+    PublishedFigures("AIME 2024", (("medium", 76.2), ("high", 83.6))),
+    PublishedFigures("GPQA Diamond", (("medium", 71.5), ("high", 77.0))),
+    PublishedFigures("Codeforces", (("medium", 1950.0), ("high", 2073.0)), "Elo"),
+    PublishedFigures("SWE-bench Verified", (("medium", 42.3), ("high", 48.9))),
 )
 
 
-def published_of(benchmark: str) -> Published:
+def published_of(benchmark: str) -> PublishedFigures:
     """The figures of a benchmark, by its name or the beginning of it. Raises BadOption."""
     word = str(benchmark).strip().casefold()
     for each in PUBLISHED:
@@ -75,7 +75,7 @@ DECADE = 10.0
 
 
 @dataclass(frozen=True)
-class Axis:
+class PlotAxis:
     """A scale from `low` at `begin` to `high` at `end`. of: the values it was made for."""
 
     low: float
@@ -96,25 +96,25 @@ class Axis:
         return self.begin + (self.end - self.begin) * share
 
 
-def price_axis(prices: Prices, begin: float, end: float) -> Axis:
+def price_axis(prices: VariantPrices, begin: float, end: float) -> PlotAxis:
     """The scale of what a row takes; places in a row where that is not known."""
     values, unit = prices.values, prices.unit
     if not unit:
         count = len(values)
         title = "cost, tokens and time are unknown"
-        return Axis(-0.5, count - 0.5, begin, end, (), title, of=range(count))
+        return PlotAxis(-0.5, count - 0.5, begin, end, (), title, of=range(count))
     least, most = min(values), max(values)
     if most / least >= DECADE:
         low, high = least / 1.5, most * 1.8
         ticks = [(v, said(v, unit)) for v in round_values(low, high)]
         title = f"{TITLES[unit]} (log scale)"
-        return Axis(low, high, begin, end, ticks, title, True, values)
+        return PlotAxis(low, high, begin, end, ticks, title, True, values)
     step = round_step(most * 1.15 / 5)
     ticks = [(n * step, said(n * step, unit)) for n in range(int(most * 1.15 / step) + 1)]
-    return Axis(0.0, most * 1.15, begin, end, ticks, TITLES[unit], of=values)
+    return PlotAxis(0.0, most * 1.15, begin, end, ticks, TITLES[unit], of=values)
 
 
-def accuracy_axis(intervals: Sequence[Interval], begin: float, end: float) -> Axis:
+def accuracy_axis(intervals: Sequence[Interval], begin: float, end: float) -> PlotAxis:
     """The scale of accuracies: from below the lowest interval to above the highest, in tenths."""
     low = math.floor(min(each.low for each in intervals) * 10 + 1e-9)
     high = max(math.ceil(max(each.high for each in intervals) * 10 - 1e-9), low + 2)
@@ -123,16 +123,16 @@ def accuracy_axis(intervals: Sequence[Interval], begin: float, end: float) -> Ax
     step = 2 if high - low > 6 else 1
     low, high = low - low % step, min(10, high + high % step)
     ticks = [(n / 10, f"{n / 10:.1f}") for n in range(low, high + 1, step)]
-    return Axis(low / 10, high / 10, begin, end, ticks)
+    return PlotAxis(low / 10, high / 10, begin, end, ticks)
 
 
-def figures_axis(published: Published, begin: float, end: float) -> Axis:
+def figures_axis(published: PublishedFigures, begin: float, end: float) -> PlotAxis:
     """The scale of published figures, from a round value below them to one above."""
     figures = [figure for _, figure in published.figures]
     step = round_step((max(figures) - min(figures)) / 2)
     low, high = math.floor(min(figures) / step) - 1, math.ceil(max(figures) / step) + 1
     ticks = [(n * step, f"{n * step:g}") for n in range(low, high + 1)]
-    return Axis(low * step, high * step, begin, end, ticks)
+    return PlotAxis(low * step, high * step, begin, end, ticks)
 
 
 def round_step(least: float) -> float:
@@ -168,14 +168,14 @@ MARK = 5.5
 LINE_HEIGHT, CHAR = 14, 7.4  # of a label
 DOWN = (0, 12, -12, 22, -22, 32, -32, 44, -44)  # where a label may stand, the best first
 SAMPLES = 60  # of a line of the front
-Box = tuple[float, float, float, float]
+PlotBox = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Point:
+class PlotPoint:
     """A choice on the page. front: no other is as accurate for less."""
 
-    choice: Choice
+    choice: VariantResult
     price: float
     x: float
     y: float
@@ -189,16 +189,16 @@ class SweepPlot:
     published: figures of a benchmark, drawn hollow and beside, since they are not measured here.
     """
 
-    choices: Sequence[Choice] = field(repr=False)
-    published: Published | None = None
+    choices: Sequence[VariantResult] = field(repr=False)
+    published: PublishedFigures | None = None
 
     @cached_property
-    def measured(self) -> list[Choice]:
+    def measured(self) -> list[VariantResult]:
         """The choices that have an accuracy."""
         return [choice for choice in self.choices if choice.n]
 
     @cached_property
-    def prices(self) -> Prices:
+    def prices(self) -> VariantPrices:
         """What a row takes at each."""
         return prices_of(self.measured)
 
@@ -243,7 +243,7 @@ class SweepPlot:
             for choice, price in zip(self.measured, self.prices.values, strict=True)
         ]
         head = ("", "accuracy", "95 % interval", f"{unit or 'cost'} per row", "Pareto")
-        parts = [self.title, Columns(head, rows).text()]
+        parts = [self.title, TextTable(head, rows).text()]
         return "\n".join([*parts, *([self.published.words()] if self.published else [])])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
@@ -258,14 +258,14 @@ def shown(price: float, unit: str) -> str:
     return f"{price:,.0f}" if unit == "output tokens" else f"{price:.3g}"
 
 
-def front_of(choices: Sequence[Choice], prices: Prices) -> list[Choice]:
+def front_of(choices: Sequence[VariantResult], prices: VariantPrices) -> list[VariantResult]:
     """The choices for which no other is at least as accurate and takes no more; none if unknown."""
     if not prices.unit:
         return []
     ordered = sorted(
         zip(choices, prices.values, strict=True), key=lambda e: (e[1], -(e[0].accuracy or 0))
     )
-    found: list[Choice] = []
+    found: list[VariantResult] = []
     for choice, _ in ordered:
         if not found or (choice.accuracy or 0) > (found[-1].accuracy or 0):
             found.append(choice)
@@ -279,7 +279,7 @@ def drawn(plot: SweepPlot) -> str:
     up = accuracy_axis([choice.interval for choice in plot.measured], FLOOR, TOP)
     front = front_of(plot.measured, plot.prices)
     points = [
-        Point(choice, price, across.at(price), up.at(choice.accuracy or 0), choice in front)
+        PlotPoint(choice, price, across.at(price), up.at(choice.accuracy or 0), choice in front)
         for choice, price in zip(plot.measured, across.of, strict=True)
     ]
     counts = sorted({choice.n for choice in plot.measured})
@@ -301,7 +301,7 @@ def drawn(plot: SweepPlot) -> str:
     return framed([part for part in parts if part], HEIGHT, plot.title)
 
 
-def level_lines(up: Axis, left: float, right: float) -> list[str]:
+def level_lines(up: PlotAxis, left: float, right: float) -> list[str]:
     """Lines across at round values, with the values to the left."""
     parts = []
     for value, name in up.ticks:
@@ -312,7 +312,7 @@ def level_lines(up: Axis, left: float, right: float) -> list[str]:
     return parts
 
 
-def ticks_below(across: Axis) -> list[str]:
+def ticks_below(across: PlotAxis) -> list[str]:
     """Short lines below the plot, with their values."""
     parts = []
     for value, name in across.ticks:
@@ -322,7 +322,7 @@ def ticks_below(across: Axis) -> list[str]:
     return parts
 
 
-def front_line(points: Sequence[Point]) -> str:
+def front_line(points: Sequence[PlotPoint]) -> str:
     """A dashed line through the front."""
     if len(points) < 2:
         return ""
@@ -331,7 +331,7 @@ def front_line(points: Sequence[Point]) -> str:
     return f'<path d="M{path}" stroke="{INK}" stroke-dasharray="5 4" fill="none"/>'
 
 
-def mark(point: Point, up: Axis) -> list[str]:
+def mark(point: PlotPoint, up: PlotAxis) -> list[str]:
     """A dot with its interval."""
     choice, x = point.choice, point.x
     low, high = up.at(choice.interval.low), up.at(choice.interval.high)
@@ -343,7 +343,7 @@ def mark(point: Point, up: Axis) -> list[str]:
     ]
 
 
-def labels(points: Sequence[Point], up: Axis, right: float) -> list[str]:
+def labels(points: Sequence[PlotPoint], up: PlotAxis, right: float) -> list[str]:
     """The name of each choice beside its mark, where it covers least of what else is drawn."""
     taken = obstacles(points, up)
     parts = []
@@ -360,9 +360,9 @@ def labels(points: Sequence[Point], up: Axis, right: float) -> list[str]:
     return parts
 
 
-def obstacles(points: Sequence[Point], up: Axis) -> list[tuple[int, Box]]:
+def obstacles(points: Sequence[PlotPoint], up: PlotAxis) -> list[tuple[int, PlotBox]]:
     """What a name should not cover, and how little."""
-    found: list[tuple[int, Box]] = []
+    found: list[tuple[int, PlotBox]] = []
     for point in points:
         x, y = point.x, point.y
         found.append((20, (x - MARK, y - MARK, x + MARK, y + MARK)))
@@ -378,19 +378,19 @@ def obstacles(points: Sequence[Point], up: Axis) -> list[tuple[int, Box]]:
     return found + [(3, (0, y - 1, WIDTH, y + 1)) for y in levels]
 
 
-def box(point: Point, width: float, side: int, down: float) -> Box:
+def box(point: PlotPoint, width: float, side: int, down: float) -> PlotBox:
     """Where a name would stand: left or right of its mark, moved down by so much."""
     x = point.x + 10 if side > 0 else point.x - 10 - width
     y = point.y + down
     return x, y - LINE_HEIGHT / 2, x + width, y + LINE_HEIGHT / 2
 
 
-def covers(one: Box, other: Box) -> bool:
+def covers(one: PlotBox, other: PlotBox) -> bool:
     """Whether two boxes share a place."""
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def beside(published: Published, left: float) -> list[str]:
+def beside(published: PublishedFigures, left: float) -> list[str]:
     """What is published, as hollow marks on a scale of its own."""
     up = figures_axis(published, FLOOR, TOP + 18)
     begin, end = left + 66, WIDTH - RIGHT

@@ -11,10 +11,10 @@ from typing import Any
 
 from o3magic.dataframes import frame, has_pandas
 from o3magic.money import show_usd, usd
-from o3magic.render.tables import Columns, escaped, visible
+from o3magic.render.tables import TextTable, escaped, visible
 from o3magic.rows.sweep.plot import SweepPlot, published_of
-from o3magic.rows.sweep.rows import Task
-from o3magic.rows.sweep.summary import MADE_UP, Choice, recommendation
+from o3magic.rows.sweep.rows import SweepTask
+from o3magic.rows.sweep.summary import MADE_UP, VariantResult, recommendation
 
 LONGEST_TROUBLE = 200
 HEAD = (
@@ -34,8 +34,8 @@ class SweepResult:
     `.plot()` draws accuracy against cost, `.disagreements()` and `.rows_frame()` have the answers.
     """
 
-    choices: tuple[Choice, ...]
-    task: Task
+    choices: tuple[VariantResult, ...]
+    task: SweepTask
     said: tuple[str, ...] = ()
 
     @property
@@ -106,13 +106,13 @@ class SweepResult:
         """
         return SweepPlot(self.choices, published_of(published) if published else None)
 
-    def table(self) -> Columns:
+    def table(self) -> TextTable:
         """What is shown of each effort; of rows that cost nothing only that."""
         free = all(choice.made_up and not choice.known_cost_nano_usd for choice in self.choices)
         kept = [n for n, name in enumerate(HEAD) if not (free and name in PAID)]
         lines = [HEAD, *map(cells, self.choices)]
         head, *shown = [[line[n] for n in kept] for line in lines]
-        return Columns(head, shown)
+        return TextTable(head, shown)
 
     @property
     def notes(self) -> list[str]:
@@ -191,13 +191,13 @@ def free(name: str, taken: dict[str, Any]) -> str:
     return name
 
 
-def spread(choices: Sequence[Choice], n: int) -> float:
+def spread(choices: Sequence[VariantResult], n: int) -> float:
     """How far the scores of a row are apart."""
     scores = [score for choice in choices if (score := choice.rows[n].score) is not None]
     return max(scores) - min(scores) if scores else 0.0
 
 
-def cells(choice: Choice) -> list[str]:
+def cells(choice: VariantResult) -> list[str]:
     """A line of the table."""
     low, high = choice.interval
     measured = choice.accuracy is not None
@@ -216,7 +216,7 @@ def cells(choice: Choice) -> list[str]:
     ]
 
 
-def money(choice: Choice, amount: Any) -> str:
+def money(choice: VariantResult, amount: Any) -> str:
     """A cost in a cell."""
     if not choice.n:
         return "–"
@@ -225,7 +225,7 @@ def money(choice: Choice, amount: Any) -> str:
     return show_usd(amount)
 
 
-def total(choice: Choice) -> str:
+def total(choice: VariantResult) -> str:
     """The cost in all; at least, where some of it is unknown."""
     if choice.n and choice.cost_nano_usd is None and choice.known_cost_nano_usd:
         return f"at least {show_usd(choice.known_cost_nano_usd)}"

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.rows.records import Answered, Ending
-from o3magic.rows.results import NOT_ASKED, Table
-from o3magic.rows.sources import Source
+from o3magic.rows.records import RowOutcome, StoredRow
+from o3magic.rows.results import NOT_ASKED, ResultTable
+from o3magic.rows.sources import RowSource
 from o3magic.rows.sweep.scoring import Scorer, checked, field_of, missing
 from o3magic.schemas.lookup import AnswerType, SchemaMismatch
 
-Row = Mapping[str, Any]
+ExpectedRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class SweepTask:
     """The rows that are asked, and what is expected of each.
 
     columns  what the prompt may use: what is expected is not among it
@@ -25,15 +25,15 @@ class Task:
     without  rows with nothing to score by, which are not asked
     """
 
-    rows: Sequence[Row]
-    columns: Sequence[Row]
+    rows: Sequence[ExpectedRow]
+    columns: Sequence[ExpectedRow]
     expected: Sequence[Any]
     places: Sequence[int]
     column: str = ""
     without: int = 0
 
 
-def task_of(source: Source, expected: Any) -> Task:
+def task_of(source: RowSource, expected: Any) -> SweepTask:
     """The task in the rows. Raises BadOption where they and what is expected do not fit."""
     rows = [*source.rows]
     column = expected if isinstance(expected, str) else ""
@@ -44,10 +44,12 @@ def task_of(source: Source, expected: Any) -> Task:
     asked = [rows[n] for n in known]
     hidden = [{name: v for name, v in row.items() if name != column} for row in asked]
     right = [values[n] for n in known]
-    return Task(asked, hidden, right, known, column, len(rows) - len(known))
+    return SweepTask(asked, hidden, right, known, column, len(rows) - len(known))
 
 
-def expected_of(rows: Sequence[Row], columns: Sequence[str], expected: Any) -> Sequence[Any]:
+def expected_of(
+    rows: Sequence[ExpectedRow], columns: Sequence[str], expected: Any
+) -> Sequence[Any]:
     """What is expected of each row. Raises BadOption."""
     if expected is None:
         return [None] * len(rows)
@@ -69,7 +71,7 @@ def expected_of(rows: Sequence[Row], columns: Sequence[str], expected: Any) -> S
     return values
 
 
-def called(expected: Callable[[Row], Any], row: Row, number: int) -> Any:
+def called(expected: Callable[[ExpectedRow], Any], row: ExpectedRow, number: int) -> Any:
     """What the user's function expects of a row. Raises BadOption."""
     try:
         return expected(row)
@@ -79,7 +81,7 @@ def called(expected: Callable[[Row], Any], row: Row, number: int) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredRow:
     """What came of one row at one effort.
 
     answer    text, or fields as JSON has them; None where none came
@@ -108,36 +110,36 @@ class Scored:
         return self.score is not None
 
 
-class Collected(Table):
+class ScoredTable(ResultTable):
     """The rows of a job as they are kept, instead of a table of their fields."""
 
     def __init__(self, wanted: AnswerType | None, *, flatten: bool) -> None:
         super().__init__(wanted, flatten=flatten)
-        self.rows: list[tuple[Answered | Ending | None, str | None, bool]] = []
+        self.rows: list[tuple[StoredRow | RowOutcome | None, str | None, bool]] = []
 
-    def add(self, row: Answered | Ending | None, error: str | None, *, charged: bool) -> None:
+    def add(self, row: StoredRow | RowOutcome | None, error: str | None, *, charged: bool) -> None:
         """The next row."""
         self.rows.append((row, error, charged))
         self.errors += error is not None
 
-    def result(self, source: Source) -> Any:
+    def result(self, source: RowSource) -> Any:
         """Itself."""
         return self
 
 
-class Judge:
+class RowScorer:
     """Scores the rows of a task. compare: a scorer that has a name; else `own`, the user's."""
 
     def __init__(
         self,
-        task: Task,
+        task: SweepTask,
         wanted: AnswerType | None,
         compare: Callable[[Any, Any], float] | None,
         own: Scorer | None,
     ) -> None:
         self._task, self._wanted, self._compare, self._own = task, wanted, compare, own
 
-    def scored(self, collected: Collected | None) -> list[Scored]:
+    def scored(self, collected: ScoredTable | None) -> list[ScoredRow]:
         """Each row of the task. Rows that are not there were not asked."""
         rows = collected.rows if collected is not None else []
         count = len(self._task.rows)
@@ -145,13 +147,13 @@ class Judge:
         return [self._row(n, *each) for n, each in enumerate([*rows, *lacking][:count])]
 
     def _row(
-        self, n: int, row: Answered | Ending | None, error: str | None, charged: bool
-    ) -> Scored:
+        self, n: int, row: StoredRow | RowOutcome | None, error: str | None, charged: bool
+    ) -> ScoredRow:
         if row is None:
             asked = not (error or NOT_ASKED).startswith(NOT_ASKED)
-            return Scored(score=0.0 if asked else None, trouble=error or NOT_ASKED)
-        said = row.said if isinstance(row, Answered) else dict(row.answer or {})
-        usage = row if isinstance(row, Answered) else row.usage
+            return ScoredRow(score=0.0 if asked else None, trouble=error or NOT_ASKED)
+        said = row.said if isinstance(row, StoredRow) else dict(row.answer or {})
+        usage = row if isinstance(row, StoredRow) else row.usage
         answered = row.state == "done"
         answer = said.get("data", said.get("text", "")) if answered else None
         trouble = error or row.error or ""
@@ -163,7 +165,7 @@ class Judge:
                 unscored = True
                 trouble = f"not scored: {type(fault).__name__}: {fault}"
         elapsed_ms = said.get("elapsed_ms")
-        return Scored(
+        return ScoredRow(
             answer=answer,
             score=score,
             answered=answered,

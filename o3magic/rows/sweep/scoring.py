@@ -15,7 +15,7 @@ from typing import Any
 
 from o3magic.errors import BadOption, did_you_mean
 
-Same = Callable[[Any, Any], bool]
+SameValue = Callable[[Any, Any], bool]
 # Items of two lists are matched as well as can be, in their cube of time; longer ones in order.
 MOST_MATCHED = 40
 
@@ -60,7 +60,7 @@ def parsed(value: Any) -> Any:
     return plain
 
 
-def f1(first: Any, second: Any, same: Same) -> float:
+def f1(first: Any, second: Any, same: SameValue) -> float:
     """Twice the fields both have, of all fields of each; 1 where neither has any."""
     whole = fields_in(first) + fields_in(second)
     return 2 * shared(first, second, same) / whole if whole else 1.0
@@ -75,7 +75,7 @@ def fields_in(value: Any) -> int:
     return value is not None
 
 
-def shared(first: Any, second: Any, same: Same) -> int:
+def shared(first: Any, second: Any, same: SameValue) -> int:
     """How many values stand in both, at the same place; items of lists in any order."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         return sum(shared(first[name], second[name], same) for name in first.keys() & second.keys())
@@ -88,7 +88,7 @@ def shared(first: Any, second: Any, same: Same) -> int:
     return int(same(first, second))
 
 
-def shared_items(first: Sequence[Any], second: Sequence[Any], same: Same) -> int:
+def shared_items(first: Sequence[Any], second: Sequence[Any], same: SameValue) -> int:
     """How many values two lists share, each item matched with one of the other."""
     both = Counter(map(text_of, first)) & Counter(map(text_of, second))
     equal = sum(count * fields_in(json.loads(text)) for text, count in both.items())

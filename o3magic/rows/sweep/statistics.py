@@ -101,7 +101,7 @@ def ratio(ways: int, n: int) -> float:
     return math.ldexp(float(ways >> shift), shift - n)
 
 
-class Paired(NamedTuple):
+class PairedDifference(NamedTuple):
     """Two ways on the same rows. difference: mean score of the first less that of the second.
 
     detectable: the smallest difference that so many rows would show four times out of five.
@@ -114,12 +114,12 @@ class Paired(NamedTuple):
     detectable: float
 
 
-def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
+def paired(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
     """Compare two ways, row by row."""
     differences = [a - b for a, b in zip(first, second, strict=True)]
     n = len(differences)
     if not n:
-        return Paired(0, 0.0, Interval(-1.0, 1.0), 1.0, 1.0)
+        return PairedDifference(0, 0.0, Interval(-1.0, 1.0), 1.0, 1.0)
     # No row that differs does not mean that none will: three in n may, at 95 %.
     spread = max(fmean(d * d for d in differences), 3 / n)
     detectable = min(1.0, (Z + POWER_Z) * math.sqrt(spread / n))
@@ -128,7 +128,7 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
         p = mcnemar(differences.count(1), differences.count(-1))
     else:
         p = sign_flips(differences)
-    return Paired(n, fmean(differences), between, p, detectable)
+    return PairedDifference(n, fmean(differences), between, p, detectable)
 
 
 def sign_flips(differences: Sequence[float], seed: int = SEED) -> float:

@@ -12,20 +12,20 @@ from statistics import fmean
 
 from o3magic.money import usd
 from o3magic.reports.formatting import rank
-from o3magic.rows.sweep.rows import Scored
-from o3magic.rows.sweep.statistics import Interval, Paired, interval, paired, quantile
+from o3magic.rows.sweep.rows import ScoredRow
+from o3magic.rows.sweep.statistics import Interval, PairedDifference, interval, paired, quantile
 
 MADE_UP = {"simulated": "SIMULATED", "hand": "BY HAND"}
 
 
 @dataclass(frozen=True)
-class Choice:
+class VariantResult:
     """One way to ask, and its rows in the order of the task."""
 
     label: str
     model: str
     effort: str
-    rows: Sequence[Scored]
+    rows: Sequence[ScoredRow]
 
     @property
     def scores(self) -> list[float | None]:
@@ -145,7 +145,7 @@ class Choice:
         return rank(self.effort), self.effort
 
     @cached_property
-    def _charged(self) -> list[Scored]:
+    def _charged(self) -> list[ScoredRow]:
         return [row for row in self.rows if row.charged]
 
 
@@ -163,7 +163,7 @@ def shared_usd(nano: int | None, among: Fraction) -> Decimal | None:
 
 
 @dataclass(frozen=True)
-class Prices:
+class VariantPrices:
     """What a row takes at each choice, in the unit that is known for all: what a plot is over.
 
     unit: cost, output tokens, seconds, or "" where nothing is known of all.
@@ -173,25 +173,25 @@ class Prices:
     values: Sequence[float]
 
 
-def prices_of(choices: Sequence[Choice]) -> Prices:
+def prices_of(choices: Sequence[VariantResult]) -> VariantPrices:
     """The cost per row; where one is unknown or nothing was paid, tokens, else seconds."""
     costs = [choice.cost_per_row_usd for choice in choices]
     if all(costs):
-        return Prices("cost", [float(cost or 0) for cost in costs])
+        return VariantPrices("cost", [float(cost or 0) for cost in costs])
     for unit, found in (
         ("output tokens", [choice.output_tokens for choice in choices]),
         ("seconds", [choice.mean_s for choice in choices]),
     ):
         if all(found):
-            return Prices(unit, [float(value or 0) for value in found])
-    return Prices("", [0.0] * len(choices))
+            return VariantPrices(unit, [float(value or 0) for value in found])
+    return VariantPrices("", [0.0] * len(choices))
 
 
 ALPHA = 0.05
 MOST_DETECTABLE = 0.1  # a larger one: too few rows to tell
 
 
-def recommendation(choices: Sequence[Choice]) -> str:
+def recommendation(choices: Sequence[VariantResult]) -> str:
     """The sentences."""
     measured = [choice for choice in choices if choice.n]
     said = advice(measured)
@@ -201,7 +201,7 @@ def recommendation(choices: Sequence[Choice]) -> str:
     return said
 
 
-def advice(choices: Sequence[Choice]) -> str:
+def advice(choices: Sequence[VariantResult]) -> str:
     """The same, of choices that were measured."""
     if not choices:
         return "Nothing was measured."
@@ -222,19 +222,19 @@ def advice(choices: Sequence[Choice]) -> str:
     return f"{reason(taken, best, rival, cheap, test, prices, choices)}{caveat(test)}"
 
 
-def cheapest_first(choices: Sequence[Choice], prices: Prices) -> list[Choice]:
+def cheapest_first(choices: Sequence[VariantResult], prices: VariantPrices) -> list[VariantResult]:
     """The choices in the order of what a row takes, then of effort."""
     priced = zip(prices.values, choices, strict=True)
     return [c for _, c in sorted(priced, key=lambda each: (each[0], each[1].order))]
 
 
-def worse(choice: Choice, best: Choice) -> bool:
+def worse(choice: VariantResult, best: VariantResult) -> bool:
     """Whether it is distinguishably below the best, or cannot be compared with it."""
     test = compared(best, choice)
     return not test.n or (test.difference > 0 and test.p < ALPHA)
 
 
-def compared(first: Choice, second: Choice) -> Paired:
+def compared(first: VariantResult, second: VariantResult) -> PairedDifference:
     """Two choices on the rows that both were asked."""
     pairs = [
         (a, b)
@@ -244,19 +244,19 @@ def compared(first: Choice, second: Choice) -> Paired:
     return paired([a for a, _ in pairs], [b for _, b in pairs])
 
 
-def runner_up(cheap: Sequence[Choice], best: Choice) -> Choice:
+def runner_up(cheap: Sequence[VariantResult], best: VariantResult) -> VariantResult:
     """The most accurate of the others."""
     return max((c for c in cheap if c is not best), key=lambda choice: choice.accuracy or 0)
 
 
 def reason(
-    taken: Choice,
-    best: Choice,
-    rival: Choice,
-    cheap: Sequence[Choice],
-    test: Paired,
-    prices: Prices,
-    choices: Sequence[Choice],
+    taken: VariantResult,
+    best: VariantResult,
+    rival: VariantResult,
+    cheap: Sequence[VariantResult],
+    test: PairedDifference,
+    prices: VariantPrices,
+    choices: Sequence[VariantResult],
 ) -> str:
     """Why this one."""
     p = f"p = {p_shown(test.p)}"
@@ -280,7 +280,7 @@ def reason(
     )
 
 
-def caveat(test: Paired) -> str:
+def caveat(test: PairedDifference) -> str:
     """What so few rows cannot tell, or ""."""
     if test.p < ALPHA or test.detectable <= MOST_DETECTABLE:
         return ""
@@ -292,7 +292,7 @@ def caveat(test: Paired) -> str:
     )
 
 
-def shown(choice: Choice) -> str:
+def shown(choice: VariantResult) -> str:
     """An accuracy with its interval."""
     low, high = choice.interval
     return f"{choice.accuracy or 0:.2f}, {low:.2f}-{high:.2f}"

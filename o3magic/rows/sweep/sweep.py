@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from o3magic.errors import BadOption, Interrupted, O3Error, OverBudget, TemplateError
 from o3magic.money import usd
 from o3magic.rows.map_job import (
-    Wish,
+    MapOptions,
     checked_source,
     filling_of,
     folder_of,
@@ -32,33 +32,33 @@ from o3magic.rows.map_job import (
     profile_of,
     tape_of,
 )
-from o3magic.rows.progress import Progress, Show
+from o3magic.rows.progress import JobProgress, ProgressDisplay
 from o3magic.rows.sources import source_of
 from o3magic.rows.store import JobStore
 from o3magic.rows.sweep.result import SweepResult
-from o3magic.rows.sweep.rows import Collected, Judge, Task, task_of
+from o3magic.rows.sweep.rows import RowScorer, ScoredTable, SweepTask, task_of
 from o3magic.rows.sweep.scoring import REL_TOL, Scorer, scorer_of
-from o3magic.rows.sweep.summary import Choice
+from o3magic.rows.sweep.summary import VariantResult
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.prompt_input import with_file
 from o3magic.session.session import Session
-from o3magic.settings import Profile
+from o3magic.settings import Settings
 
 LOOK_S = 0.1
 SUMS = ("rows", "errors", "before", "asked", "flying", "limited", "spent_nano_usd", "unknown")
 T = TypeVar("T")
 
 
-class Joined:
+class JoinedProgress:
     """Shows the jobs of a sweep as one."""
 
-    def __init__(self, show: Show, rows: int, labels: Sequence[str]) -> None:
+    def __init__(self, show: ProgressDisplay, rows: int, labels: Sequence[str]) -> None:
         self._show, self._total = show, rows * len(labels)
-        self._jobs: dict[str, Progress | None] = dict.fromkeys(labels)
+        self._jobs: dict[str, JobProgress | None] = dict.fromkeys(labels)
         self._began_s = time.monotonic()
         self._over = False
 
-    def put(self, label: str, progress: Progress) -> None:
+    def put(self, label: str, progress: JobProgress) -> None:
         """Keep how far a job is."""
         self._jobs[label] = progress
 
@@ -74,9 +74,9 @@ class Joined:
             self._over = True
             self._show.update(replace(self._sum(), said=said))
 
-    def _sum(self) -> Progress:
+    def _sum(self) -> JobProgress:
         """All jobs together."""
-        begun = [each for each in self._jobs.values() if each is not None] or [Progress()]
+        begun = [each for each in self._jobs.values() if each is not None] or [JobProgress()]
         more: dict[str, Any] = {name: sum(getattr(e, name) for e in begun) for name in SUMS}
         names = dict.fromkeys(name for each in begun for name in each.made_up)
         more["made_up"] = {n: sum(each.made_up.get(n, 0) for each in begun) for n in names}
@@ -93,13 +93,15 @@ class Joined:
         )
 
 
-class Seat:
+class JobSeat:
     """Where one job is shown. `leave` ends it as an interrupt would: it is read while it waits."""
 
-    def __init__(self, joined: Joined, label: str, leave: threading.Event | None = None) -> None:
+    def __init__(
+        self, joined: JoinedProgress, label: str, leave: threading.Event | None = None
+    ) -> None:
         self._joined, self._label, self._leave = joined, label, leave
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: JobProgress) -> None:
         """Keep it; show it too, where this is the thread that does. Raises KeyboardInterrupt."""
         self._joined.put(self._label, progress)
         if self._leave is None:
@@ -109,16 +111,16 @@ class Seat:
 
 
 def side_by_side(
-    labels: Sequence[str], ask: Callable[[str, Show], T], joined: Joined
+    labels: Sequence[str], ask: Callable[[str, ProgressDisplay], T], joined: JoinedProgress
 ) -> dict[str, T | Exception]:
     """What `ask` gives or raises for each. One that fails, or an interrupt, ends the others."""
     if len(labels) == 1:
-        return {labels[0]: outcome(ask, labels[0], Seat(joined, labels[0]))}
+        return {labels[0]: outcome(ask, labels[0], JobSeat(joined, labels[0]))}
     leave, interrupted = threading.Event(), False
     with ThreadPoolExecutor(len(labels), thread_name_prefix="o3magic-sweep") as threads:
         jobs = {
             label: threads.submit(
-                contextvars.copy_context().run, outcome, ask, label, Seat(joined, label, leave)
+                contextvars.copy_context().run, outcome, ask, label, JobSeat(joined, label, leave)
             )
             for label in labels
         }
@@ -139,7 +141,9 @@ def side_by_side(
     return found
 
 
-def outcome(ask: Callable[[str, Show], T], label: str, show: Show) -> T | Exception:
+def outcome(
+    ask: Callable[[str, ProgressDisplay], T], label: str, show: ProgressDisplay
+) -> T | Exception:
     """What comes of one."""
     try:
         return ask(label, show)
@@ -168,7 +172,7 @@ NOT_HERE = ("flatten", "rows_name", "name", "budget")
 
 
 @dataclass(frozen=True)
-class Asked:
+class SweepInput:
     """What is swept: the judge of rows, and all that is the same at each effort.
 
     width: rows on their way at once, of all jobs together; 0: one job after the other
@@ -176,18 +180,18 @@ class Asked:
 
     session: Session
     store: JobStore
-    task: Task
-    judge: Judge
+    task: SweepTask
+    judge: RowScorer
     prompt: str
     schema: Any
     names: Mapping[str, Any] | None
-    wish: Wish
+    wish: MapOptions
     options: Mapping[str, Any]
     width: int
 
 
 @dataclass(frozen=True)
-class Way:
+class SweepVariant:
     """One effort of one model, and the name of its job. named: the user named the model."""
 
     label: str
@@ -212,7 +216,7 @@ def sweep_in(
     budget: Any = None,
     abs_tol: float = 0.0,
     rel_tol: float = REL_TOL,
-    show: Show,
+    show: ProgressDisplay,
     **options: Any,
 ) -> SweepResult:
     """What `o3.sweep` gives. Raises as `map_rows` does; what there is so far is in `.answer`.
@@ -225,11 +229,11 @@ def sweep_in(
     for wrong in NOT_HERE[:2]:
         if wrong in options:
             raise BadOption(f"a sweep has no {wrong}", hint="leave it out")
-    wish, options = Wish.among({**options, "budget": budget})
+    wish, options = MapOptions.among({**options, "budget": budget})
     wish = wish.checked()
     task = task_of(source_of(rows), expected)
     profile, wanted = profile_of(session, schema, names, options)
-    judge = Judge(task, wanted, compare, None if compare else scorer)  # type: ignore[arg-type]
+    judge = RowScorer(task, wanted, compare, None if compare else scorer)  # type: ignore[arg-type]
     stem = name or f"sweep-{digest_of(profile, prompt, wanted)}"
     ways = ways_of(session, profile, efforts, models, stem)
     for way in ways:
@@ -238,17 +242,19 @@ def sweep_in(
     apart = any(limit is not None for limit in limits) or tape_of(session, profile) is not None
     width = 0 if apart else wish.concurrency or profile.concurrency
     with jobs_of(session) as store:
-        asked = Asked(session, store, task, judge, prompt, schema, names, wish, options, width)
+        asked = SweepInput(session, store, task, judge, prompt, schema, names, wish, options, width)
         return Sweep(asked, ways, show).result()
 
 
 class Sweep:
     """One run of all jobs of a sweep."""
 
-    def __init__(self, asked: Asked, ways: Sequence[Way], show: Show) -> None:
+    def __init__(
+        self, asked: SweepInput, ways: Sequence[SweepVariant], show: ProgressDisplay
+    ) -> None:
         self._asked, self._ways = asked, {way.label: way for way in ways}
-        self._joined = Joined(show, len(asked.task.rows), [*self._ways])
-        self._choices: dict[str, Choice] = {}
+        self._joined = JoinedProgress(show, len(asked.task.rows), [*self._ways])
+        self._choices: dict[str, VariantResult] = {}
         self._said: list[str] = []
 
     def result(self) -> SweepResult:
@@ -264,7 +270,7 @@ class Sweep:
                 elif isinstance(came, O3Error):
                     stopped[label] = came
                 answer = came.answer if isinstance(came, O3Error) else came
-                self._keep(label, answer if isinstance(answer, Collected) else None)
+                self._keep(label, answer if isinstance(answer, ScoredTable) else None)
             if stopped:
                 raise self._ended(stopped)
         made = self._made()
@@ -290,10 +296,10 @@ class Sweep:
             error.hint = "the same call goes on from there; the result so far is in .answer"
         return error
 
-    def _map(self, label: str, show: Show) -> Collected:
+    def _map(self, label: str, show: ProgressDisplay) -> ScoredTable:
         """All rows at one effort."""
         asked, way = self._asked, self._ways[label]
-        collected: Collected = map_rows(
+        collected: ScoredTable = map_rows(
             asked.session,
             asked.store,
             asked.task.columns,
@@ -302,12 +308,12 @@ class Sweep:
             names=asked.names,
             wish=replace(asked.wish, name=way.job, budget=self._left(way)),
             show=show,
-            kind=Collected,
+            kind=ScoredTable,
             **chosen(way, asked.options),
         )
         return collected
 
-    def _left(self, way: Way) -> Decimal | None:
+    def _left(self, way: SweepVariant) -> Decimal | None:
         """The budget less what the other jobs have spent, or may have, in all their runs."""
         budget = self._asked.wish.budget_nano_usd
         if budget is None:
@@ -316,9 +322,9 @@ class Sweep:
         jobs = [job for job in self._asked.store.jobs(KIND) if job.name in others]
         return usd(max(0, budget - sum(j.spent_nano_usd + j.held_nano_usd for j in jobs)))
 
-    def _keep(self, label: str, collected: Collected | None) -> None:
+    def _keep(self, label: str, collected: ScoredTable | None) -> None:
         way, rows = self._ways[label], self._asked.judge.scored(collected)
-        self._choices[label] = Choice(label, way.model, way.effort, rows)
+        self._choices[label] = VariantResult(label, way.model, way.effort, rows)
 
     def _made(self) -> SweepResult:
         choices = tuple(self._choices[label] for label in self._ways)
@@ -326,8 +332,8 @@ class Sweep:
 
 
 def ways_of(
-    session: Session, profile: Profile, efforts: Sequence[str], models: Sequence[str], stem: str
-) -> list[Way]:
+    session: Session, profile: Settings, efforts: Sequence[str], models: Sequence[str], stem: str
+) -> list[SweepVariant]:
     """All efforts of all models: those said, else every one a model has. Raises BadOption."""
     for name, said in (("efforts", efforts), ("models", models)):
         if isinstance(said, str):
@@ -344,7 +350,7 @@ def ways_of(
     for model, effort in pairs:
         words = [model] * many_models + [effort or "default"] * (many_efforts or not many_models)
         job = " ".join(filter(None, (stem, model, effort)))
-        made.append(Way(" ".join(words), model, effort, job, named))
+        made.append(SweepVariant(" ".join(words), model, effort, job, named))
     return made
 
 
@@ -354,7 +360,9 @@ def known(session: Session, model: str, efforts: Sequence[str]) -> Iterator[str]
     yield from dict.fromkeys(efforts or card.efforts or ("",))
 
 
-def check(session: Session, prompt: str, task: Task, way: Way, asked: Mapping[str, Any]) -> None:
+def check(
+    session: Session, prompt: str, task: SweepTask, way: SweepVariant, asked: Mapping[str, Any]
+) -> None:
     """Raise whatever would stop a job before its first row."""
     options = chosen(way, asked["options"])
     profile, wanted = profile_of(session, asked["schema"], asked["names"], options)
@@ -373,13 +381,13 @@ def check(session: Session, prompt: str, task: Task, way: Way, asked: Mapping[st
     form_of(session, replace(profile, file=""), wanted)
 
 
-def chosen(way: Way, options: Mapping[str, Any]) -> dict[str, Any]:
+def chosen(way: SweepVariant, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of one job."""
     model = {"model": way.model} if way.named else {}
     return {**options, **model, **({"effort": way.effort} if way.effort else {})}
 
 
-def digest_of(profile: Profile, prompt: str, wanted: AnswerType | None) -> str:
+def digest_of(profile: Settings, prompt: str, wanted: AnswerType | None) -> str:
     """What tells one sweep from another where it has no name."""
     said = [prompt, profile.file, profile.provider, wanted.name if wanted else ""]
     return sha256("\0".join(map(str, said)).encode("utf-8", "replace")).hexdigest()[:8]
