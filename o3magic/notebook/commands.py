@@ -22,6 +22,7 @@ from o3magic.render.answer import request_bundle
 from o3magic.render.comparison import final
 from o3magic.render.markdown.sanitize import plain_text
 from o3magic.session.comparison import Comparison
+from o3magic.session.interrupts import stop_on_interrupt
 from o3magic.session.plan import Plan, shown_request
 from o3magic.settings import Settings
 
@@ -92,16 +93,17 @@ class Commands:
         profile = planned.profile
         asking = self.session.begin(planned)
         failed: O3Error | None = None
-        if profile.quiet:
-            answer, failed = drain(asking, None)
-        else:
-            with self.bench.front.live(planned, owns_cell=self._owns_cell()) as showing:
-                answer, failed = drain(asking, showing)
-                if failed and not isinstance(failed, Interrupted) and not holds(answer):
-                    showing.dismiss()
-                else:
-                    showing.finish(answer)
-        self._keep(answer, profile)
+        with stop_on_interrupt(asking.stop):
+            if profile.quiet:
+                answer, failed = drain(asking, None)
+            else:
+                with self.bench.front.live(planned, owns_cell=self._owns_cell()) as showing:
+                    answer, failed = drain(asking, showing)
+                    if failed and not isinstance(failed, Interrupted) and not holds(answer):
+                        showing.dismiss()
+                    else:
+                        showing.finish(answer)
+            self._keep(answer, profile)
         if failed is not None:
             raise failed
         return answer
@@ -121,21 +123,16 @@ class Commands:
         showing = None if profile.quiet else self.bench.front.comparison(asked.labels)
         if showing is not None:
             showing.begin()
-        failed: O3Error | None = None
-        events = iter(asked)
-        try:
-            for place, event in events:
+        with stop_on_interrupt(asked.stop):
+            for place, event in asked:
                 if showing is not None:
                     showing.add(place, event)
-        except KeyboardInterrupt:
-            events.close()  # type: ignore[attr-defined]
-            failed = Interrupted("stopped by you")
-        found = asked.comparison
-        if showing is not None:
-            showing.finish(final(found.labels, found.answers, found.errors))
-        self._keep(found, profile)
-        if failed is not None:
-            raise failed
+            found = asked.comparison
+            if showing is not None:
+                showing.finish(final(found.labels, found.answers, found.errors))
+            self._keep(found, profile)
+        if asked.is_stopped:
+            raise Interrupted("stopped by you")
         return found
 
     def _map(self, prompt: str, chosen: Mapping[str, Any], profile: Settings) -> Any:
