@@ -34,7 +34,7 @@ from o3magic.events import (
 from o3magic.models import Card
 from o3magic.params import laid_into
 from o3magic.redaction import redact
-from o3magic.session.capability_fallbacks import lack_in, model_lack, without
+from o3magic.session.capability_fallbacks import disproved, lack_in, model_lack, without
 from o3magic.session.default_model import next_default
 from o3magic.session.error_hints import current_replacement, explained, surviving_effort
 from o3magic.session.plan import Plan, with_default
@@ -332,6 +332,7 @@ class RetryLoop(AttemptHistory):
                     raise Interrupted("stopped by you") from None
                 kind = "retry"
             else:
+                self._lacks.difference_update(disproved(call))
                 return call
 
     def replayed(self, take: Recording, speed: float) -> Iterator[Event]:

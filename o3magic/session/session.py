@@ -111,6 +111,7 @@ async def events_of(asking: AnswerStream) -> AsyncGenerator[Event]:
         asking.stop()  # does nothing to an answer that has ended
         with suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), MOST_WAIT_S)
+            thread.join(LOOK_S)  # it has nothing left to do
 
 
 async def stay_awake() -> None:
