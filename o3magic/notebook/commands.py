@@ -13,7 +13,7 @@ from o3magic.messages import ToolCall
 from o3magic.notebook import conversations, costs, insert, panel_html
 from o3magic.notebook.background import AnswerFuture, BackgroundAnswers, drain, holds
 from o3magic.notebook.completion import default_model
-from o3magic.notebook.context import ShellContext, cell_key, notebook_path
+from o3magic.notebook.context import ShellContext, cell_key, notebook_path, sent_id
 from o3magic.notebook.display import KernelDisplay
 from o3magic.notebook.help import help_bundle
 from o3magic.notebook.line_parser import check_name, parse, refuse_words, words
@@ -47,10 +47,9 @@ class Commands:
         self._shown = None
         session = self.session
         session.notebook = notebook_path(self._ip, session.environment, session.notebook)
-        key = cell_key(self._ip, text)
-        # In a terminal the same words again are another question, not the same cell run again.
-        kernel = isinstance(self.bench.front, KernelDisplay)
-        self.session.begin_cell(key, turn_key=key if kernel else "")
+        # Where the front end does not name its cells, the same words again are another question:
+        # nothing tells two cells from one that is run twice.
+        self.session.begin_cell(cell_key(self._ip, text), turn_key=sent_id(self._ip))
 
     def ask(self, line: str, cell: str | None = None) -> Any:
         """Ask a reasoning model; the answer appears as it is written."""
