@@ -128,15 +128,16 @@ async def aask(prompt: str, *, schema: Any = None, **options: Any) -> Answer:
 def compare(
     prompt: str,
     *,
-    efforts: Sequence[str] = (),
-    models: Sequence[str] = (),
+    efforts: Sequence[str] | str = (),
+    models: Sequence[str] | str = (),
     schema: Any = None,
     **options: Any,
 ) -> Comparison:
     """Ask at several efforts or models at once, and wait for the `Comparison`.
 
-    Every effort of the model where neither is said. `.answers` are in the order asked,
-    `.to_frame()` has a row for each. The other arguments and the errors are those of `ask`.
+    efforts, models: names, or one string of names with commas between them. Every effort of the
+    model where neither is said. `.answers` are in the order asked, `.to_frame()` has a row for
+    each. The other arguments and the errors are those of `ask`.
     """
     session, ours = _session()
     try:

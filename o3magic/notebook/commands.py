@@ -47,6 +47,7 @@ class Commands:
         self._shown = None
         session = self.session
         session.notebook = notebook_path(self._ip, session.environment, session.notebook)
+        session.searches_cassettes = isinstance(self.bench.front, KernelDisplay)
         # Where the front end does not name its cells, the same words again are another question:
         # nothing tells two cells from one that is run twice.
         self.session.begin_cell(cell_key(self._ip, text), turn_key=sent_id(self._ip))
