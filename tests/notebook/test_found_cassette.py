@@ -1,6 +1,7 @@
 """A kernel that is not told which notebook it runs, as nbconvert and papermill leave it."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,14 @@ from tests.notebook.conftest import Kernel
 
 
 @pytest.fixture
-def recorded(kernel: Kernel, tmp_path: Path) -> Path:
+def recorded(kernel: Kernel, tmp_path: Path) -> Iterator[Path]:
     """The cassette of a lesson whose one question was recorded, in the working folder."""
     kernel.run(f"%cd {tmp_path}")
     kernel.run("%o3_config notebook=lesson.ipynb mode=record")
     assert kernel.run("%%o3 -q\nSay a word.").status == "ok"
     kernel.run("%o3_config notebook= mode=")
-    return tmp_path / "lesson.o3.json"
+    yield tmp_path / "lesson.o3.json"
+    kernel.run("%cd -")
 
 
 def test_it_is_found_by_its_content_and_nothing_is_sent(
