@@ -24,16 +24,16 @@ def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[s
     text = StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: harmless(value) for name, value in row.items()} for row in rows)
-    write(path, text.getvalue())
+    writer.writerows({name: escape_formula(value) for name, value in row.items()} for row in rows)
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path | str, value: Mapping[str, Any]) -> None:
     """Write a value as JSON, Decimals as text, so that no reader rounds them. Raises BadOption."""
-    write(path, json.dumps(value, indent=1, default=plain_digits) + "\n")
+    write_text(path, json.dumps(value, indent=1, default=format_decimal) + "\n")
 
 
-def write(path: Path | str, text: str) -> None:
+def write_text(path: Path | str, text: str) -> None:
     """Write a file. Raises BadOption where it cannot be."""
     try:
         Path(path).expanduser().write_text(text, encoding="utf-8", newline="")
@@ -42,17 +42,17 @@ def write(path: Path | str, text: str) -> None:
         raise BadOption(f"{path} cannot be written: {why}", hint="name another file") from None
 
 
-def plain_digits(value: Any) -> str:
+def format_decimal(value: Any) -> str:
     """Money in plain digits, to the nano-dollar. Raises TypeError for anything else."""
     if isinstance(value, Decimal):
         return f"{value:.{NANO_DIGITS}f}"
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-def harmless(value: Any) -> Any:
+def escape_formula(value: Any) -> Any:
     """A CSV cell that no spreadsheet takes for a formula; money in plain digits."""
     if isinstance(value, Decimal):
-        return plain_digits(value)
+        return format_decimal(value)
     if not isinstance(value, str):
         return value
     name = visible(value)
@@ -62,7 +62,7 @@ def harmless(value: Any) -> Any:
 EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
-def rank(effort: str) -> int:
+def rank_effort(effort: str) -> int:
     """Where an effort stands among the others; unknown ones come last."""
     return EFFORTS.index(effort) if effort in EFFORTS else len(EFFORTS)
 
@@ -79,6 +79,6 @@ def cost_cell(sums: CallSums) -> str:
     return f"at least {shown}" if sums.unknown_cost_calls and shown != "unknown" else shown
 
 
-def counted(calls: int) -> str:
+def format_calls(calls: int) -> str:
     """A number of calls in words."""
     return "1 call" if calls == 1 else f"{calls:,} calls"

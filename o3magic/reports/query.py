@@ -15,9 +15,9 @@ from o3magic.cost.entries import CallSums, CostTotal, Entry
 from o3magic.cost.ledger import Ledger
 from o3magic.cost.schema import GROUPS
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.reports.report import BY, HEADINGS, CostReport, ReportSpan, report
+from o3magic.reports.report import BY, HEADINGS, CostReport, ReportSpan, build_report
 
-OF = ("cell", "conversation", "session", "notebook", "day", "month", "all")
+SCOPES = ("cell", "conversation", "session", "notebook", "day", "month", "all")
 LAST_YEAR = 3000
 OF_ALONE = ("day", "month", "all")  # without a notebook around
 TITLES = {
@@ -29,10 +29,10 @@ TITLES = {
     "month": "this month",
     "all": "all time",
 }
-SHORT = {heading: name for name, heading in HEADINGS.items()}
+GROUP_NAMES = {heading: name for name, heading in HEADINGS.items()}
 
 
-def add_words(parser: ArgumentParser, of: Sequence[str] = OF) -> None:
+def add_words(parser: ArgumentParser, of: Sequence[str] = SCOPES) -> None:
     """Add the words a report of costs is asked for with."""
     groups = ", ".join(HEADINGS.get(name, name) for name in GROUPS)
     add = parser.add_argument
@@ -71,23 +71,25 @@ def costs(
     Raises BadOption for a word that makes no sense.
     """
     now = now or datetime.now().astimezone()
-    groups, begin = grouping(by), moment_of(since)
+    groups, begin = parse_groups(by), parse_since(since)
     usual = of is None
     of = of or ("session" if session and begin is None else "all")
     where = limits(of, begin, now, session, notebook)
     if of in ("cell", "conversation"):
-        last = last_cell if of == "cell" else last_conversation
+        last = find_last_cell if of == "cell" else find_last_conversation
         entries = last(ledger, session, begin)
-        rows, days = totals_of(entries, groups), totals_of(entries, ("day", "effort"))
+        rows, days = group_entries(entries, groups), group_entries(entries, ("day", "effort"))
     else:
         rows = ledger.totals(by=groups, **where)
         days = ledger.totals(by=("day", "effort"), **where)
-    title = titled(of, begin)
-    found = spans(ledger, now, "" if of == "all" else notebook) if usual and begin is None else ()
-    return report(rows, title, groups, spans=found, days=days)
+    title = build_title(of, begin)
+    found = (
+        build_spans(ledger, now, "" if of == "all" else notebook) if usual and begin is None else ()
+    )
+    return build_report(rows, title, groups, spans=found, days=days)
 
 
-def titled(of: str, begin: datetime | None) -> str:
+def build_title(of: str, begin: datetime | None) -> str:
     """What the report is of, in words."""
     if begin is None:
         return TITLES[of]
@@ -99,33 +101,33 @@ def limits(
     of: str, begin: datetime | None, now: datetime, session: str, notebook: str
 ) -> dict[str, Any]:
     """What `Ledger.totals` is asked for. Raises BadOption for a place that is not known."""
-    if of not in OF:
-        hint = did_you_mean(of, OF, f"of one of {', '.join(OF)}")
+    if of not in SCOPES:
+        hint = did_you_mean(of, SCOPES, f"of one of {', '.join(SCOPES)}")
         raise BadOption(f"costs cannot be shown of {of!r}", hint=hint)
     if of in ("cell", "conversation", "session") and not session:
         raise BadOption(f"there is no session here whose {of} could be summed", hint="--of all")
     if of == "notebook" and not notebook:
         raise BadOption("this notebook's name is not known here", hint="--of session, --of day")
     if of in ("day", "month"):
-        midnight = first_moment(of, now)
+        midnight = period_start(of, now)
         begin = midnight if begin is None else max(begin, midnight)
     place = {"session": {"session": session}, "notebook": {"notebook": notebook}}.get(of, {})
     return {**place, "since": begin}
 
 
-def first_moment(of: str, now: datetime) -> datetime:
+def period_start(of: str, now: datetime) -> datetime:
     """When this day or this month began here."""
     here = now.astimezone().replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
     # Naive, then local again: the offset at midnight may have been another.
     return (here if of == "day" else here.replace(day=1)).astimezone()
 
 
-def spans(ledger: Ledger, now: datetime, notebook: str) -> tuple[ReportSpan, ...]:
+def build_spans(ledger: Ledger, now: datetime, notebook: str) -> tuple[ReportSpan, ...]:
     """One sum each for today, this notebook where its name is known, this month, all time."""
-    asked: dict[str, dict[str, Any]] = {"day": {"since": first_moment("day", now)}}
+    asked: dict[str, dict[str, Any]] = {"day": {"since": period_start("day", now)}}
     if notebook:
         asked["notebook"] = {"notebook": notebook}
-    asked |= {"month": {"since": first_moment("month", now)}, "all": {}}
+    asked |= {"month": {"since": period_start("month", now)}, "all": {}}
     found = []
     for of, where in asked.items():
         total = (ledger.totals(by=(), **where) or [CostTotal()])[0]
@@ -138,12 +140,12 @@ def span(name: str, total: CostTotal) -> ReportSpan:
     return ReportSpan(name, total.live, total.simulated.calls, total.replayed.calls)
 
 
-def grouping(by: str | Sequence[str] | None) -> tuple[str, ...]:
+def parse_groups(by: str | Sequence[str] | None) -> tuple[str, ...]:
     """The names of groups, each once. Raises BadOption for one the ledger has not."""
     if by is None:
         return BY
     given = by.split(",") if isinstance(by, str) else by
-    names = [SHORT.get(name.strip(), name.strip()) for name in given]
+    names = [GROUP_NAMES.get(name.strip(), name.strip()) for name in given]
     known = [HEADINGS.get(name, name) for name in GROUPS]
     for name in filter(None, names):
         if name not in GROUPS:
@@ -152,7 +154,7 @@ def grouping(by: str | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, names)))
 
 
-def moment_of(since: str | date | None) -> datetime | None:
+def parse_since(since: str | date | None) -> datetime | None:
     """A date or moment with its time zone, the local one where none is said. Raises BadOption."""
     if since is None:
         return None
@@ -168,7 +170,7 @@ def moment_of(since: str | date | None) -> datetime | None:
     return since.astimezone() if since.tzinfo is None else since
 
 
-def last_cell(ledger: Ledger, session: str, since: datetime | None) -> list[Entry]:
+def find_last_cell(ledger: Ledger, session: str, since: datetime | None) -> list[Entry]:
     """The calls of the cell that asked last. Raises BadOption where no cell is named."""
     entries = list(ledger.entries(session=session, since=since))
     keys = [entry.cell_key for entry in entries if entry.cell_key]
@@ -177,7 +179,7 @@ def last_cell(ledger: Ledger, session: str, since: datetime | None) -> list[Entr
     return [entry for entry in entries if entry.cell_key == keys[-1]]
 
 
-def last_conversation(ledger: Ledger, session: str, since: datetime | None) -> list[Entry]:
+def find_last_conversation(ledger: Ledger, session: str, since: datetime | None) -> list[Entry]:
     """The calls of the conversation this session asked last, those of other sessions included.
 
     Raises BadOption where no conversation was asked.
@@ -188,7 +190,7 @@ def last_conversation(ledger: Ledger, session: str, since: datetime | None) -> l
     return list(ledger.entries(conversation=names[-1], since=since))
 
 
-def totals_of(entries: Iterable[Entry], by: Sequence[str]) -> list[CostTotal]:
+def group_entries(entries: Iterable[Entry], by: Sequence[str]) -> list[CostTotal]:
     """The sums of some rows, grouped as the ledger groups all of them."""
     groups: dict[tuple[str, ...], CostTotal] = {}
     for entry in entries:
@@ -197,12 +199,12 @@ def totals_of(entries: Iterable[Entry], by: Sequence[str]) -> list[CostTotal]:
         names = tuple(str(own.get(name) or getattr(entry, name)) for name in by)
         known = groups.get(names) or CostTotal(**dict(zip(by, names, strict=True)))  # type: ignore[arg-type]
         sums: CallSums = getattr(known, entry.source)
-        changed: dict[str, Any] = {entry.source: sums.plus(share(entry))}
+        changed: dict[str, Any] = {entry.source: sums.plus(sum_entry(entry))}
         groups[names] = replace(known, **changed)
     return list(groups.values())
 
 
-def share(entry: Entry) -> CallSums:
+def sum_entry(entry: Entry) -> CallSums:
     """What one row adds to the sums."""
     return CallSums(
         calls=1,

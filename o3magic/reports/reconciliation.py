@@ -24,7 +24,7 @@ from o3magic.errors import BadOption
 from o3magic.models import SNAPSHOT, Catalog
 from o3magic.money import EXACT, show_usd, usd
 from o3magic.render.tables import TextTable, plain
-from o3magic.reports.formatting import counted
+from o3magic.reports.formatting import format_calls
 
 MOST_BYTES = 256 * 2**20
 MOST_USD = Decimal(10) ** 12
@@ -83,15 +83,15 @@ def read_bill(path: Path) -> Invoice:
         raise BadOption(f"{path} is no text in UTF-8", hint=SHAPES) from None
     try:
         as_json = text.lstrip().startswith(("{", "["))
-        return from_json(text) if as_json else from_csv(text)
+        return parse_json(text) if as_json else parse_csv(text)
     except BadOption as error:
         raise BadOption(f"{path.name}: {error}", hint=error.hint) from None
 
 
-def from_json(text: str) -> Invoice:
+def parse_json(text: str) -> Invoice:
     """A page of an organization's costs or usage, or a list of pages."""
     try:
-        found = json.loads(text, parse_float=Decimal, parse_constant=no_number)
+        found = json.loads(text, parse_float=Decimal, parse_constant=reject_constant)
     except (ValueError, RecursionError, ArithmeticError) as error:
         raise BadOption(f"this is no JSON: {str(error)[:80]}", hint=SHAPES) from None
     pages = found if isinstance(found, list) else [found]
@@ -99,15 +99,15 @@ def from_json(text: str) -> Invoice:
     days: list[date] = []
     for page in pages:
         for bucket in items(page, "data"):
-            begin = moment(field(bucket, "start_time", "start_time_iso"))
-            end = field(bucket, "end_time", "end_time_iso")
-            until = begin if end is None else moment(end) - timedelta(seconds=1)
+            begin = parse_time(first_value(bucket, "start_time", "start_time_iso"))
+            end = first_value(bucket, "end_time", "end_time_iso")
+            until = begin if end is None else parse_time(end) - timedelta(seconds=1)
             days += [begin.date(), max(begin, until).date()]
             results = bucket.get("results", bucket.get("result"))
-            lines += [from_result(result, begin.date()) for result in results_of(results)]
+            lines += [parse_result(result, begin.date()) for result in results_of(results)]
     # Only the last page knows whether there are more.
     more = pages[-1].get("has_more") if pages else False
-    return bill(lines, days, whole=not more)
+    return build_invoice(lines, days, whole=not more)
 
 
 def results_of(found: Any) -> list[Mapping[str, Any]]:
@@ -125,7 +125,7 @@ def items(page: Any, name: str) -> Iterator[Mapping[str, Any]]:
     yield from found
 
 
-def from_result(result: Mapping[str, Any], day: date) -> InvoiceLine:
+def parse_result(result: Mapping[str, Any], day: date) -> InvoiceLine:
     """One result of a bucket: of the costs API or of the usage API."""
     amount = result.get("amount")
     cost = None
@@ -133,34 +133,36 @@ def from_result(result: Mapping[str, Any], day: date) -> InvoiceLine:
         if not isinstance(amount, dict):
             raise BadOption("an amount in it is no sum of money", hint=SHAPES)
         check_currency(amount.get("currency"))
-        cost = money(amount.get("value"))
+        cost = parse_usd(amount.get("value"))
     elif not any(COLUMNS[name].split()[0] in result for name in COUNTS):
         raise BadOption("a result in it has neither an amount nor a count", hint=SHAPES)
-    counts = {name: count(result.get(COLUMNS[name].split()[0])) for name in COUNTS}
+    counts = {name: parse_count(result.get(COLUMNS[name].split()[0])) for name in COUNTS}
     return InvoiceLine(
-        day, model_of(result.get("model") or result.get("line_item")), cost, **counts
+        day, parse_model(result.get("model") or result.get("line_item")), cost, **counts
     )
 
 
-def from_csv(text: str) -> Invoice:
+def parse_csv(text: str) -> Invoice:
     """Rows with a column for the day, and one for money or tokens."""
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
     lines: list[InvoiceLine] = []
     try:
         rows = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        places = places_of(next(rows, []))
+        places = find_columns(next(rows, []))
         for number, row in enumerate(rows, 2):
             if any(cell.strip() for cell in row):
-                lines.append(from_row(row, places, number))
+                lines.append(parse_row(row, places, number))
     except csv.Error as error:
         raise BadOption(f"this is no CSV: {error}", hint=SHAPES) from None
     days = [each.day for each in lines]
     # A row that says nothing but its day says that nothing was used then.
-    return bill((line for line in lines if line != InvoiceLine(line.day, line.model)), days)
+    return build_invoice(
+        (line for line in lines if line != InvoiceLine(line.day, line.model)), days
+    )
 
 
-def places_of(head: Iterable[str]) -> dict[str, list[int]]:
+def find_columns(head: Iterable[str]) -> dict[str, list[int]]:
     """In which columns what is said, the best first. Raises BadOption where too little is."""
     named = [NOT_A_NAME.sub("_", name.strip().lower()).strip("_") for name in head]
     places = {
@@ -174,7 +176,7 @@ def places_of(head: Iterable[str]) -> dict[str, list[int]]:
     return places
 
 
-def from_row(row: list[str], places: Mapping[str, list[int]], number: int) -> InvoiceLine:
+def parse_row(row: list[str], places: Mapping[str, list[int]], number: int) -> InvoiceLine:
     """One row. Raises BadOption with its number where it cannot be read."""
 
     def cell(meant: str) -> str | None:
@@ -182,16 +184,18 @@ def from_row(row: list[str], places: Mapping[str, list[int]], number: int) -> In
         return next(filter(None, found), None)
 
     try:
-        cost = money(cell("cost"))
+        cost = parse_usd(cell("cost"))
         if cost is not None:
             check_currency(cell("currency"))
-        counts = {name: count(cell(name)) for name in COUNTS}
-        return InvoiceLine(moment(cell("day")).date(), model_of(cell("model")), cost, **counts)
+        counts = {name: parse_count(cell(name)) for name in COUNTS}
+        return InvoiceLine(
+            parse_time(cell("day")).date(), parse_model(cell("model")), cost, **counts
+        )
     except BadOption as error:
         raise BadOption(f"row {number}: {error}", hint=error.hint) from None
 
 
-def bill(lines: Iterable[InvoiceLine], days: list[date], *, whole: bool = True) -> Invoice:
+def build_invoice(lines: Iterable[InvoiceLine], days: list[date], *, whole: bool = True) -> Invoice:
     """The lines as a bill. Raises BadOption where there is no day in it."""
     if not days:
         raise BadOption("there is no day in it", hint=SHAPES)
@@ -200,12 +204,12 @@ def bill(lines: Iterable[InvoiceLine], days: list[date], *, whole: bool = True) 
     return Invoice(tuple(lines), min(days), max(days), whole)
 
 
-def field(values: Mapping[str, Any], *names: str) -> Any:
+def first_value(values: Mapping[str, Any], *names: str) -> Any:
     """The first of some values that is there, or None."""
     return next((values[name] for name in names if values.get(name) is not None), None)
 
 
-def model_of(said: Any) -> str:
+def parse_model(said: Any) -> str:
     """The model of a line item: `o3-mini-2025-01-31, output` is of `o3-mini-2025-01-31`."""
     return str(said or "").partition(",")[0].strip()[:200]
 
@@ -219,7 +223,7 @@ def check_currency(said: Any) -> None:
         )
 
 
-def money(said: Any) -> Decimal | None:
+def parse_usd(said: Any) -> Decimal | None:
     """US dollars, exact, or None where nothing is said. Raises BadOption for what is no sum."""
     if said is None or (isinstance(said, str) and not said.strip()):
         return None
@@ -234,9 +238,9 @@ def money(said: Any) -> Decimal | None:
     return usd
 
 
-def count(said: Any) -> int | None:
+def parse_count(said: Any) -> int | None:
     """A number of things, or None where nothing is said. Raises BadOption for what is none."""
-    exact = money(said)
+    exact = parse_usd(said)
     if exact is None:
         return None
     if exact != exact.to_integral_value() or not 0 <= exact < MOST_COUNT:
@@ -244,7 +248,7 @@ def count(said: Any) -> int | None:
     return int(exact)
 
 
-def moment(said: Any) -> datetime:
+def parse_time(said: Any) -> datetime:
     """A time in UTC, from seconds since 1970 or ISO words. Raises BadOption for what is none."""
     try:
         if isinstance(said, bool) or said is None:
@@ -260,7 +264,7 @@ def moment(said: Any) -> datetime:
         ) from None
 
 
-def no_number(said: str) -> Decimal:
+def reject_constant(said: str) -> Decimal:
     """Never returns: NaN and Infinity are in no bill. Raises ValueError."""
     raise ValueError(f"{said} is no number")
 
@@ -306,7 +310,7 @@ class Reconciliation:
     @property
     def differs(self) -> bool:
         """Whether something differs by more than the tolerance."""
-        return bool(self.rows) or unlike(self.total, (), self.has_cost, self.tolerance_usd)
+        return bool(self.rows) or is_different(self.total, (), self.has_cost, self.tolerance_usd)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -317,7 +321,7 @@ class Reconciliation:
         if not self.has_cost:
             notes.append("The export says nothing of money; only its counts are compared.")
         if self.total.unknown_cost_calls:
-            unknown = counted(self.total.unknown_cost_calls)
+            unknown = format_calls(self.total.unknown_cost_calls)
             notes.append(f"The ledger does not know the cost of {unknown}.")
         if any(row.ledger is None for row in self.rows):
             notes.append("What only the bill has was asked elsewhere, or is no call to a model.")
@@ -350,11 +354,11 @@ class Reconciliation:
         if row.day and not row.model:
             cells[1] = "(all models)"
         for name in self.counts:
-            cells += [said(row.ledger, name), said(row.billed, name)]
+            cells += [format_count(row.ledger, name), format_count(row.billed, name)]
         if self.has_cost:
-            here = money_cell(row.ledger)
+            here = format_cost(row.ledger)
             here = f"at least {here}" if row.unknown_cost_calls else here
-            cells += [here, money_cell(row.billed), signed(row.cost_usd)]
+            cells += [here, format_cost(row.billed), format_difference(row.cost_usd)]
         return cells
 
 
@@ -373,25 +377,25 @@ def compared(
     billed: dict[DayModel, InvoiceLine] = {}
     for line in bill.lines:
         model = card_name(line.model, catalog)
-        put(billed, replace(line, model=model))
+        add_line(billed, replace(line, model=model))
     here: dict[DayModel, InvoiceLine] = {}
     unknown: dict[DayModel, int] = {}
-    for entry in entries_of(ledger, bill, provider):
+    for entry in find_entries(ledger, bill, provider):
         model = card_name(entry.model_served or entry.model, catalog) if by_model else ""
-        made = as_billed(entry, model)
-        put(here, made)
+        made = convert_entry(entry, model)
+        add_line(here, made)
         if entry.cost_nano_usd is None:
             unknown[made.day, model] = unknown.get((made.day, model), 0) + 1
     keys = sorted(billed.keys() | here.keys())
     rows = [
         InvoiceDifference(*key, here.get(key), billed.get(key), unknown.get(key, 0)) for key in keys
     ]
-    total = InvoiceDifference(None, "", summed(here), summed(billed), sum(unknown.values()))
-    differ = tuple(row for row in rows if unlike(row, counts, has_cost, tolerance_usd))
+    total = InvoiceDifference(None, "", sum_lines(here), sum_lines(billed), sum(unknown.values()))
+    differ = tuple(row for row in rows if is_different(row, counts, has_cost, tolerance_usd))
     return Reconciliation(differ, total, len(rows), bill, counts, has_cost, tolerance_usd, provider)
 
 
-def entries_of(ledger: Ledger, bill: Invoice, provider: str) -> Iterable[Entry]:
+def find_entries(ledger: Ledger, bill: Invoice, provider: str) -> Iterable[Entry]:
     """The live calls to a provider on the bill's days; none that was refused free of charge."""
     begin = datetime.combine(bill.first, time(), UTC)
     for entry in ledger.entries(since=begin):
@@ -401,7 +405,7 @@ def entries_of(ledger: Ledger, bill: Invoice, provider: str) -> Iterable[Entry]:
             yield entry
 
 
-def as_billed(entry: Entry, model: str) -> InvoiceLine:
+def convert_entry(entry: Entry, model: str) -> InvoiceLine:
     """A row of the ledger as a line of a bill. What it does not know adds nothing."""
     return InvoiceLine(
         entry.at.astimezone(UTC).date(),
@@ -420,13 +424,13 @@ def card_name(model: str, catalog: Catalog) -> str:
     return card.id if card else SNAPSHOT.sub("", model)
 
 
-def put(sums: dict[DayModel, InvoiceLine], line: InvoiceLine) -> None:
+def add_line(sums: dict[DayModel, InvoiceLine], line: InvoiceLine) -> None:
     """Add a line to the sum of its day and model."""
     key = (line.day, line.model)
-    sums[key] = plus(sums[key], line) if key in sums else line
+    sums[key] = merge_lines(sums[key], line) if key in sums else line
 
 
-def plus(one: InvoiceLine, other: InvoiceLine) -> InvoiceLine:
+def merge_lines(one: InvoiceLine, other: InvoiceLine) -> InvoiceLine:
     """Both together; None is nothing where the other says something."""
 
     def both(name: str) -> int | None:
@@ -438,15 +442,15 @@ def plus(one: InvoiceLine, other: InvoiceLine) -> InvoiceLine:
     return InvoiceLine(one.day, one.model, cost, *map(both, COUNTS))
 
 
-def summed(sums: Mapping[DayModel, InvoiceLine]) -> InvoiceLine | None:
+def sum_lines(sums: Mapping[DayModel, InvoiceLine]) -> InvoiceLine | None:
     """The sum of all lines."""
     found: InvoiceLine | None = None
     for line in sums.values():
-        found = line if found is None else plus(found, line)
+        found = line if found is None else merge_lines(found, line)
     return found
 
 
-def unlike(
+def is_different(
     row: InvoiceDifference, counts: Iterable[str], has_cost: bool, tolerance_usd: Decimal
 ) -> bool:
     """Whether the two sides differ: money by more than the tolerance, counts by anything."""
@@ -465,17 +469,17 @@ def count_of(line: InvoiceLine | None, name: str) -> int:
     return (getattr(line, name) or 0) if line is not None else 0
 
 
-def said(line: InvoiceLine | None, name: str) -> str:
+def format_count(line: InvoiceLine | None, name: str) -> str:
     """A count to look at."""
     found = None if line is None else getattr(line, name)
     return "–" if found is None else f"{found:,}"
 
 
-def money_cell(line: InvoiceLine | None) -> str:
+def format_cost(line: InvoiceLine | None) -> str:
     """A sum to look at."""
     return "–" if line is None or line.cost_usd is None else show_usd(line.cost_usd)
 
 
-def signed(amount: Decimal) -> str:
+def format_difference(amount: Decimal) -> str:
     """A difference to look at: more on the bill has a plus."""
     return f"+{show_usd(amount)}" if amount > 0 else show_usd(amount)

@@ -14,12 +14,12 @@ from o3magic.dataframes import frame
 from o3magic.events import AnswerSource
 from o3magic.money import usd
 from o3magic.render.tables import TextTable, escaped, plain
-from o3magic.reports.formatting import cost_cell, counted, known_nano_usd, rank
+from o3magic.reports.formatting import cost_cell, format_calls, known_nano_usd, rank_effort
 
 BY = ("model", "effort")
 NUMBERS = ("calls", "input", "cached", "output", "reasoning", "cost")
-LESS_TO_SHOW = ("cached", "input", "reasoning", "output")  # what a narrow page does without
-COUNTED = (
+DROPPED_WHEN_NARROW = ("cached", "input", "reasoning", "output")  # what a narrow page does without
+COUNTS = (
     "calls",
     "unknown_cost_calls",
     "input_tokens",
@@ -106,17 +106,17 @@ class CostReport:
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of what `records` holds."""
-        return ("source", *self.by, *COUNTED, "cost_usd")
+        return ("source", *self.by, *COUNTS, "cost_usd")
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of the numbers, one sentence each."""
         notes = []
         if self.total.unknown_cost_calls:
-            unknown = counted(self.total.unknown_cost_calls)
+            unknown = format_calls(self.total.unknown_cost_calls)
             notes.append(f"The cost of {unknown} is unknown, and missing from the sums.")
         if self.total.unknown_tokens_calls:
-            unknown = counted(self.total.unknown_tokens_calls)
+            unknown = format_calls(self.total.unknown_tokens_calls)
             notes.append(f"The tokens of {unknown} are unknown, and missing from the sums.")
         if any(row.source == "simulated" for row in self.free):
             notes.append("SIMULATED calls went to the simulator: no model answered them.")
@@ -136,7 +136,7 @@ class CostReport:
         """The same in aligned plain text; with fewer columns where `width` has no room for all."""
         table, head = self._table(), self._heading()
         dropped: list[str] = []
-        for name in LESS_TO_SHOW if width else ():
+        for name in DROPPED_WHEN_NARROW if width else ():
             if len(table.text().partition("\n")[0]) <= (width or 0):
                 break
             dropped.append(name)
@@ -162,7 +162,7 @@ class CostReport:
             {
                 "source": row.source,
                 **dict(zip(self.by, row.names, strict=True)),
-                **{name: getattr(row.sums, name) for name in COUNTED},
+                **{name: getattr(row.sums, name) for name in COUNTS},
                 "cost_usd": row.cost_usd,
             }
             for row in self.rows
@@ -185,7 +185,7 @@ class CostReport:
         """Write the rows and the total as JSON, money as exact text. Raises BadOption."""
         from o3magic.reports.formatting import write_json
 
-        total = {name: getattr(self.total, name) for name in COUNTED}
+        total = {name: getattr(self.total, name) for name in COUNTS}
         total |= {"cost_usd": self.cost_usd}
         said = {"title": self.title, "by": self.by, "rows": self.records(), "total": total}
         write_json(path, said)
@@ -197,9 +197,9 @@ class CostReport:
         ImportError where matplotlib is not installed.
         """
         if library == "matplotlib":
-            from o3magic.reports.chart import figure
+            from o3magic.reports.chart import draw_figure
 
-            return figure(self.days, self._heading())
+            return draw_figure(self.days, self._heading())
         if library != "svg":
             raise ValueError(f"library is svg or matplotlib, not {library!r}")
         from o3magic.reports.chart import CostPlot
@@ -213,7 +213,7 @@ class CostReport:
         head = (*(HEADINGS.get(name, name) for name in self.by), *NUMBERS)
         if not self.by:
             head = ("", *head)
-        total = ("total", *[""] * (len(self.by) - 1), *numbers(self.total))
+        total = ("total", *[""] * (len(self.by) - 1), *format_sums(self.total))
         live, free = ([self._cells(row) for row in rows] for rows in (self.live, self.free))
         # Rows by nothing are the total already.
         totals = [total] if self.by or not live else []
@@ -222,15 +222,15 @@ class CostReport:
 
     def _cells(self, row: CostRow) -> tuple[str, ...]:
         """A row as it is shown, a text for each column."""
-        shown = [shown_name(*pair) for pair in zip(self.by, row.names, strict=True)] or ["all"]
+        shown = [format_name(*pair) for pair in zip(self.by, row.names, strict=True)] or ["all"]
         first = shown[0] or f"(no {HEADINGS.get(self.by[0], self.by[0])})"
-        return (f"{first}{LABELS[row.source]}", *shown[1:], *numbers(row.sums))
+        return (f"{first}{LABELS[row.source]}", *shown[1:], *format_sums(row.sums))
 
     def _spans(self) -> TextTable:
         return TextTable(("in all", "calls", "cost"), [span.cells() for span in self.spans])
 
 
-def report(
+def build_report(
     totals: Sequence[CostTotal],
     title: str,
     by: Sequence[str] = BY,
@@ -245,7 +245,7 @@ def report(
 
     def order(total: CostTotal) -> tuple[Any, ...]:
         pairs = zip(by, names(total), strict=True)
-        return tuple((rank(v) if name == "effort" else 0, v) for name, v in pairs)
+        return tuple((rank_effort(v) if name == "effort" else 0, v) for name, v in pairs)
 
     ordered = sorted(totals, key=order)
 
@@ -259,7 +259,7 @@ def report(
     return CostReport(title, live, total, free, tuple(by), tuple(spans), tuple(days))
 
 
-def shown_name(group: str, name: str) -> str:
+def format_name(group: str, name: str) -> str:
     """A name in its column: the beginning of a session's id, the end of a notebook's path."""
     if group == "session":
         return plain(name[:8])
@@ -268,7 +268,7 @@ def shown_name(group: str, name: str) -> str:
     return plain(name)
 
 
-def numbers(sums: CallSums) -> tuple[str, ...]:
+def format_sums(sums: CallSums) -> tuple[str, ...]:
     """The cells of the columns that are numbers. What no call said is unknown, never 0."""
     counts = (
         sums.input_tokens,

@@ -46,13 +46,13 @@ class LineReader:
         source: AnswerSource = "simulated" if simulated else "live"
         if line.body is None:
             assert line.failed is not None
-            return failed(line.id, line.failed, source)
+            return build_failure(line.id, line.failed, source)
         draft = AnswerBuilder()
         try:
             for event in DIALECTS[self.api].decode(line.body):
                 draft.add(event)
         except RequestFailed as error:
-            return failed(line.id, error, source)
+            return build_failure(line.id, error, source)
         draft.doubt_zeros()
         return self._answered(line.id, draft, source)
 
@@ -95,7 +95,7 @@ class LineReader:
         return card_at(self.provider, self.catalog, model or self.model, self.on)
 
 
-def failed(key: str, error: O3Error, source: AnswerSource | None = None) -> RowOutcome:
+def build_failure(key: str, error: O3Error, source: AnswerSource | None = None) -> RowOutcome:
     """A row that has no answer. What the provider refused it does not charge for."""
     free = source == "simulated" or getattr(error, "billed", None) is False
     return RowOutcome(
@@ -109,7 +109,7 @@ def failed(key: str, error: O3Error, source: AnswerSource | None = None) -> RowO
     )
 
 
-def odd_counts(known: Mapping[str, int]) -> tuple[str, ...]:
+def describe_odd_lines(known: Mapping[str, int]) -> tuple[str, ...]:
     """What cannot be right in a batch's files, one sentence each."""
     words = {
         "broken": "{} could not be read",
@@ -148,13 +148,13 @@ class Downloader:
                 endings = self._endings(part, path, counts, simulated=simulated)
                 while group := [*islice(endings, GROUP_ROWS)]:
                     store.keep(part, group)
-        error = why_not(state)
+        error = build_missing_error(state)
         missing = store.untold(part)
         counts["missing"] = len(missing) if state.status == "completed" else 0
         source: AnswerSource = "simulated" if simulated else "live"
-        store.keep(part, (failed(key, error, source) for key in missing))
+        store.keep(part, (build_failure(key, error, source) for key in missing))
         self._settle(part, state, counts, simulated=simulated)
-        notes = "; ".join((*state.errors[:3], *odd_counts(counts)))
+        notes = "; ".join((*state.errors[:3], *describe_odd_lines(counts)))
         part = store.stands(part, state.status, state.completed or 0, state.failed or 0, notes)
         return store.ended(part)
 
@@ -162,7 +162,7 @@ class Downloader:
         """A part that was not sent, and never will be."""
         store = self.sending.store
         error = BatchUnfinished(NOT_RUN["batch_cancelled"])
-        store.keep(part, (failed(key, error) for key in store.untold(part)))
+        store.keep(part, (build_failure(key, error) for key in store.untold(part)))
         return store.ended(store.stands(part, "cancelled", 0, 0, ""))
 
     def _endings(
@@ -170,7 +170,7 @@ class Downloader:
     ) -> Iterator[RowOutcome]:
         """What became of the rows in one file, each once; lines that are odd are counted."""
         waiting = self.sending.store.waiting(part)
-        for raw in lines(path):
+        for raw in read_lines(path):
             try:
                 line: BatchLine = read(raw)
             except BrokenAnswer:
@@ -236,13 +236,13 @@ class Downloader:
         return state.usage, price.nano_usd(state.usage)
 
 
-def lines(path: Path) -> Iterator[bytes]:
+def read_lines(path: Path) -> Iterator[bytes]:
     """The lines of a file that hold something, one at a time."""
     with path.open("rb") as file:
         yield from (raw for raw in file if raw.strip(b"\xef\xbb\xbf \t\r\n"))
 
 
-def why_not(state: BatchState) -> O3Error:
+def build_missing_error(state: BatchState) -> O3Error:
     """Why a row that is in no file has no answer."""
     match state.status:
         case "failed":

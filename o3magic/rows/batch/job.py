@@ -15,10 +15,16 @@ from typing import Any, Protocol
 from o3magic.client.retry import hopeful
 from o3magic.errors import BadOption, Interrupted, NoKey, RequestFailed, RequestRefused
 from o3magic.rows.batch.context import BatchContext
-from o3magic.rows.batch.parts import local
-from o3magic.rows.batch.recorded_job import BatchRecorder, not_taping
-from o3magic.rows.batch.results import ask_again, results, rows_without_answer
-from o3magic.rows.batch.status import BatchStatus, finished, progress, status, title
+from o3magic.rows.batch.parts import is_broken
+from o3magic.rows.batch.recorded_job import BatchRecorder, explain_not_recorded
+from o3magic.rows.batch.results import ask_rows, build_results, rows_without_answer
+from o3magic.rows.batch.status import (
+    BatchStatus,
+    build_finished_status,
+    build_progress,
+    build_status,
+    format_title,
+)
 from o3magic.rows.batch.store import BatchPart, BatchStore
 from o3magic.rows.batch.upload import Uploader, UploadSpec
 from o3magic.rows.context import RowSums
@@ -43,7 +49,7 @@ class UnfinishedJob(Protocol):
     def cancel(self) -> BatchStatus: ...
 
 
-def ended(job: UnfinishedJob, *, force: bool) -> str:
+def end_before_delete(job: UnfinishedJob, *, force: bool) -> str:
     """What is to be said of a job that may be forgotten now. Raises BadOption where it may not.
 
     force: it is cancelled at the provider, as far as that can be asked.
@@ -138,12 +144,12 @@ class BatchJob(JobHandle):
 
     @property
     def _title(self) -> str:
-        return title(self.name, self.id)
+        return format_title(self.name, self.id)
 
     def _words(self, stands: BatchStatus) -> str:
         """Its title and how it stands."""
         lasting = self._taping is not None and stands.over
-        return f"{title(self.name) if lasting else self._title} {stands.said}"
+        return f"{format_title(self.name) if lasting else self._title} {stands.said}"
 
     @cached_property
     def spec(self) -> UploadSpec:
@@ -173,7 +179,7 @@ class BatchJob(JobHandle):
                 ) from None
             table, note = self._results()
             note = "; ".join(filter(None, (self.spec.which_model, note)))
-            self._show.update(progress(self.name, self._words(stands), stands, note))
+            self._show.update(build_progress(self.name, self._words(stands), stands, note))
             return table
 
     def results(self, *, look: bool = True) -> Any:
@@ -185,7 +191,9 @@ class BatchJob(JobHandle):
             stands = self._look() if look else self._status(self._store.parts(self.id))
             table, note = self._results()
             if note:
-                self._room.show().update(progress(self.name, self._words(stands), stands, note))
+                self._room.show().update(
+                    build_progress(self.name, self._words(stands), stands, note)
+                )
             return table
 
     def cancel(self) -> BatchStatus:
@@ -207,7 +215,7 @@ class BatchJob(JobHandle):
         as the provider can be asked, and forgotten.
         """
         with self._room.opened():
-            said = ended(self, force=force)
+            said = end_before_delete(self, force=force)
             self._room.store.delete(self.id)
             sent_here(self._room.session).pop(self.id, None)
         return said
@@ -234,7 +242,7 @@ class BatchJob(JobHandle):
                 said = {**spec.options, **({"schema": self._wanted} if self._wanted else {})}
                 prompt = self._prompt or spec.template
                 said |= {"name": f"{self.name or 'batch'} {self.id}, once more", **options}
-                asked = ask_again(room.session, room.store, left, prompt, said, room.show())
+                asked = ask_rows(room.session, room.store, left, prompt, said, room.show())
                 self._store.adopt(self.id, asked)
             return self._results()[0]
 
@@ -260,12 +268,12 @@ class BatchJob(JobHandle):
                 if not hopeful(error):
                     raise
                 said = f"{self.spec.provider} does not answer ({error}); asking again"
-                self._show.update(progress(self.name, f"{self._title} {said}"))
+                self._show.update(build_progress(self.name, f"{self._title} {said}"))
                 pause_s = min(pause_s * 2, MOST_PAUSE_S)
             else:
                 if stands.over:
                     return stands
-                self._show.update(progress(self.name, self._words(stands), stands))
+                self._show.update(build_progress(self.name, self._words(stands), stands))
                 pause_s = min(pause_s * GROWTH, poll_s)
             self._room.sleep(pause_s)
 
@@ -307,7 +315,7 @@ class BatchJob(JobHandle):
         store = self._room.store
         job = self._job = store.job(self.id)
         asked = self._store.asked_in(self.id)
-        stands = status(
+        stands = build_status(
             [part for part in parts if part.part in asked],
             self.spec.provider,
             total=self._store.total(self.id),
@@ -316,8 +324,8 @@ class BatchJob(JobHandle):
         )
         if self._taping is not None and stands.over:
             rows = self._rows()
-            if all(row.state in ANSWERED or local(at, row.key) for at, row in rows.items()):
-                return finished(rows)
+            if all(row.state in ANSWERED or is_broken(at, row.key) for at, row in rows.items()):
+                return build_finished_status(rows)
         simulated = store.simulated(self.id)
         sums = RowSums({"simulated": simulated} if simulated else {}, job.spent_nano_usd)
         sums.unknown = store.unknown(self.id) if stands.over else 0
@@ -338,8 +346,8 @@ class BatchJob(JobHandle):
                 row for row in rows.values() if isinstance(row, StoredRow)
             )
         else:
-            note = "" if self._given is not None else not_taping(self._room)
-        table = results(rows.items(), self._wanted, self._given, flatten=self.spec.flatten)
+            note = "" if self._given is not None else explain_not_recorded(self._room)
+        table = build_results(rows.items(), self._wanted, self._given, flatten=self.spec.flatten)
         return table, note
 
     @property

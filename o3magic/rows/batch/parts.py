@@ -40,7 +40,7 @@ from o3magic.wire.dialects import DIALECTS
 TIER: Final = "batch"
 
 
-def worst_row_nano_usd(form: RequestTemplate, prompt: FilledPrompt) -> int | None:
+def estimate_worst_row(form: RequestTemplate, prompt: FilledPrompt) -> int | None:
     """The most one row can cost at batch prices, or None where nobody knows."""
     planned = form.plan
     card, request = planned.priced, planned.call.request
@@ -51,7 +51,7 @@ def worst_row_nano_usd(form: RequestTemplate, prompt: FilledPrompt) -> int | Non
     return worst_nano_usd(card, price, form.tokens(prompt), out)
 
 
-def endpoint(call: HttpRequest) -> str:
+def choose_endpoint(call: HttpRequest) -> str:
     """What a line of this API is sent to. Azure's has no /v1 for chat (its Global Batch page)."""
     if call.api == "chat" and is_azure(call.provider):
         return "/chat/completions"
@@ -100,18 +100,18 @@ def check_call_budget(dearest_nano_usd: int, budgets: Iterable[Budget]) -> None:
             )
 
 
-MOST_ROWS = 50_000
-MOST_BYTES = 200_000_000
+MAX_ROWS = 50_000
+MAX_BYTES = 200_000_000
 # Errors of one row alone.
-CANNOT = (TemplateError, EmptyPrompt, PromptTooLong, CassetteMiss)
+ROW_ERRORS = (TemplateError, EmptyPrompt, PromptTooLong, CassetteMiss)
 
 
 @dataclass(frozen=True)
 class PartLimits:
     """The most a part may have."""
 
-    rows: int = MOST_ROWS
-    bytes: int = MOST_BYTES
+    rows: int = MAX_ROWS
+    bytes: int = MAX_BYTES
 
 
 @dataclass
@@ -184,18 +184,18 @@ class PartWriter:
         elif not fresh:
             written.copies.append((place, key))
         else:
-            self._ask(form, prompt, NewRow(key, place, worst_row_nano_usd(form, prompt) or 0))
+            self._ask(form, prompt, NewRow(key, place, estimate_worst_row(form, prompt) or 0))
 
     def _ask(self, form: RequestTemplate, prompt: FilledPrompt, draft: NewRow) -> None:
         """A line that asks a row."""
         call = form.call(prompt)
         encoded = DIALECTS[call.api].encode(call.request)
-        self._write(body(line(draft.key, encoded, endpoint(call))) + b"\n", draft)
+        self._write(body(line(draft.key, encoded, choose_endpoint(call))) + b"\n", draft)
 
     def broken(self, error: O3Error) -> None:
         """The next row, which cannot be asked: its place stands for a key."""
         place = self._next()
-        draft = NewRow(local_key(place), place, 0, str(error), type(error).__name__)
+        draft = NewRow(build_broken_key(place), place, 0, str(error), type(error).__name__)
         self._digest.update(draft.key.encode())
         self.written.broken.append(draft)
 
@@ -222,17 +222,17 @@ class PartWriter:
         written.parts[-1].append(draft)
 
 
-def local_key(place: int) -> str:
+def build_broken_key(place: int) -> str:
     """What stands for the key of a row that cannot be asked."""
     return f"row {place}"
 
 
-def local(place: int, key: str) -> bool:
+def is_broken(place: int, key: str) -> bool:
     """Whether a row could not be asked at all."""
-    return key == local_key(place)
+    return key == build_broken_key(place)
 
 
-def write(
+def write_parts(
     source: RowSource,
     form: RequestTemplate,
     filling: PromptTemplate,
@@ -253,7 +253,7 @@ def write(
                 filling.check(row)
             try:
                 writer.add(form, filling, row)
-            except CANNOT as error:
+            except ROW_ERRORS as error:
                 if not keep_going:
                     raise
                 first = first or error
@@ -263,7 +263,7 @@ def write(
     return writer.written
 
 
-def without(written: WrittenParts, keys: set[str], limits: PartLimits) -> WrittenParts:
+def remove_rows(written: WrittenParts, keys: set[str], limits: PartLimits) -> WrittenParts:
     """The same without the rows of these keys, in new files."""
     with PartWriter(written.folder, limits) as writer:
         folder = written.folder / "rest"

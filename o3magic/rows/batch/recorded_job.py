@@ -10,8 +10,13 @@ from typing import Any
 from o3magic.events import LABELS
 from o3magic.rows.batch.context import BatchContext
 from o3magic.rows.batch.parts import WrittenParts
-from o3magic.rows.batch.results import results, rows_without_answer
-from o3magic.rows.batch.status import BatchStatus, finished, progress, title
+from o3magic.rows.batch.results import build_results, rows_without_answer
+from o3magic.rows.batch.status import (
+    BatchStatus,
+    build_finished_status,
+    build_progress,
+    format_title,
+)
 from o3magic.rows.batch.upload import UploadSpec
 from o3magic.rows.map_job import MapOptions, map_rows, tape_of
 from o3magic.rows.records import Job, RowOutcome, StoredRow
@@ -34,7 +39,7 @@ class BatchRecorder:
     endings: Mapping[int, RowOutcome]
 
 
-def not_taping(room: BatchContext) -> str:
+def explain_not_recorded(room: BatchContext) -> str:
     """What is said where a job that was opened again would be recorded, or ""."""
     tape = tape_of(room.session, room.session.layers.profile())
     return UNRECORDED if tape is not None and tape.records else ""
@@ -119,25 +124,27 @@ class RecordedBatch:
 
     def __repr__(self) -> str:
         """One line."""
-        return f"{title(self.name)} {self.status().said}"
+        return f"{format_title(self.name)} {self.status().said}"
 
     def status(self) -> BatchStatus:
         """How it stands: over."""
-        return finished(self._rows)
+        return build_finished_status(self._rows)
 
     def wait(self, poll_s: float = 30.0) -> Any:
         """Its results, as a DataFrame. poll_s: nothing is waited for."""
         stands = self.status()
         missed = sum(row.error_kind == "CassetteMiss" for row in self._rows.values())
         note = "; ".join(filter(None, (self.spec.which_model, left_out(missed))))
-        shown = progress(self.name, repr(self), stands, note)
+        shown = build_progress(self.name, repr(self), stands, note)
         self._room.show().update(shown)
         return self.results()
 
     def results(self, *, look: bool = True) -> Any:
         """The same, and nothing is shown. look: there is nobody to look at."""
         given = self._given
-        return results(self._rows.items(), given.wanted, given.rows, flatten=self.spec.flatten)
+        return build_results(
+            self._rows.items(), given.wanted, given.rows, flatten=self.spec.flatten
+        )
 
     def cancel(self) -> BatchStatus:
         """How it stands: what is over is not cancelled."""
@@ -182,7 +189,7 @@ def taped_in(session: Session) -> dict[str, RecordedBatch]:
     return kept
 
 
-def taped(
+def build_recorded_batch(
     room: BatchContext, spec: UploadSpec, given: BatchInput, written: WrittenParts, digest: str
 ) -> RecordedBatch:
     """The job of rows that are all on the cassette. The same call again gives the same job."""

@@ -30,7 +30,7 @@ def room_of(
 
 def all_jobs(room: BatchContext, names: Mapping[str, Any]) -> list[AnyJob]:
     """The jobs of `o3.map` and `o3.batch`, the last one first, those from a cassette before all."""
-    found: list[BatchJob | MapJob] = [*jobs_in(room, names)]
+    found: list[BatchJob | MapJob] = [*list_batches(room, names)]
     found += map_jobs(room.session, room.store)
     found.sort(key=lambda job: job.id, reverse=True)
     taped = taped_in(room.session)
@@ -40,7 +40,7 @@ def all_jobs(room: BatchContext, names: Mapping[str, Any]) -> list[AnyJob]:
 
 def one_job(room: BatchContext, named: int | str, names: Mapping[str, Any]) -> AnyJob:
     """The job of a number or a name. Raises BadOption."""
-    taped = taped_job(room.session, named)
+    taped = find_recorded_batch(room.session, named)
     if taped is not None:
         return taped
     try:
@@ -55,17 +55,17 @@ def one_job(room: BatchContext, named: int | str, names: Mapping[str, Any]) -> A
     return job_in(room, named, names)
 
 
-def taped_job(session: Session, named: int | str) -> RecordedBatch | None:
+def find_recorded_batch(session: Session, named: int | str) -> RecordedBatch | None:
     """The job of a number or a name that is on a cassette, or None."""
     word = str(named).strip().removeprefix("#")
     found = (job for job in taped_in(session).values() if word in (str(job.id), job.name))
     return next(found, None)
 
 
-def jobs_in(room: BatchContext, names: Mapping[str, Any]) -> list[BatchJob]:
+def list_batches(room: BatchContext, names: Mapping[str, Any]) -> list[BatchJob]:
     """All batch jobs, the last one first. names: where the types of their answers are looked up."""
     with room.opened():
-        return [opened(room, job, names) for job in room.store.jobs(KIND)]
+        return [build_batch(room, job, names) for job in room.store.jobs(KIND)]
 
 
 def job_in(room: BatchContext, named: int | str, names: Mapping[str, Any]) -> BatchJob:
@@ -76,10 +76,10 @@ def job_in(room: BatchContext, named: int | str, names: Mapping[str, Any]) -> Ba
             raise BadOption(
                 f"job {job.id} is no batch", hint="the same o3.map(...) goes on with it"
             )
-        return opened(room, job, names)
+        return build_batch(room, job, names)
 
 
-def opened(room: BatchContext, job: Job, names: Mapping[str, Any]) -> BatchJob:
+def build_batch(room: BatchContext, job: Job, names: Mapping[str, Any]) -> BatchJob:
     """A job as it is kept, with the type of its answers where that is here and is the same.
 
     One that was sent from here is the job it was then: it has its rows.
@@ -87,10 +87,10 @@ def opened(room: BatchContext, job: Job, names: Mapping[str, Any]) -> BatchJob:
     here = sent_here(room.session).get(job.id)
     if here is not None and here.digest == job.digest:
         return here
-    return BatchJob(room, job, known_type(room.session, job.spec, names))
+    return BatchJob(room, job, find_answer_type(room.session, job.spec, names))
 
 
-def known_type(
+def find_answer_type(
     session: Session, spec: Mapping[str, Any], names: Mapping[str, Any]
 ) -> AnswerType | None:
     """The type that a job's answers have, or None where it is not here any more."""

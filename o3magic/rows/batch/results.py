@@ -42,7 +42,7 @@ def rows_without_answer(
     }
 
 
-def ask_again(
+def ask_rows(
     session: Session,
     store: JobStore,
     rows: Any,
@@ -59,7 +59,7 @@ def ask_again(
 NOT_YET = "not answered yet: the batch goes on"
 
 
-def results(
+def build_results(
     rows: Iterable[tuple[int, StoredRow | RowOutcome]],
     wanted: AnswerType | None,
     given: Any = None,
@@ -75,10 +75,10 @@ def results(
             error = NOT_YET
         table.add(row, error, charged=row.key not in charged)
         charged.add(row.key)
-    return table.result(shape_of(given))
+    return table.result(build_source(given))
 
 
-def shape_of(given: Any) -> RowSource:
+def build_source(given: Any) -> RowSource:
     """The input, for its index and its library; an iterator has been read and has neither."""
     if given is None or hasattr(given, "__next__"):
         return RowSource(iter(()), ())

@@ -63,13 +63,13 @@ class BatchProgress(JobProgress):
         return self.sentence
 
 
-def title(name: str, number: int | None = None) -> str:
+def format_title(name: str, number: int | None = None) -> str:
     """What a job is called. Without a number it is the same in a replay as when it was recorded."""
     said = ["batch job", "" if number is None else str(number), repr(name) if name else ""]
     return " ".join(filter(None, said))
 
 
-def progress(
+def build_progress(
     name: str, words: str, stands: BatchStatus | None = None, note: str = ""
 ) -> BatchProgress:
     """What is shown of a job. words: its title and how it stands."""
@@ -85,7 +85,7 @@ def progress(
     )
 
 
-def finished(rows: Mapping[int, StoredRow | RowOutcome]) -> BatchStatus:
+def build_finished_status(rows: Mapping[int, StoredRow | RowOutcome]) -> BatchStatus:
     """How a job on a cassette stands at its end: nothing is in it but what its rows have."""
     unique = {row.key: row for row in rows.values()}
     sums = RowSums()
@@ -94,30 +94,30 @@ def finished(rows: Mapping[int, StoredRow | RowOutcome]) -> BatchStatus:
             sums.add(row, charged=True)
     done = sum(row.state in ANSWERED for row in unique.values())
     failed = len(unique) - done
-    said = sentence("completed", "", total=len(unique), done=done, failed=failed, told="")
+    said = format_sentence("completed", "", total=len(unique), done=done, failed=failed, told="")
     return BatchStatus("completed", len(unique), done, failed, said, True).labelled(
         sums, taped=True
     )
 
 
-def status(
+def build_status(
     parts: Sequence[BatchPart], provider: str, *, total: int, done: int, failed: int
 ) -> BatchStatus:
     """How the parts stand together. done, failed: rows whose end is kept here."""
     running = [part for part in parts if part.step != ENDED]
-    state = state_of(parts, running)
+    state = combine_states(parts, running)
     if state in OVER and done == total:
         state = "completed"  # what one batch left another has answered
     done += sum(part.completed for part in running)
     failed += sum(part.failed for part in running)
     told = next((redact(part.said) for part in parts if part.said), "")
-    said = sentence(state, provider, total=total, done=done, failed=failed, told=told)
+    said = format_sentence(state, provider, total=total, done=done, failed=failed, told=told)
     if running and len(parts) > 1:
         said += f" ({len(parts) - len(running)} of {len(parts)} batches are over)"
     return BatchStatus(state, total, done, failed, said, not running)
 
 
-def state_of(parts: Sequence[BatchPart], running: Sequence[BatchPart]) -> str:
+def combine_states(parts: Sequence[BatchPart], running: Sequence[BatchPart]) -> str:
     """The state of all parts together."""
     if not parts or any(part.step in (PLANNED, UPLOADED, CREATING) for part in parts):
         return UNSENT
@@ -128,7 +128,9 @@ def state_of(parts: Sequence[BatchPart], running: Sequence[BatchPart]) -> str:
     return next((state for state in OVER if state in said), "completed")
 
 
-def sentence(state: str, provider: str, *, total: int, done: int, failed: int, told: str) -> str:
+def format_sentence(
+    state: str, provider: str, *, total: int, done: int, failed: int, told: str
+) -> str:
     """One sentence on a state."""
     rows = f"{done:,} of {total:,} rows"
     wrong = f", {failed:,} failed" if failed else ""

@@ -262,7 +262,7 @@ class BatchStore:
     def keep(self, part: BatchPart, endings: Iterable[RowOutcome]) -> None:
         """What became of rows of a part."""
         now = now_ms()
-        rows = (kept(each, part, now) for each in endings)
+        rows = (build_parameters(each, part, now) for each in endings)
         with self._store.write() as connection:
             connection.executemany(KEEP, rows)
 
@@ -284,7 +284,7 @@ class BatchStore:
         return iter(sorted(every, key=lambda each: each[0]))
 
 
-def kept(ending: RowOutcome, part: BatchPart, now: int) -> tuple[Any, ...]:
+def build_parameters(ending: RowOutcome, part: BatchPart, now: int) -> tuple[Any, ...]:
     """An ending as the parameters of `KEEP`."""
     said = None
     if ending.answer is not None:

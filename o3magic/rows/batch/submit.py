@@ -23,11 +23,16 @@ from o3magic.rows.batch.parts import (
     check_call_budget,
     check_can_batch,
     check_tier,
-    endpoint,
-    without,
-    write,
+    choose_endpoint,
+    remove_rows,
+    write_parts,
 )
-from o3magic.rows.batch.recorded_job import BatchInput, BatchRecorder, RecordedBatch, taped
+from o3magic.rows.batch.recorded_job import (
+    BatchInput,
+    BatchRecorder,
+    RecordedBatch,
+    build_recorded_batch,
+)
 from o3magic.rows.batch.store import BatchStore
 from o3magic.rows.batch.upload import UploadSpec
 from o3magic.rows.map_job import MapOptions, filling_of, folder_of, form_of, profile_of, tape_of
@@ -76,7 +81,7 @@ def submit(
     folder_of_notebook = folder_of(session, profile)
     text = with_file(prompt, profile.file, folder_of_notebook) if profile.file else prompt
     tape, profile = tape_of(session, profile), replace(profile, file="", stream=False)
-    form, nobody = form_on(session, profile, wanted, tape)
+    form, nobody = build_form(session, profile, wanted, tape)
     replaying = None if tape is None else RowReplay(form, tape, TIER)
     if tape is None or tape.mode not in ("replay", "auto"):
         check_can_batch(form.plan)
@@ -85,23 +90,25 @@ def submit(
     with room.opened(), tempfile.TemporaryDirectory(prefix="o3magic-") as folder:
         filling = filling_of(text, source, profile, folder_of_notebook)
         keep = wish.on_error == "keep"
-        written = write(
+        written = write_parts(
             source, form, filling, Path(folder), limits, keep_going=keep, replaying=replaying
         )
-        spec, given = spec_of(form, text, wish), BatchInput(wish.name, text, wanted, rows)
+        spec, given = build_spec(form, text, wish), BatchInput(wish.name, text, wanted, rows)
         if replaying is not None:
-            replaying.entered(session.keeping, attempt_of(form, room.place))
+            replaying.entered(session.keeping, build_attempt(form, room.place))
             if not written.parts:
-                return taped(room, spec, given, written, digest_of(spec, written, wish.name))
+                return build_recorded_batch(
+                    room, spec, given, written, compute_digest(spec, written, wish.name)
+                )
         if nobody is not None:
             raise nobody
         check_can_batch(form.plan)
-        job = begin(room, spec, written, wish.name)
+        job = begin_job(room, spec, written, wish.name)
         taping = BatchRecorder(replaying, written.taped) if replaying is not None else None
         sent = BatchJob(room, job, wanted, rows, text, taping)
         sent_here(session)[job.id] = sent
         try:
-            send(room, sent, form, written, limits, spec)
+            send_rows(room, sent, form, written, limits, spec)
         except KeyboardInterrupt:
             raise Interrupted(
                 "stopped before all rows were sent",
@@ -110,7 +117,7 @@ def submit(
         return sent
 
 
-def form_on(
+def build_form(
     session: Session, profile: Settings, wanted: AnswerType | None, tape: CassetteUse | None
 ) -> tuple[RequestTemplate, NoKey | None]:
     """What all rows share, and why nobody can be asked: what is on the cassette needs nobody."""
@@ -122,7 +129,7 @@ def form_on(
         return form_of(session, replace(profile, dry_run=True), wanted), nobody
 
 
-def attempt_of(form: RequestTemplate, place: LedgerContext) -> Attempt:
+def build_attempt(form: RequestTemplate, place: LedgerContext) -> Attempt:
     """What the ledger is told of a row that is replayed."""
     planned, call = form.plan, form.plan.call
     return Attempt(
@@ -139,7 +146,7 @@ def attempt_of(form: RequestTemplate, place: LedgerContext) -> Attempt:
     )
 
 
-def spec_of(form: RequestTemplate, prompt: str, wish: MapOptions) -> UploadSpec:
+def build_spec(form: RequestTemplate, prompt: str, wish: MapOptions) -> UploadSpec:
     """What is kept of a job. No key and no address: the provider's name stands for both."""
     planned, call = form.plan, form.plan.call
     chosen = {name: getattr(planned.profile, name) for name in OPTIONS}
@@ -152,7 +159,7 @@ def spec_of(form: RequestTemplate, prompt: str, wish: MapOptions) -> UploadSpec:
         provider=call.provider.name,
         model=call.request.model,
         api=call.api,
-        endpoint=endpoint(call),
+        endpoint=choose_endpoint(call),
         effort=planned.effort or "",
         schema=planned.profile.schema,
         answer=planned.answer_type.schema if planned.answer_type else None,
@@ -163,17 +170,17 @@ def spec_of(form: RequestTemplate, prompt: str, wish: MapOptions) -> UploadSpec:
     )
 
 
-def digest_of(spec: UploadSpec, written: WrittenParts, name: str) -> str:
+def compute_digest(spec: UploadSpec, written: WrittenParts, name: str) -> str:
     """What makes two calls the same job: who is asked which rows, under which name."""
     said = "\n".join((KIND, spec.provider, spec.endpoint, name, written.digest))
     return hashlib.sha256(said.encode()).hexdigest()[:32]
 
 
-def begin(room: BatchContext, spec: UploadSpec, written: WrittenParts, name: str) -> Job:
+def begin_job(room: BatchContext, spec: UploadSpec, written: WrittenParts, name: str) -> Job:
     """The job of these rows: the one that is there already, or a new one."""
     job = room.store.begin(
         KIND,
-        digest_of(spec, written, name),
+        compute_digest(spec, written, name),
         name=name,
         spec=asdict(spec),
         notebook=room.session.notebook,
@@ -184,7 +191,7 @@ def begin(room: BatchContext, spec: UploadSpec, written: WrittenParts, name: str
     return job
 
 
-def send(
+def send_rows(
     room: BatchContext,
     sent: BatchJob,
     form: RequestTemplate,
@@ -200,10 +207,10 @@ def send(
             store.dropped(part)
     sent.go_on()
     if taken := store.taken(sent.id):
-        written = without(written, taken, limits)
+        written = remove_rows(written, taken, limits)
     if not any(written.parts):
         return
-    hold = held(room, form, written, spec, sent)
+    hold = reserve_cost(room, form, written, spec, sent)
     try:
         parts = store.plan(sent.id, written.parts, written.broken, written.copies)
         sent.send([*zip(parts, written.paths, strict=True)], hold)
@@ -212,7 +219,7 @@ def send(
             room.session.keeping.release(hold)
 
 
-def held(
+def reserve_cost(
     room: BatchContext,
     form: RequestTemplate,
     written: WrittenParts,

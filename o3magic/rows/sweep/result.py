@@ -12,9 +12,9 @@ from typing import Any
 from o3magic.dataframes import frame, has_pandas
 from o3magic.money import show_usd, usd
 from o3magic.render.tables import TextTable, escaped, visible
-from o3magic.rows.sweep.plot import SweepPlot, published_of
+from o3magic.rows.sweep.plot import SweepPlot, find_published
 from o3magic.rows.sweep.rows import SweepTask
-from o3magic.rows.sweep.summary import MADE_UP, VariantResult, recommendation
+from o3magic.rows.sweep.summary import MADE_UP, VariantResult, build_recommendation
 
 LONGEST_TROUBLE = 200
 HEAD = (
@@ -41,7 +41,7 @@ class SweepResult:
     @property
     def recommendation(self) -> str:
         """Which effort to take, with the reason, in a sentence or two."""
-        return recommendation(self.choices)
+        return build_recommendation(self.choices)
 
     @property
     def made_up(self) -> frozenset[str]:
@@ -81,21 +81,21 @@ class SweepResult:
 
     def to_frame(self) -> Any:
         """The records as a pandas DataFrame; a list of dicts where pandas is not installed."""
-        return framed(self.records())
+        return build_frame(self.records())
 
     def rows_frame(self) -> Any:
         """Each row with what was expected, and every effort's answer, score and trouble."""
-        return framed(self._rows(range(len(self.task.rows))))
+        return build_frame(self._rows(range(len(self.task.rows))))
 
     def disagreements(self) -> Any:
         """The rows that some efforts got more right than others, the most telling first."""
         columns = [name for row in self._rows(range(len(self.task.rows))[:1]) for name in row]
-        return framed(self._rows(self.disagreeing), columns or None)
+        return build_frame(self._rows(self.disagreeing), columns or None)
 
     @property
     def disagreeing(self) -> list[int]:
         """The numbers of those rows."""
-        spreads = [(spread(self.choices, n), n) for n in range(len(self.task.rows))]
+        spreads = [(compute_spread(self.choices, n), n) for n in range(len(self.task.rows))]
         return [n for found, n in sorted(spreads, key=lambda each: (-each[0], each[1])) if found]
 
     def plot(self, published: str = "") -> SweepPlot:
@@ -104,13 +104,13 @@ class SweepResult:
         published: a benchmark of which figures are drawn beside, such as "AIME 2024". They are not
         measured here. Raises BadOption for one that is not known.
         """
-        return SweepPlot(self.choices, published_of(published) if published else None)
+        return SweepPlot(self.choices, find_published(published) if published else None)
 
     def table(self) -> TextTable:
         """What is shown of each effort; of rows that cost nothing only that."""
         free = all(choice.made_up and not choice.known_cost_nano_usd for choice in self.choices)
         kept = [n for n, name in enumerate(HEAD) if not (free and name in PAID)]
-        lines = [HEAD, *map(cells, self.choices)]
+        lines = [HEAD, *map(format_cells, self.choices)]
         head, *shown = [[line[n] for n in kept] for line in lines]
         return TextTable(head, shown)
 
@@ -168,36 +168,36 @@ class SweepResult:
         for n in numbers:
             row: dict[str, Any] = {"row": task.places[n], **task.rows[n]}
             if not task.column:
-                row[free("expected", row)] = task.expected[n]
+                row[choose_name("expected", row)] = task.expected[n]
             for choice in self.choices:
                 scored = choice.rows[n]
                 mark = f" ({MADE_UP[scored.made_by]})" if scored.made_by in MADE_UP else ""
-                row[free(f"{choice.label} answer{mark}", row)] = scored.answer
-                row[free(f"{choice.label} score", row)] = scored.score
-                row[free(f"{choice.label} error", row)] = scored.trouble or None
+                row[choose_name(f"{choice.label} answer{mark}", row)] = scored.answer
+                row[choose_name(f"{choice.label} score", row)] = scored.score
+                row[choose_name(f"{choice.label} error", row)] = scored.trouble or None
             made.append(row)
         return made
 
 
-def framed(records: list[dict[str, Any]], columns: Sequence[str] | None = None) -> Any:
+def build_frame(records: list[dict[str, Any]], columns: Sequence[str] | None = None) -> Any:
     """Records as a DataFrame where there is pandas."""
     return frame(records, columns) if has_pandas() else records
 
 
-def free(name: str, taken: dict[str, Any]) -> str:
+def choose_name(name: str, taken: dict[str, Any]) -> str:
     """A name that no column has."""
     while name in taken:
         name = f"o3 {name}"
     return name
 
 
-def spread(choices: Sequence[VariantResult], n: int) -> float:
+def compute_spread(choices: Sequence[VariantResult], n: int) -> float:
     """How far the scores of a row are apart."""
     scores = [score for choice in choices if (score := choice.rows[n].score) is not None]
     return max(scores) - min(scores) if scores else 0.0
 
 
-def cells(choice: VariantResult) -> list[str]:
+def format_cells(choice: VariantResult) -> list[str]:
     """A line of the table."""
     low, high = choice.interval
     measured = choice.accuracy is not None
@@ -207,16 +207,18 @@ def cells(choice: VariantResult) -> list[str]:
         f"{low:.2f}-{high:.2f}" if measured else "–",
         f"{choice.n:,}",
         f"{choice.without_answer:,}",
-        money(choice, choice.cost_per_row_usd),
-        "–" if measured and not choice.correct else money(choice, choice.cost_per_correct_usd),
-        total(choice),
-        number(choice.mean_s, 1),
-        number(choice.p95_s, 1),
-        number(choice.reasoning_tokens, 0),
+        format_cost(choice, choice.cost_per_row_usd),
+        "–"
+        if measured and not choice.correct
+        else format_cost(choice, choice.cost_per_correct_usd),
+        format_total(choice),
+        format_number(choice.mean_s, 1),
+        format_number(choice.p95_s, 1),
+        format_number(choice.reasoning_tokens, 0),
     ]
 
 
-def money(choice: VariantResult, amount: Any) -> str:
+def format_cost(choice: VariantResult, amount: Any) -> str:
     """A cost in a cell."""
     if not choice.n:
         return "–"
@@ -225,13 +227,13 @@ def money(choice: VariantResult, amount: Any) -> str:
     return show_usd(amount)
 
 
-def total(choice: VariantResult) -> str:
+def format_total(choice: VariantResult) -> str:
     """The cost in all; at least, where some of it is unknown."""
     if choice.n and choice.cost_nano_usd is None and choice.known_cost_nano_usd:
         return f"at least {show_usd(choice.known_cost_nano_usd)}"
-    return money(choice, usd(choice.cost_nano_usd))
+    return format_cost(choice, usd(choice.cost_nano_usd))
 
 
-def number(value: float | None, digits: int) -> str:
+def format_number(value: float | None, digits: int) -> str:
     """A number in a cell."""
     return "unknown" if value is None else f"{value:,.{digits}f}"

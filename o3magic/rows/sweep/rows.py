@@ -10,7 +10,7 @@ from o3magic.errors import BadOption, did_you_mean
 from o3magic.rows.records import RowOutcome, StoredRow
 from o3magic.rows.results import NOT_ASKED, ResultTable
 from o3magic.rows.sources import RowSource
-from o3magic.rows.sweep.scoring import Scorer, checked, field_of, missing
+from o3magic.rows.sweep.scoring import Scorer, check_score, get_field, is_missing
 from o3magic.schemas.lookup import AnswerType, SchemaMismatch
 
 ExpectedRow = Mapping[str, Any]
@@ -33,12 +33,12 @@ class SweepTask:
     without: int = 0
 
 
-def task_of(source: RowSource, expected: Any) -> SweepTask:
+def build_task(source: RowSource, expected: Any) -> SweepTask:
     """The task in the rows. Raises BadOption where they and what is expected do not fit."""
     rows = [*source.rows]
     column = expected if isinstance(expected, str) else ""
-    values = expected_of(rows, source.columns, expected)
-    known = [n for n, value in enumerate(values) if expected is None or not missing(value)]
+    values = list_expected(rows, source.columns, expected)
+    known = [n for n, value in enumerate(values) if expected is None or not is_missing(value)]
     if rows and not known:
         raise BadOption("no row has anything expected", hint="expected= names a column with values")
     asked = [rows[n] for n in known]
@@ -47,7 +47,7 @@ def task_of(source: RowSource, expected: Any) -> SweepTask:
     return SweepTask(asked, hidden, right, known, column, len(rows) - len(known))
 
 
-def expected_of(
+def list_expected(
     rows: Sequence[ExpectedRow], columns: Sequence[str], expected: Any
 ) -> Sequence[Any]:
     """What is expected of each row. Raises BadOption."""
@@ -59,7 +59,7 @@ def expected_of(
             raise BadOption(f"expected={expected!r}: there is no such column", hint=hint)
         return [row.get(expected) for row in rows]
     if callable(expected):
-        return [called(expected, row, number) for number, row in enumerate(rows)]
+        return [call_expected(expected, row, number) for number, row in enumerate(rows)]
     if not isinstance(expected, Iterable) or isinstance(expected, Mapping | bytes):
         raise BadOption(
             f"expected cannot be a {type(expected).__name__}",
@@ -71,7 +71,7 @@ def expected_of(
     return values
 
 
-def called(expected: Callable[[ExpectedRow], Any], row: ExpectedRow, number: int) -> Any:
+def call_expected(expected: Callable[[ExpectedRow], Any], row: ExpectedRow, number: int) -> Any:
     """What the user's function expects of a row. Raises BadOption."""
     try:
         return expected(row)
@@ -184,12 +184,12 @@ class RowScorer:
         """How right an answer is. Raises what the scorer raises."""
         expected, column = self._task.expected[n], self._task.column
         if self._compare is not None:
-            return checked(self._compare(field_of(answer, column), expected))
+            return check_score(self._compare(get_field(answer, column), expected))
         assert self._own is not None
         row = dict(self._task.rows[n])
         if expected is not None:
             row.setdefault("expected", expected)
-        return checked(self._own(self._object(said, answer), row))
+        return check_score(self._own(self._object(said, answer), row))
 
     def _object(self, said: Mapping[str, Any], answer: Any) -> Any:
         """An answer as the user's own class."""

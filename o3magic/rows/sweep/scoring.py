@@ -20,67 +20,69 @@ SameValue = Callable[[Any, Any], bool]
 MOST_MATCHED = 40
 
 
-def simple(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """A value as JSON has it: mappings, lists, texts, numbers; None for what is not there."""
     if value is None or isinstance(value, str | bool | int):
         return value.value if isinstance(value, Enum) else value
     if isinstance(value, float):
         return None if math.isnan(value) else value
     if isinstance(value, Enum):
-        return simple(value.value)
+        return to_json_value(value.value)
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
     if isinstance(value, Mapping):
-        return {str(name): simple(each) for name, each in value.items()}
+        return {str(name): to_json_value(each) for name, each in value.items()}
     if isinstance(value, datetime | date):
         return value.isoformat().removesuffix("T00:00:00")
     if hasattr(value, "model_dump"):
-        return simple(value.model_dump(mode="json"))
+        return to_json_value(value.model_dump(mode="json"))
     if is_dataclass(value) and not isinstance(value, type):
-        return simple(asdict(value))
+        return to_json_value(asdict(value))
     if isinstance(value, set | frozenset):
-        return sorted((simple(each) for each in value), key=repr)
+        return sorted((to_json_value(each) for each in value), key=repr)
     if hasattr(value, "tolist"):  # numpy's numbers and arrays
-        return simple(value.tolist())
+        return to_json_value(value.tolist())
     if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [simple(each) for each in value]
+        return [to_json_value(each) for each in value]
     if type(value).__name__ == "Decimal" and value.is_finite():
         return float(value)
     return str(value)
 
 
-def parsed(value: Any) -> Any:
+def parse_json_text(value: Any) -> Any:
     """The same, out of JSON where a text is an object or a list of it."""
-    plain = simple(value)
+    plain = to_json_value(value)
     if isinstance(plain, str) and plain.strip()[:1] in ("{", "["):
         try:
-            return simple(json.loads(plain))
+            return to_json_value(json.loads(plain))
         except (ValueError, RecursionError):
             return plain
     return plain
 
 
-def f1(first: Any, second: Any, same: SameValue) -> float:
+def compute_f1(first: Any, second: Any, same: SameValue) -> float:
     """Twice the fields both have, of all fields of each; 1 where neither has any."""
-    whole = fields_in(first) + fields_in(second)
-    return 2 * shared(first, second, same) / whole if whole else 1.0
+    whole = count_fields(first) + count_fields(second)
+    return 2 * count_shared(first, second, same) / whole if whole else 1.0
 
 
-def fields_in(value: Any) -> int:
+def count_fields(value: Any) -> int:
     """How many values stand in it; nothing there counts for none."""
     if isinstance(value, Mapping):
-        return sum(map(fields_in, value.values()))
+        return sum(map(count_fields, value.values()))
     if isinstance(value, list):
-        return sum(map(fields_in, value))
+        return sum(map(count_fields, value))
     return value is not None
 
 
-def shared(first: Any, second: Any, same: SameValue) -> int:
+def count_shared(first: Any, second: Any, same: SameValue) -> int:
     """How many values stand in both, at the same place; items of lists in any order."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
-        return sum(shared(first[name], second[name], same) for name in first.keys() & second.keys())
+        return sum(
+            count_shared(first[name], second[name], same) for name in first.keys() & second.keys()
+        )
     if isinstance(first, list) and isinstance(second, list):
-        return shared_items(first, second, same)
+        return count_shared_items(first, second, same)
     if first is None or second is None:
         return 0
     if isinstance(first, Mapping | list) or isinstance(second, Mapping | list):
@@ -88,28 +90,28 @@ def shared(first: Any, second: Any, same: SameValue) -> int:
     return int(same(first, second))
 
 
-def shared_items(first: Sequence[Any], second: Sequence[Any], same: SameValue) -> int:
+def count_shared_items(first: Sequence[Any], second: Sequence[Any], same: SameValue) -> int:
     """How many values two lists share, each item matched with one of the other."""
-    both = Counter(map(text_of, first)) & Counter(map(text_of, second))
-    equal = sum(count * fields_in(json.loads(text)) for text, count in both.items())
-    left, right = without(first, both), without(second, both)
+    both = Counter(map(dump_item, first)) & Counter(map(dump_item, second))
+    equal = sum(count * count_fields(json.loads(text)) for text, count in both.items())
+    left, right = remove_items(first, both), remove_items(second, both)
     if not left or not right:
         return equal
     if max(len(left), len(right)) > MOST_MATCHED:
-        return equal + sum(shared(a, b, same) for a, b in zip(left, right, strict=False))
-    return equal + best([[shared(a, b, same) for b in right] for a in left])
+        return equal + sum(count_shared(a, b, same) for a, b in zip(left, right, strict=False))
+    return equal + match_best([[count_shared(a, b, same) for b in right] for a in left])
 
 
-def text_of(item: Any) -> str:
+def dump_item(item: Any) -> str:
     """An item as text, the same for equal ones."""
     return json.dumps(item, sort_keys=True)
 
 
-def without(items: Sequence[Any], taken: Counter[str]) -> list[Any]:
+def remove_items(items: Sequence[Any], taken: Counter[str]) -> list[Any]:
     """The items less those taken."""
     left, rest = Counter(taken), []
     for item in items:
-        text = text_of(item)
+        text = dump_item(item)
         if left[text] > 0:
             left[text] -= 1
         else:
@@ -117,7 +119,7 @@ def without(items: Sequence[Any], taken: Counter[str]) -> list[Any]:
     return rest
 
 
-def best(gains: Sequence[Sequence[int]]) -> int:
+def match_best(gains: Sequence[Sequence[int]]) -> int:
     """The most that a matching of rows with columns gains: the Hungarian method."""
     if len(gains) > len(gains[0]):
         gains = [*zip(*gains, strict=True)]
@@ -165,7 +167,7 @@ NUMBER = re.compile(
 POWER = re.compile(r"\s?(?:[x×*·]|\\times|\\cdot)\s?10\s?(?:\^|\*\*)\s?\{?([-+−]?\d{1,4})\}?$")
 
 
-def checked(score: Any) -> float:
+def check_score(score: Any) -> float:
     """A score as a number. Raises ValueError for what is none."""
     if score is None or isinstance(score, str | bytes):
         raise ValueError(f"the scorer gave {score!r}, not a bool or a number from 0 to 1")
@@ -175,7 +177,7 @@ def checked(score: Any) -> float:
     return number
 
 
-def scorer_of(
+def find_scorer(
     wanted: str | Scorer, *, abs_tol: float = 0.0, rel_tol: float = REL_TOL
 ) -> Callable[[Any, Any], float] | None:
     """What compares an answer with what was expected; None for a function of the user's own.
@@ -188,49 +190,51 @@ def scorer_of(
     if callable(wanted):
         return None
     if wanted == "exact":
-        return exact
+        return score_exact
     if wanted == "number":
-        return partial(number, abs_tol=abs_tol, rel_tol=rel_tol)
+        return partial(score_number, abs_tol=abs_tol, rel_tol=rel_tol)
     if wanted == "fields":
-        return partial(fields, abs_tol=abs_tol, rel_tol=rel_tol)
+        return partial(score_fields, abs_tol=abs_tol, rel_tol=rel_tol)
     hint = did_you_mean(str(wanted), SCORERS, f"{', '.join(SCORERS)}, or a function(answer, row)")
     raise BadOption(f"scorer={wanted!r} is no scorer", hint=hint)
 
 
-def exact(answer: Any, expected: Any) -> float:
+def score_exact(answer: Any, expected: Any) -> float:
     """1 where both are the same, whatever their case and blanks."""
-    return float(alike(one_value(answer, expected), simple(expected)))
+    return float(is_equal(unwrap_value(answer, expected), to_json_value(expected)))
 
 
-def alike(first: Any, second: Any) -> bool:
+def is_equal(first: Any, second: Any) -> bool:
     """Whether two values are the same: text without case and blanks, fields and items likewise."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
-        return first.keys() == second.keys() and all(alike(first[n], second[n]) for n in first)
+        return first.keys() == second.keys() and all(is_equal(first[n], second[n]) for n in first)
     if isinstance(first, list) and isinstance(second, list):
-        return len(first) == len(second) and all(map(alike, first, second))
-    return normal(first) == normal(second)
+        return len(first) == len(second) and all(map(is_equal, first, second))
+    return normalize(first) == normalize(second)
 
 
-def normal(value: Any) -> str:
+def normalize(value: Any) -> str:
     """A value as normal text: one blank for many, no case; whole numbers without a fraction."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return " ".join(str(value).split()).casefold()
 
 
-def number(answer: Any, expected: Any, *, abs_tol: float = 0.0, rel_tol: float = REL_TOL) -> float:
+def score_number(
+    answer: Any, expected: Any, *, abs_tol: float = 0.0, rel_tol: float = REL_TOL
+) -> float:
     """1 where the number in the answer, the last one of a text, is that expected."""
-    wanted = number_in(simple(expected))
+    wanted = find_number(to_json_value(expected))
     if wanted is None:
         raise ValueError("what is expected has no number")
-    found = number_in(one_value(answer, expected))
+    found = find_number(unwrap_value(answer, expected))
     if found is None or not math.isfinite(found):
         return 0.0
     # Relative to what is expected, not to whichever is larger: a wild answer gains nothing by it.
     return float(abs(found - wanted) <= max(abs_tol, rel_tol * abs(wanted)))
 
 
-def number_in(value: Any) -> float | None:
+def find_number(value: Any) -> float | None:
     """A number, or the last one in a text, or None."""
     if isinstance(value, bool) or value is None:
         return None
@@ -248,14 +252,16 @@ def number_in(value: Any) -> float | None:
     return float(said)
 
 
-def fields(answer: Any, expected: Any, *, abs_tol: float = 0.0, rel_tol: float = REL_TOL) -> float:
+def score_fields(
+    answer: Any, expected: Any, *, abs_tol: float = 0.0, rel_tol: float = REL_TOL
+) -> float:
     """The F1 of the fields: those within fields and in lists too, whatever the order of items.
 
     At the top only the fields that `expected` names are compared.
     """
-    wanted, given = parsed(expected), parsed(answer)
+    wanted, given = parse_json_text(expected), parse_json_text(answer)
     if not isinstance(wanted, Mapping | list):
-        given = one_value(given, wanted)
+        given = unwrap_value(given, wanted)
     if isinstance(wanted, Mapping) and isinstance(given, Mapping):
         given = {name: value for name, value in given.items() if name in wanted}
 
@@ -264,9 +270,9 @@ def fields(answer: Any, expected: Any, *, abs_tol: float = 0.0, rel_tol: float =
             return math.isclose(first, second, rel_tol=rel_tol, abs_tol=abs_tol)
         if isinstance(first, bool) or isinstance(second, bool):
             return first is second
-        return normal(first) == normal(second)
+        return normalize(first) == normalize(second)
 
-    return f1(given, wanted, same)
+    return compute_f1(given, wanted, same)
 
 
 def is_number(value: Any) -> bool:
@@ -274,21 +280,21 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def one_value(answer: Any, expected: Any) -> Any:
+def unwrap_value(answer: Any, expected: Any) -> Any:
     """An answer's value: its only field, where one value is expected and it has one field."""
-    given, wanted = simple(answer), simple(expected)
+    given, wanted = to_json_value(answer), to_json_value(expected)
     if isinstance(given, Mapping) and not isinstance(wanted, Mapping) and len(given) == 1:
         return next(iter(given.values()))
     return given
 
 
-def field_of(answer: Any, column: str) -> Any:
+def get_field(answer: Any, column: str) -> Any:
     """The field that is called like the column of what is expected, or the answer as it is."""
     return answer[column] if isinstance(answer, Mapping) and column in answer else answer
 
 
-def missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """Whether nothing is there to score by: None, NaN, NaT, NA."""
     if isinstance(value, Mapping | str | Sequence):
         return False
-    return simple(value) is None
+    return to_json_value(value) is None

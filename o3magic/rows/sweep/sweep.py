@@ -36,15 +36,15 @@ from o3magic.rows.progress import JobProgress, ProgressDisplay
 from o3magic.rows.sources import source_of
 from o3magic.rows.store import JobStore
 from o3magic.rows.sweep.result import SweepResult
-from o3magic.rows.sweep.rows import RowScorer, ScoredTable, SweepTask, task_of
-from o3magic.rows.sweep.scoring import REL_TOL, Scorer, scorer_of
+from o3magic.rows.sweep.rows import RowScorer, ScoredTable, SweepTask, build_task
+from o3magic.rows.sweep.scoring import REL_TOL, Scorer, find_scorer
 from o3magic.rows.sweep.summary import VariantResult
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.prompt_input import with_file
 from o3magic.session.session import Session
 from o3magic.settings import Settings
 
-LOOK_S = 0.1
+POLL_S = 0.1
 SUMS = ("rows", "errors", "before", "asked", "flying", "limited", "spent_nano_usd", "unknown")
 T = TypeVar("T")
 
@@ -110,25 +110,29 @@ class JobSeat:
             raise KeyboardInterrupt
 
 
-def side_by_side(
+def run_side_by_side(
     labels: Sequence[str], ask: Callable[[str, ProgressDisplay], T], joined: JoinedProgress
 ) -> dict[str, T | Exception]:
     """What `ask` gives or raises for each. One that fails, or an interrupt, ends the others."""
     if len(labels) == 1:
-        return {labels[0]: outcome(ask, labels[0], JobSeat(joined, labels[0]))}
+        return {labels[0]: run_or_catch(ask, labels[0], JobSeat(joined, labels[0]))}
     leave, interrupted = threading.Event(), False
     with ThreadPoolExecutor(len(labels), thread_name_prefix="o3magic-sweep") as threads:
         jobs = {
             label: threads.submit(
-                contextvars.copy_context().run, outcome, ask, label, JobSeat(joined, label, leave)
+                contextvars.copy_context().run,
+                run_or_catch,
+                ask,
+                label,
+                JobSeat(joined, label, leave),
             )
             for label in labels
         }
         try:
-            while wait(jobs.values(), LOOK_S, FIRST_EXCEPTION).not_done:
+            while wait(jobs.values(), POLL_S, FIRST_EXCEPTION).not_done:
                 joined.show()
                 over = [job.result() for job in jobs.values() if job.done()]
-                if any(isinstance(each, Exception) and ends_all(each) for each in over):
+                if any(isinstance(each, Exception) and ends_sweep(each) for each in over):
                     leave.set()
         except KeyboardInterrupt:
             interrupted = True
@@ -141,7 +145,7 @@ def side_by_side(
     return found
 
 
-def outcome(
+def run_or_catch(
     ask: Callable[[str, ProgressDisplay], T], label: str, show: ProgressDisplay
 ) -> T | Exception:
     """What comes of one."""
@@ -151,24 +155,24 @@ def outcome(
         return error
 
 
-def ends_all(error: Exception) -> bool:
+def ends_sweep(error: Exception) -> bool:
     """Whether it ends the whole sweep: a budget that lets not one row through does not."""
     return not isinstance(error, OverBudget)
 
 
-def first_of(errors: Sequence[O3Error]) -> O3Error:
+def choose_error(errors: Sequence[O3Error]) -> O3Error:
     """The one to tell of several: what failed by itself, before what was stopped because of it."""
     return next((each for each in errors if not isinstance(each, Interrupted)), errors[0])
 
 
-def groups(labels: Sequence[str], rows: int, width: int) -> list[Sequence[str]]:
+def group_labels(labels: Sequence[str], rows: int, width: int) -> list[Sequence[str]]:
     """The jobs that go side by side: as many as have all their rows on their way at once."""
     size = max(1, width // max(1, rows))
     return [labels[start : start + size] for start in range(0, len(labels), size)]
 
 
 KIND = "map"
-NOT_HERE = ("flatten", "rows_name", "name", "budget")
+NOT_SUPPORTED = ("flatten", "rows_name", "name", "budget")
 
 
 @dataclass(frozen=True)
@@ -223,21 +227,23 @@ def sweep_in(
 
     Every effort, model and template is looked at before the first row is asked.
     """
-    compare = scorer_of(scorer, abs_tol=abs_tol, rel_tol=rel_tol)
+    compare = find_scorer(scorer, abs_tol=abs_tol, rel_tol=rel_tol)
     if compare is not None and expected is None:
         raise BadOption(f"scorer={scorer!r} needs expected=", hint="a column, a list, a function")
-    for wrong in NOT_HERE[:2]:
+    for wrong in NOT_SUPPORTED[:2]:
         if wrong in options:
             raise BadOption(f"a sweep has no {wrong}", hint="leave it out")
     wish, options = MapOptions.among({**options, "budget": budget})
     wish = wish.checked()
-    task = task_of(source_of(rows), expected)
+    task = build_task(source_of(rows), expected)
     profile, wanted = profile_of(session, schema, names, options)
     judge = RowScorer(task, wanted, compare, None if compare else scorer)  # type: ignore[arg-type]
-    stem = name or f"sweep-{digest_of(profile, prompt, wanted)}"
-    ways = ways_of(session, profile, efforts, models, stem)
+    stem = name or f"sweep-{compute_digest(profile, prompt, wanted)}"
+    ways = build_variants(session, profile, efforts, models, stem)
     for way in ways:
-        check(session, prompt, task, way, {"schema": schema, "names": names, "options": options})
+        check_variant(
+            session, prompt, task, way, {"schema": schema, "names": names, "options": options}
+        )
     limits = (budget, wish.requests_per_min, wish.tokens_per_min)
     apart = any(limit is not None for limit in limits) or tape_of(session, profile) is not None
     width = 0 if apart else wish.concurrency or profile.concurrency
@@ -261,8 +267,8 @@ class Sweep:
         """Run them. Raises Interrupted, and what stopped a job, with the result so far."""
         short: OverBudget | None = None
         asked = self._asked
-        for labels in groups([*self._ways], len(asked.task.rows), asked.width):
-            found = side_by_side(labels, self._map, self._joined)
+        for labels in group_labels([*self._ways], len(asked.task.rows), asked.width):
+            found = run_side_by_side(labels, self._map, self._joined)
             stopped: dict[str, O3Error] = {}
             for label, came in found.items():
                 if isinstance(came, OverBudget):  # not one row fits
@@ -283,7 +289,7 @@ class Sweep:
 
     def _ended(self, stopped: Mapping[str, O3Error]) -> O3Error:
         """What ended it, with the result so far."""
-        error = first_of([*stopped.values()])
+        error = choose_error([*stopped.values()])
         labels = [label for label, each in stopped.items() if type(each) is type(error)]
         for label in self._ways:
             if label not in self._choices:
@@ -309,7 +315,7 @@ class Sweep:
             wish=replace(asked.wish, name=way.job, budget=self._left(way)),
             show=show,
             kind=ScoredTable,
-            **chosen(way, asked.options),
+            **build_options(way, asked.options),
         )
         return collected
 
@@ -331,7 +337,7 @@ class Sweep:
         return SweepResult(choices, self._asked.task, tuple(self._said))
 
 
-def ways_of(
+def build_variants(
     session: Session, profile: Settings, efforts: Sequence[str], models: Sequence[str], stem: str
 ) -> list[SweepVariant]:
     """All efforts of all models: those said, else every one a model has. Raises BadOption."""
@@ -344,7 +350,7 @@ def ways_of(
         asked, named = [choice.model], choice.named
         if not efforts:
             efforts = session.compared_efforts(profile)
-    pairs = [(model, effort) for model in asked for effort in known(session, model, efforts)]
+    pairs = [(model, effort) for model in asked for effort in list_efforts(session, model, efforts)]
     many_models, many_efforts = len(asked) > 1, len({effort for _, effort in pairs}) > 1
     made = []
     for model, effort in pairs:
@@ -354,17 +360,17 @@ def ways_of(
     return made
 
 
-def known(session: Session, model: str, efforts: Sequence[str]) -> Iterator[str]:
+def list_efforts(session: Session, model: str, efforts: Sequence[str]) -> Iterator[str]:
     """The efforts of a model; "" is its own, where it has no others."""
     card = session.catalog.card(model)
     yield from dict.fromkeys(efforts or card.efforts or ("",))
 
 
-def check(
+def check_variant(
     session: Session, prompt: str, task: SweepTask, way: SweepVariant, asked: Mapping[str, Any]
 ) -> None:
     """Raise whatever would stop a job before its first row."""
-    options = chosen(way, asked["options"])
+    options = build_options(way, asked["options"])
     profile, wanted = profile_of(session, asked["schema"], asked["names"], options)
     folder = folder_of(session, profile)
     text = with_file(prompt, profile.file, folder) if profile.file else prompt
@@ -381,13 +387,13 @@ def check(
     form_of(session, replace(profile, file=""), wanted)
 
 
-def chosen(way: SweepVariant, options: Mapping[str, Any]) -> dict[str, Any]:
+def build_options(way: SweepVariant, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of one job."""
     model = {"model": way.model} if way.named else {}
     return {**options, **model, **({"effort": way.effort} if way.effort else {})}
 
 
-def digest_of(profile: Settings, prompt: str, wanted: AnswerType | None) -> str:
+def compute_digest(profile: Settings, prompt: str, wanted: AnswerType | None) -> str:
     """What tells one sweep from another where it has no name."""
     said = [prompt, profile.file, profile.provider, wanted.name if wanted else ""]
     return sha256("\0".join(map(str, said)).encode("utf-8", "replace")).hexdigest()[:8]
