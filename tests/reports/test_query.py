@@ -180,7 +180,7 @@ def test_rows_summed_one_by_one_are_the_totals_of_the_ledger(filled):
     [
         ({"of": "sesion"}, "did you mean session"),
         ({"by": "efort"}, "did you mean effort"),
-        ({"since": "yesterday-ish"}, "is no date"),
+        ({"since": "yesterday-ish"}, "is not a date"),
         ({"since": "0001-01-01"}, "no call was made"),
         ({"of": "notebook"}, "not known here"),
         ({"of": "cell"}, "no session here"),
