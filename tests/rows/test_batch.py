@@ -494,7 +494,7 @@ def test_a_batch_that_is_refused_when_it_is_made_is_made_later_from_the_same_fil
         place.batch()
     assert cost(place) == [0]
     [job] = list_batches(place.room, {})
-    assert "is not sent whole" in repr(job)
+    assert "is not completely sent" in repr(job)
     assert job.wait()["error"].isna().all()
     assert paths(sim).count("/v1/files") == 1
     assert len(entries(place.session)) == 2
@@ -569,7 +569,7 @@ def test_another_process_that_is_at_it_is_left_alone(sim, place):
         )
     before = len(sim.requests)
     assert job.status().state == "unsent"
-    job.go_on()
+    job.resume()
     assert len(sim.requests) == before
 
 
