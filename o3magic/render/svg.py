@@ -25,7 +25,7 @@ UNKNOWN_EFFORT = "#b58436"
 FONT = "font-family=\"system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif\""
 
 
-def effort_colour(effort: str) -> str:
+def choose_effort_colour(effort: str) -> str:
     """The colour of an effort, the same in every chart."""
     return EFFORT_COLOURS.get(effort, UNKNOWN_EFFORT)
 

@@ -25,7 +25,7 @@ from o3magic.render.svg import (
     build_path,
     build_rect,
     build_text,
-    effort_colour,
+    choose_effort_colour,
 )
 from o3magic.render.tables import TextTable, plain
 from o3magic.reports.formatting import cost_cell, format_calls, rank_effort, write_text
@@ -215,7 +215,7 @@ def draw_legend(efforts: Sequence[str]) -> list[str]:
     parts, x = [], float(LEFT)
     for effort in efforts[:8]:
         name = format_effort(effort)
-        parts.append(build_rect(x, 36, 10, 10, effort_colour(effort)))
+        parts.append(build_rect(x, 36, 10, 10, choose_effort_colour(effort)))
         parts.append(build_text(x + 15, 45, name, size=12))
         x += 15 + 7.2 * len(name) + 18
     return parts
@@ -242,7 +242,9 @@ def draw_cost_bar(bar: CostBar, x: float, width: float, highest_nano: int) -> li
             gap = min(1.0, height / 4) if y + height < COST_BASE else 0.0
             calls = format_calls(sums.calls)
             tooltip = f"{bar.name} · {format_effort(effort)}: {cost_cell(sums)} · {calls}"
-            parts.append(build_rect(x, y, width, height - gap, effort_colour(effort), tooltip))
+            parts.append(
+                build_rect(x, y, width, height - gap, choose_effort_colour(effort), tooltip)
+            )
     if unknown := bar.total.unknown_cost_calls:
         tooltip = f"{bar.name}: the cost of {format_calls(unknown)} is unknown"
         middle = x + width / 2
@@ -276,7 +278,7 @@ def draw_figure(days: Iterable[CostTotal], title: str) -> Any:
     for effort in list_efforts(bars):
         usd = [bar.efforts.get(effort, CallSums()).cost_nano_usd / 1e9 for bar in bars]
         label = escape_dollars(format_effort(effort))
-        cost.bar(names, usd, bottom=tops, color=effort_colour(effort), label=label)
+        cost.bar(names, usd, bottom=tops, color=choose_effort_colour(effort), label=label)
         tops = [top + amount for top, amount in zip(tops, usd, strict=True)]
     for index, bar in enumerate(bars):
         if bar.total.unknown_cost_calls:

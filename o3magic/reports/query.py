@@ -105,13 +105,13 @@ def limits(
     if of == "notebook" and not notebook:
         raise BadOption("this notebook's name is not known here", hint="--of session, --of day")
     if of in ("day", "month"):
-        midnight = period_start(of, now)
+        midnight = compute_period_start(of, now)
         begin = midnight if begin is None else max(begin, midnight)
     scope = {"session": {"session": session}, "notebook": {"notebook": notebook}}.get(of, {})
     return {**scope, "since": begin}
 
 
-def period_start(of: str, now: datetime) -> datetime:
+def compute_period_start(of: str, now: datetime) -> datetime:
     """When this day or month began in the local time zone."""
     local = now.astimezone().replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
     # Naive, then local again: the UTC offset at midnight may differ from that of now.
@@ -120,10 +120,10 @@ def period_start(of: str, now: datetime) -> datetime:
 
 def build_spans(ledger: Ledger, now: datetime, notebook: str) -> tuple[ReportSpan, ...]:
     """The sums of today, this notebook where its name is known, this month, all time."""
-    filters: dict[str, dict[str, Any]] = {"day": {"since": period_start("day", now)}}
+    filters: dict[str, dict[str, Any]] = {"day": {"since": compute_period_start("day", now)}}
     if notebook:
         filters["notebook"] = {"notebook": notebook}
-    filters |= {"month": {"since": period_start("month", now)}, "all": {}}
+    filters |= {"month": {"since": compute_period_start("month", now)}, "all": {}}
     return tuple(
         span(TITLES[of], (ledger.totals(by=(), **where) or [CostTotal()])[0])
         for of, where in filters.items()

@@ -73,7 +73,7 @@ class Invoice:
     lines: tuple[InvoiceLine, ...]
     first: date
     last: date
-    whole: bool = True
+    is_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Reconciliation:
     rows: tuple[InvoiceDifference, ...]
     total: InvoiceDifference
     compared: int
-    bill: Invoice
+    invoice: Invoice
     counts: tuple[str, ...]
     has_cost: bool
     tolerance_usd: Decimal
@@ -132,7 +132,7 @@ class Reconciliation:
     def notes(self) -> tuple[str, ...]:
         """Remarks on the comparison, one sentence each."""
         notes = []
-        if not self.bill.whole:
+        if not self.invoice.is_complete:
             notes.append("The export is not complete: it says that there are more pages.")
         if not self.has_cost:
             notes.append("The export has no costs; only its counts are compared.")
@@ -156,7 +156,7 @@ class Reconciliation:
         return TextTable(head, rows, 2, frozenset([len(rows) - 1]))
 
     def __str__(self) -> str:
-        days = f"{self.bill.first} to {self.bill.last}, UTC"
+        days = f"{self.invoice.first} to {self.invoice.last}, UTC"
         title = f"the ledger and the bill of {plain(self.provider)}, {days}"
         count = f"{len(self.rows):,} of {self.compared:,} rows differ"
         cost = f"by more than {show_usd(self.tolerance_usd)}" if self.has_cost else ""
@@ -190,23 +190,23 @@ def format_cost(line: InvoiceLine | None) -> str:
 
 def compared(
     ledger: Ledger,
-    bill: Invoice,
+    invoice: Invoice,
     catalog: Catalog,
     *,
     provider: str = "openai",
     tolerance_usd: Decimal = Decimal("0.01"),
 ) -> Reconciliation:
     """Compare the live calls to a provider with its invoice, on the days of the invoice."""
-    has_models = any(line.model for line in bill.lines)
-    counts = tuple(n for n in COUNTS if any(getattr(e, n) is not None for e in bill.lines))
-    has_cost = any(line.cost_usd is not None for line in bill.lines)
+    has_models = any(line.model for line in invoice.lines)
+    counts = tuple(n for n in COUNTS if any(getattr(e, n) is not None for e in invoice.lines))
+    has_cost = any(line.cost_usd is not None for line in invoice.lines)
     billed: dict[DayModel, InvoiceLine] = {}
-    for line in bill.lines:
-        add_line(billed, replace(line, model=card_name(line.model, catalog)))
+    for line in invoice.lines:
+        add_line(billed, replace(line, model=find_card_name(line.model, catalog)))
     recorded: dict[DayModel, InvoiceLine] = {}
     unknown: Counter[DayModel] = Counter()
-    for entry in find_entries(ledger, bill, provider):
-        model = card_name(entry.model_served or entry.model, catalog) if has_models else ""
+    for entry in find_entries(ledger, invoice, provider):
+        model = find_card_name(entry.model_served or entry.model, catalog) if has_models else ""
         line = convert_entry(entry, model)
         add_line(recorded, line)
         unknown[line.day, model] += entry.cost_nano_usd is None
@@ -220,17 +220,17 @@ def compared(
     total = InvoiceDifference(None, "", ledger_sum, billed_sum, unknown.total())
     differing = tuple(r for r in rows if r.exceeds(counts, tolerance_usd if has_cost else None))
     return Reconciliation(
-        differing, total, len(rows), bill, counts, has_cost, tolerance_usd, provider
+        differing, total, len(rows), invoice, counts, has_cost, tolerance_usd, provider
     )
 
 
-def find_entries(ledger: Ledger, bill: Invoice, provider: str) -> Iterator[Entry]:
+def find_entries(ledger: Ledger, invoice: Invoice, provider: str) -> Iterator[Entry]:
     """The live calls to a provider on the days of an invoice, without free ones (refused)."""
-    begin = datetime.combine(bill.first, time(), UTC)
+    begin = datetime.combine(invoice.first, time(), UTC)
     for entry in ledger.entries(since=begin):
         is_live = entry.source == "live" and entry.provider == provider
         is_free = entry.cost_nano_usd == 0 and not entry.total_tokens and not entry.output_tokens
-        if is_live and not is_free and entry.at.date() <= bill.last:
+        if is_live and not is_free and entry.at.date() <= invoice.last:
             yield entry
 
 
@@ -247,7 +247,7 @@ def convert_entry(entry: Entry, model: str) -> InvoiceLine:
     )
 
 
-def card_name(model: str, catalog: Catalog) -> str:
+def find_card_name(model: str, catalog: Catalog) -> str:
     """The name of a model's card; without a card the model without the date of its snapshot."""
     card = catalog.find(model)
     return card.id if card else SNAPSHOT.sub("", model)
@@ -298,15 +298,15 @@ def parse_json(text: str) -> Invoice:
     days: list[date] = []
     for page in pages:
         for bucket in get_objects(page, "data"):
-            begin = parse_time(first_value(bucket, "start_time", "start_time_iso"))
-            end = first_value(bucket, "end_time", "end_time_iso")
+            begin = parse_time(get_first(bucket, "start_time", "start_time_iso"))
+            end = get_first(bucket, "end_time", "end_time_iso")
             last = begin if end is None else parse_time(end) - timedelta(seconds=1)
             days += [begin.date(), max(begin, last).date()]
             results = get_objects(bucket, "results" if "results" in bucket else "result")
             lines += [parse_result(result, begin.date()) for result in results]
     # Only the last page knows whether there are more.
     has_more = pages[-1].get("has_more") if pages else False
-    return build_invoice(lines, days, whole=not has_more)
+    return build_invoice(lines, days, is_complete=not has_more)
 
 
 def reject_constant(name: str) -> Decimal:
@@ -322,7 +322,7 @@ def get_objects(parent: Any, name: str) -> list[dict[str, Any]]:
     return objects
 
 
-def first_value(values: Mapping[str, Any], *names: str) -> Any:
+def get_first(values: Mapping[str, Any], *names: str) -> Any:
     """The first of some values that is not None, or None."""
     return next((values[name] for name in names if values.get(name) is not None), None)
 
@@ -394,13 +394,15 @@ def parse_row(row: list[str], columns: Mapping[str, list[int]], number: int) -> 
         raise BadOption(f"row {number}: {error}", hint=error.hint) from None
 
 
-def build_invoice(lines: Iterable[InvoiceLine], days: list[date], *, whole: bool = True) -> Invoice:
+def build_invoice(
+    lines: Iterable[InvoiceLine], days: list[date], *, is_complete: bool = True
+) -> Invoice:
     """The invoice of some lines. Raises BadOption for no day, and for too many."""
     if not days:
         raise BadOption("there is no day in it", hint=FORMATS)
     if (max(days) - min(days)).days > MAX_DAYS:
         raise BadOption("it covers more than a century", hint=FORMATS)
-    return Invoice(tuple(lines), min(days), max(days), whole)
+    return Invoice(tuple(lines), min(days), max(days), is_complete)
 
 
 def parse_model(value: Any) -> str:

@@ -18,7 +18,13 @@ from o3magic.cost.entries import Attempt, CallSums, CostTotal, Outcome
 from o3magic.cost.ledger import Ledger
 from o3magic.errors import BadOption
 from o3magic.events import Usage
-from o3magic.reports.query import costs, group_entries, parse_groups, parse_since, period_start
+from o3magic.reports.query import (
+    compute_period_start,
+    costs,
+    group_entries,
+    parse_groups,
+    parse_since,
+)
 from o3magic.reports.report import CostReport, build_report
 from tests.cost.conftest import Clock
 
@@ -213,8 +219,10 @@ def far_west(monkeypatch):
 def test_midnight_is_the_local_one():
     assert parse_since("2026-11-21") == datetime(2026, 11, 21, 8, tzinfo=UTC)
     now = datetime(2026, 11, 21, 3, tzinfo=UTC)
-    assert period_start("day", now) == datetime(2026, 11, 20, 8, tzinfo=UTC)
-    assert period_start("month", now) == datetime(2026, 11, 1, 7, tzinfo=UTC)  # still summer
+    assert compute_period_start("day", now) == datetime(2026, 11, 20, 8, tzinfo=UTC)
+    assert compute_period_start("month", now) == datetime(
+        2026, 11, 1, 7, tzinfo=UTC
+    )  # still summer
 
 
 def test_a_date_without_a_zone_is_the_local_one():
@@ -227,11 +235,11 @@ def test_a_date_without_a_zone_is_the_local_one():
 
 def test_a_day_begins_at_the_local_midnight_whatever_the_clock_did_since():
     now = datetime(2026, 3, 29, 22, tzinfo=UTC)
-    begin = period_start("day", now)
+    begin = compute_period_start("day", now)
     here = now.astimezone()
     assert (begin.date(), begin.hour, begin.minute) == (here.date(), 0, 0)
     assert begin <= now < begin + timedelta(hours=25)
-    assert period_start("month", now).day == 1
+    assert compute_period_start("month", now).day == 1
 
 
 def test_groups_may_be_said_in_any_way():

@@ -14,7 +14,7 @@ from o3magic.rows.sweep.plot import (
     build_price_axis,
     find_front,
     find_published,
-    round_values,
+    list_round_values,
 )
 from o3magic.rows.sweep.rows import ScoredRow
 from o3magic.rows.sweep.statistics import Interval
@@ -183,8 +183,8 @@ def test_scales_hold_all_values_and_their_ticks_are_round():
     assert [name for _, name in axis.ticks] == ["0.2", "0.4", "0.6", "0.8", "1.0"]
     assert build_accuracy_axis([Interval(1.0, 1.0)], 300, 0).high == 1.0
     assert build_accuracy_axis([Interval(0.0, 0.0)], 300, 0).low == 0.0
-    assert round_values(0.0003, 0.006) == [0.0005, 0.001, 0.002, 0.005]
-    assert round_values(0.0003, 6) == [0.001, 0.01, 0.1, 1]
+    assert list_round_values(0.0003, 0.006) == [0.0005, 0.001, 0.002, 0.005]
+    assert list_round_values(0.0003, 6) == [0.001, 0.01, 0.1, 1]
     names = [name for _, name in build_price_axis(VariantPrices("cost", [1e-5, 2.0]), 0, 100).ticks]
     assert names == ["$0.00001", "$0.0001", "$0.001", "$0.01", "$0.10", "$1.00"]
 

@@ -91,9 +91,9 @@ class LineReader:
         if source != "live":
             return Charge(0)
         at_batch = replace(end, service_tier=TIER)
-        return charge(self.provider, self.card(model), at_batch, self.on, TIER)
+        return charge(self.provider, self.find_card(model), at_batch, self.on, TIER)
 
-    def card(self, model: str) -> Card | None:
+    def find_card(self, model: str) -> Card | None:
         """The card, with its prices, of the model that answered; None where there is none."""
         return card_at(self.provider, self.catalog, model or self.model, self.on)
 
@@ -145,9 +145,10 @@ class Downloader:
             for name, count in odd_lines.items()
             if count
         ]
-        said = "; ".join((*state.errors[:3], *notes))
+        errors = "; ".join((*state.errors[:3], *notes))
         completed, failed = state.completed or 0, state.failed or 0
-        return store.mark_ended(store.update_status(part, state.status, completed, failed, said))
+        part = store.update_status(part, state.status, completed, failed, errors)
+        return store.mark_ended(part)
 
     def abandon(self, part: BatchPart) -> BatchPart:
         """End a part that was cancelled before it was sent."""
@@ -179,7 +180,7 @@ class Downloader:
         """Settle the ledger entry of a part with its usage and cost."""
         rows = self.uploader.store.sum_usage(part)
         unread = odd_lines["missing"] + odd_lines["broken"]
-        card = self.reader.card("")
+        card = self.reader.find_card("")
         usage, cost = self._compute_cost(state, rows, card, unread=unread)
         price = card.price(self.reader.on, TIER) if card else None
         outcome = Outcome(

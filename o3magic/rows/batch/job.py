@@ -16,7 +16,7 @@ from o3magic.errors import BadOption, Interrupted, NoKey, RequestFailed, Request
 from o3magic.rows.batch.context import BatchContext
 from o3magic.rows.batch.parts import is_broken
 from o3magic.rows.batch.recorded_job import BatchRecorder, explain_not_recorded
-from o3magic.rows.batch.results import ask_rows, build_results, rows_without_answer
+from o3magic.rows.batch.results import ask_rows, build_results, find_unanswered_rows
 from o3magic.rows.batch.status import (
     BatchStatus,
     build_finished_status,
@@ -39,7 +39,7 @@ POLL_GROWTH = 1.5
 MAX_WAIT_S = 600.0
 
 
-def sent_here(session: Session) -> dict[int, BatchJob]:
+def get_sent_jobs(session: Session) -> dict[int, BatchJob]:
     """The jobs that a session has sent or resumed, by number: they still have their rows."""
     jobs: dict[int, BatchJob] = session.kept.setdefault("sent_batches", {})
     return jobs
@@ -66,7 +66,7 @@ class BatchJob(JobHandle):
         self._known, self._given, self._prompt = wanted, given, prompt
         self._recorder = recorder
         self._store = BatchStore(context.store)
-        self._uploader: Uploader | None = None
+        self._last_uploader: Uploader | None = None
         self._show: ProgressDisplay = NoProgress()
 
     def __repr__(self) -> str:
@@ -155,7 +155,7 @@ class BatchJob(JobHandle):
         with self._context.opened():
             remark = self._end(force=force)
             self._context.store.delete(self.id)
-            sent_here(self._context.session).pop(self.id, None)
+            get_sent_jobs(self._context.session).pop(self.id, None)
         return remark
 
     def _end(self, *, force: bool) -> str:
@@ -203,7 +203,7 @@ class BatchJob(JobHandle):
         """
         with self._context.opened():
             self._job = self._context.store.job(self.id)
-            left = rows_without_answer(self._rows(), rows, self._given, self._job.total)
+            left = find_unanswered_rows(self._rows(), rows, self._given, self._job.total)
             return [*left.values()]
 
     def retry(self, rows: Any = None, **options: Any) -> Any:
@@ -331,6 +331,6 @@ class BatchJob(JobHandle):
     def _sending(self) -> Uploader:
         """Its uploader; a new one where the session was closed meanwhile."""
         client = self._context.session.client
-        if self._uploader is None or self._uploader.files.client is not client:
-            self._uploader = self._context.sending(self.spec)
-        return self._uploader
+        if self._last_uploader is None or self._last_uploader.files.client is not client:
+            self._last_uploader = self._context.sending(self.spec)
+        return self._last_uploader

@@ -10,7 +10,7 @@ from typing import Any
 from o3magic.events import LABELS
 from o3magic.rows.batch.context import BatchContext
 from o3magic.rows.batch.parts import WrittenParts
-from o3magic.rows.batch.results import build_results, rows_without_answer
+from o3magic.rows.batch.results import build_results, find_unanswered_rows
 from o3magic.rows.batch.status import (
     BatchStatus,
     build_finished_status,
@@ -158,7 +158,7 @@ class RecordedBatch:
         return [*self._rows_left(rows).values()]
 
     def _rows_left(self, rows: Any) -> dict[int, dict[str, Any]]:
-        return rows_without_answer(self._rows, rows, self._given.rows, len(self._rows))
+        return find_unanswered_rows(self._rows, rows, self._given.rows, len(self._rows))
 
     def retry(self, rows: Any = None, **options: Any) -> Any:
         """Ask the rows that have no valid answer by `o3.map`, which may have recorded them."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from o3magic.errors import BadOption, NotASchema, UnknownSchema
 from o3magic.rows.batch.context import BatchContext
-from o3magic.rows.batch.job import BatchJob, sent_here
+from o3magic.rows.batch.job import BatchJob, get_sent_jobs
 from o3magic.rows.batch.recorded_job import RecordedBatch, taped_in
 from o3magic.rows.batch.submit import KIND
 from o3magic.rows.map_job import KIND as MAP_KIND
@@ -75,7 +75,7 @@ def job_in(context: BatchContext, named: int | str, names: Mapping[str, Any]) ->
 
 def build_batch(context: BatchContext, job: Job, names: Mapping[str, Any]) -> BatchJob:
     """A stored job: the object that sent it, which has its rows, or a new one."""
-    sent = sent_here(context.session).get(job.id)
+    sent = get_sent_jobs(context.session).get(job.id)
     if sent is not None and sent.digest == job.digest:
         return sent
     return BatchJob(context, job, find_answer_type(context.session, job.spec, names))

@@ -44,7 +44,7 @@ def is_consumed(given: Any) -> bool:
     return given is None or hasattr(given, "__next__")
 
 
-def rows_without_answer(
+def find_unanswered_rows(
     stored: Mapping[int, StoredRow | RowOutcome], rows: Any, given: Any, total: int | None
 ) -> dict[int, dict[str, Any]]:
     """The rows of the input that have no valid answer, by index. Raises BadOption.

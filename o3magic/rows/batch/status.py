@@ -135,7 +135,8 @@ def format_sentence(
     errors = f", {failed:,} failed" if failed else ""
     match state:
         case "unsent":
-            return "is not completely sent: the same o3.batch(...) again, or .wait(), goes on with it"
+            hint = "the same o3.batch(...) again, or .wait(), goes on with it"
+            return f"is not completely sent: {hint}"
         case "validating":
             return f"is being checked by {provider}; nothing has run yet"
         case "in_progress":

@@ -15,7 +15,7 @@ from o3magic.cost.entries import Attempt
 from o3magic.errors import Interrupted, NoKey, OverBudget
 from o3magic.money import show_usd
 from o3magic.rows.batch.context import BatchContext
-from o3magic.rows.batch.job import BatchJob, sent_here
+from o3magic.rows.batch.job import BatchJob, get_sent_jobs
 from o3magic.rows.batch.parts import (
     TIER,
     PartLimits,
@@ -114,7 +114,7 @@ def submit(
         context.store.change(stored.id, total=written.total)
         recorder = BatchRecorder(replay, written.recorded) if replay is not None else None
         job = BatchJob(context, stored, wanted, rows, text, recorder)
-        sent_here(session)[job.id] = job
+        get_sent_jobs(session)[job.id] = job
         try:
             send_rows(context, job, form, written, limits, spec.budget_nano_usd)
         except KeyboardInterrupt:

@@ -22,7 +22,7 @@ from o3magic.render.svg import (
     build_image,
     build_path,
     build_text,
-    effort_colour,
+    choose_effort_colour,
 )
 from o3magic.render.tables import TextTable, plain
 from o3magic.reports.formatting import write_text
@@ -208,7 +208,7 @@ def build_price_axis(prices: VariantPrices, begin: float, end: float) -> PlotAxi
     lowest, highest = min(values), max(values)
     if highest / lowest >= LOG_SCALE_RATIO:
         low, high = lowest / 1.5, highest * 1.8
-        ticks = [(value, format_tick(value, unit)) for value in round_values(low, high)]
+        ticks = [(value, format_tick(value, unit)) for value in list_round_values(low, high)]
         return PlotAxis(low, high, begin, end, ticks, f"{TITLES[unit]} (log scale)", True, values)
     high = highest * 1.15
     step = round_step(high / 5)
@@ -243,7 +243,7 @@ def round_step(minimum: float) -> float:
     return next(f * power for f in (1, 2, 5, 10) if f * power >= minimum * (1 - 1e-9))
 
 
-def round_values(low: float, high: float) -> list[float]:
+def list_round_values(low: float, high: float) -> list[float]:
     """1, 2 and 5 times the powers of ten between two values; the powers alone over wide ranges."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1,) if math.log10(high / low) > 2.5 else (1, 2, 5)
@@ -326,7 +326,7 @@ def draw_mark(point: PlotPoint, axis: PlotAxis) -> list[str]:
     """A dot with its interval."""
     x, interval = point.x, point.choice.interval
     low, high = axis.position(interval.low), axis.position(interval.high)
-    colour = effort_colour(point.choice.effort)
+    colour = choose_effort_colour(point.choice.effort)
     bar = f"M{x:.2f} {low:.2f}V{high:.2f}M{x - 4:.2f} {low:.2f}h8M{x - 4:.2f} {high:.2f}h8"
     return [
         build_path(bar, colour, ' stroke-width="1.5" fill="none"'),
@@ -402,7 +402,7 @@ def draw_published(published: PublishedFigures, left: float) -> list[str]:
     for index, (effort, figure) in enumerate(published.figures):
         x, y = begin + step * (index + 0.5), axis.position(figure)
         parts += [
-            build_circle(x, y, MARK_RADIUS, effort_colour(effort), is_hollow=True),
+            build_circle(x, y, MARK_RADIUS, choose_effort_colour(effort), is_hollow=True),
             build_text(x, y - 11, f"{figure:g}", size=11, anchor="middle"),
             build_text(x, BASE + 18, effort, size=11, anchor="middle"),
         ]

@@ -116,7 +116,7 @@ class VariantResult:
     @property
     def mean_s(self) -> float | None:
         """The mean seconds of an answer."""
-        return mean_of_known(self.times_s)
+        return compute_known_mean(self.times_s)
 
     @property
     def p95_s(self) -> float | None:
@@ -127,12 +127,12 @@ class VariantResult:
     @property
     def output_tokens(self) -> float | None:
         """The mean output tokens of an answer, reasoning included; None where unknown."""
-        return mean_of_known(row.output_tokens for row in self._charged)
+        return compute_known_mean(row.output_tokens for row in self._charged)
 
     @property
     def reasoning_tokens(self) -> float | None:
         """The mean reasoning tokens of an answer; None where unknown."""
-        return mean_of_known(row.reasoning_tokens for row in self._charged)
+        return compute_known_mean(row.reasoning_tokens for row in self._charged)
 
     @property
     def made_up(self) -> frozenset[str]:
@@ -154,7 +154,7 @@ class VariantResult:
         return [row for row in self.rows if row.charged]
 
 
-def mean_of_known(values: Iterable[float | None]) -> float | None:
+def compute_known_mean(values: Iterable[float | None]) -> float | None:
     """The mean of the values that are known; None where none is."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None

@@ -346,8 +346,7 @@ class JoinedProgress:
         self._began_s = time.monotonic()
         self._is_over = False
 
-    def put(self, label: str, progress: JobProgress) -> None:
-        """Keep the progress of a variant."""
+    def set_progress(self, label: str, progress: JobProgress) -> None:
         self._jobs[label] = progress
 
     def show(self) -> None:
@@ -390,7 +389,7 @@ class JobSeat:
 
     def update(self, progress: JobProgress) -> None:
         """Keep it; show it where there is no other thread that does. Raises KeyboardInterrupt."""
-        self._progress.put(self._label, progress)
+        self._progress.set_progress(self._label, progress)
         if self._stop is None:
             self._progress.show()
         elif self._stop.is_set() and not progress.over:
