@@ -130,6 +130,14 @@ class BatchStore:
         Raises BadOption where another process is sending one of the rows.
         """
         now, here = now_ms(), ProcessOwner.here()
+
+        def build_rows(
+            rows: Iterable[NewRow], state: str, part: int | None
+        ) -> Iterator[tuple[Any, ...]]:
+            for row in rows:
+                key, position, worst_nano_usd, *error = row
+                yield (job, key, position, state, now, worst_nano_usd, part, *error)
+
         with self._store.write() as connection:
             taken = {key for (key,) in connection.execute(TAKEN, (job,))}
             if any(row.key in taken for part in parts for row in part):
@@ -147,30 +155,8 @@ class BatchStore:
                        VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
                     (job, number, len(rows), sum(row.worst_nano_usd for row in rows), now, *here),
                 )
-                connection.executemany(
-                    INSERT_ROW,
-                    (
-                        (
-                            job,
-                            row.key,
-                            row.position,
-                            "open",
-                            now,
-                            row.worst_nano_usd,
-                            number,
-                            "",
-                            "",
-                        )
-                        for row in rows
-                    ),
-                )
-            connection.executemany(
-                INSERT_ROW,
-                (
-                    (job, row.key, row.position, "failed", now, 0, None, row.error, row.error_kind)
-                    for row in broken
-                ),
-            )
+                connection.executemany(INSERT_ROW, build_rows(rows, "open", number))
+            connection.executemany(INSERT_ROW, build_rows(broken, "failed", None))
             connection.executemany(
                 "INSERT OR IGNORE INTO copies (job, place, key) VALUES (?, ?, ?)",
                 ((job, index, key) for index, key in copies),

@@ -30,7 +30,7 @@ class SweepResult:
 
     `.recommendation` says which effort to take, `.to_frame()` has a row for each effort and model,
     `.plot()` draws accuracy against cost, `.disagreements()` and `.rows_frame()` have the answers.
-    said: why it was stopped, where it was.
+    said: why it was stopped, if it was.
     """
 
     choices: tuple[VariantResult, ...]
