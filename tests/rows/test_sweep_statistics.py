@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import time
 from math import comb
 
 import pytest
@@ -109,6 +110,15 @@ def test_mcnemar_of_many_rows_does_not_overflow():
     exact = 2 * sum(comb(n, k) for k in range(fewer + 1)) / 2**n
     assert mcnemar(fewer, n - fewer) == pytest.approx(exact, rel=1e-9)
     assert mcnemar(0, 5000) == 0
+
+
+def test_mcnemar_of_200_000_rows_is_exact_and_fast():
+    began_s = time.perf_counter()
+    # From the sum of all 99,700 binomials.
+    assert mcnemar(100_300, 99_700) == pytest.approx(0.18043880997509928, rel=1e-15)
+    assert mcnemar(120_000, 80_000) == 0
+    assert mcnemar(100_000, 100_000) == 1
+    assert time.perf_counter() - began_s < 10
 
 
 def test_flipping_signs_is_mcnemar_where_rows_are_right_or_wrong():

@@ -81,12 +81,13 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 def mcnemar(only_first: int, only_second: int) -> float:
     """The exact two-sided p of McNemar's test, from the rows that only one variant got right."""
-    n = only_first + only_second
-    tail = binomial = 1
-    # Each binomial from the one before: a sum of math.comb takes 500 times as long at n = 10,000.
-    for k in range(min(only_first, only_second)):
-        binomial = binomial * (n - k) // (k + 1)
-        tail += binomial
+    n, fewer = only_first + only_second, min(only_first, only_second)
+    term = tail = math.comb(n, fewer)
+    for k in range(fewer, 0, -1):
+        term = term * k // (n - k + 1)  # math.comb(n, k - 1)
+        tail += term
+        if term.bit_length() < tail.bit_length() - 128:
+            break  # the other terms are far below the precision of a float
     p: float = 2 * tail / 2**n  # int / int is correctly rounded at any size
     return min(1.0, p)
 
