@@ -45,10 +45,12 @@ class Line(BaseModel):
         ("4", 4, 1),
         ("4", 4.0, 1),  # what pandas makes of whole numbers where one is missing
         ("4", np.int64(4), 1),
+        ("4", Decimal("4.00"), 1),
         ("true", True, 1),
         ("red", Colour.RED, 1),
         ("2026-01-02", datetime.date(2026, 1, 2), 1),
         ("2026-01-02", pd.Timestamp("2026-01-02"), 1),
+        ("2026-01-02", datetime.datetime(2026, 1, 2), 1),
         ({"label": "Spam"}, "spam", 1),
         ({"a": "x", "b": 1}, {"b": 1.0, "a": "X"}, 1),
         ({"a": "x", "b": 1}, "x", 0),

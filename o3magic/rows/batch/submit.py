@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from o3magic.cassettes.scrub import scrubbed
-from o3magic.cost.entries import Attempt
 from o3magic.errors import Interrupted, NoKey, OverBudget
 from o3magic.money import show_usd
 from o3magic.rows.batch.context import BatchContext
@@ -44,7 +43,7 @@ from o3magic.schemas.lookup import AnswerType
 from o3magic.session.prompt_input import with_file
 from o3magic.session.recorder import CassetteUse
 from o3magic.session.session import Session
-from o3magic.session.spending import LedgerContext, counted_budgets, unknown_price
+from o3magic.session.spending import counted_budgets, unknown_price
 from o3magic.settings import Settings
 
 KIND = "batch"
@@ -95,7 +94,7 @@ def submit(
         spec = build_spec(form, text, map_options)
         digest = compute_digest(spec, written, map_options.name)
         if replay is not None:
-            replay.entered(session.keeping, build_attempt(form, context.place))
+            replay.entered(session.keeping, spec.build_attempt(context.place, "replayed"))
             if not written.parts:
                 given = BatchInput(map_options.name, text, wanted, rows)
                 return build_recorded_batch(context, spec, given, written, digest)
@@ -135,23 +134,6 @@ def build_form(
         if cassette is None or cassette.mode != "auto":
             raise
         return form_of(session, replace(profile, dry_run=True), wanted), error
-
-
-def build_attempt(form: RequestTemplate, labels: LedgerContext) -> Attempt:
-    """The ledger entry of replayed rows."""
-    plan, call = form.plan, form.plan.call
-    return Attempt(
-        session=labels.session,
-        provider=call.provider.name,
-        model=call.request.model,
-        effort=plan.effort or "",
-        service_tier=TIER,
-        schema_name=plan.profile.schema,
-        notebook=labels.notebook,
-        cell_key=labels.cell_key,
-        source="replayed",
-        kind=KIND,
-    )
 
 
 def build_spec(form: RequestTemplate, prompt: str, map_options: MapOptions) -> UploadSpec:

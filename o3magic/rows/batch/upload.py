@@ -65,6 +65,24 @@ class UploadSpec:
         """The metadata of a part's batch, by which it is found again."""
         return {"o3magic_job": self.tag, "part": str(part.part)}
 
+    def build_attempt(
+        self, labels: LedgerContext, source: AnswerSource, worst_nano_usd: int = 0
+    ) -> Attempt:
+        """The ledger entry of a part, or of replayed rows."""
+        return Attempt(
+            session=labels.session,
+            provider=self.provider,
+            model=self.model,
+            effort=self.effort,
+            service_tier=TIER,
+            schema_name=self.schema,
+            notebook=labels.notebook,
+            cell_key=labels.cell_key,
+            source=source,
+            kind="batch",
+            worst_nano_usd=worst_nano_usd,
+        )
+
 
 @dataclass(frozen=True)
 class Uploader:
@@ -175,16 +193,4 @@ class Uploader:
 
     def _attempt(self, part: BatchPart) -> Attempt:
         source: AnswerSource = "simulated" if self.files.provider.embedded else "live"
-        return Attempt(
-            session=self.labels.session,
-            provider=self.spec.provider,
-            model=self.spec.model,
-            effort=self.spec.effort,
-            service_tier=TIER,
-            schema_name=self.spec.schema,
-            notebook=self.labels.notebook,
-            cell_key=self.labels.cell_key,
-            source=source,
-            kind="batch",
-            worst_nano_usd=part.worst_nano_usd,
-        )
+        return self.spec.build_attempt(self.labels, source, part.worst_nano_usd)
