@@ -28,7 +28,7 @@ LAYERS = [
     {"providers", "config", "cassettes", "wire", "answer_builder"},
     {"models"},
     {"settings", "events"},
-    {"params"},
+    {"params", "interrupts"},
     {"errors", "messages", "money", "dataframes", "redaction", "citations", "version"},
 ]
 # The simulator stands alone: it shares no code with the client that is tested against it.
@@ -38,6 +38,7 @@ SIMULATOR_IMPORTED_BY = {"session", "cli"}
 # Which package of ours imports which third-party package.
 THIRD_PARTY = {
     "httpx": {"client"},
+    "httpcore": {"client"},
     "h11": {"client"},
     "sqlite3": {"cost"},
     "tiktoken": {"cost"},

@@ -9,6 +9,7 @@ from IPython.core.error import StdinNotImplementedError
 
 from o3magic.errors import BadOption, Interrupted, NoKey, O3Error, RequestFailed
 from o3magic.events import Answer
+from o3magic.interrupts import stop_on_interrupt
 from o3magic.messages import ToolCall
 from o3magic.notebook import conversations, costs, insert, panel_html
 from o3magic.notebook.background import AnswerFuture, BackgroundAnswers, drain, holds
@@ -22,7 +23,6 @@ from o3magic.render.answer import request_bundle
 from o3magic.render.comparison import final
 from o3magic.render.markdown.sanitize import plain_text
 from o3magic.session.comparison import Comparison
-from o3magic.session.interrupts import stop_on_interrupt
 from o3magic.session.plan import Plan, shown_request
 from o3magic.settings import Settings
 

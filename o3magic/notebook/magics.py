@@ -15,7 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from o3magic.errors import O3Error
-from o3magic.session.interrupts import raise_interrupted
+from o3magic.interrupts import raise_interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -28,7 +28,7 @@ from o3magic.prompts.files import code_of, file_within, text_of_file
 from o3magic.prompts.formatting import MOST_CHARS, MOST_ROWS, FormattedValue, as_csv, as_json, shown
 from o3magic.prompts.images import image_of
 from o3magic.prompts.jsonable import plain
-from o3magic.prompts.tabular import is_frame, is_lazy, is_series
+from o3magic.prompts.tabular import is_arrow_table, is_frame, is_lazy, is_series
 from o3magic.schemas.answer_type import answer_type, could_be_schema
 
 FROM_JINJA: Final = frozenset(
@@ -79,6 +79,8 @@ def head(value: Any, count: int = 5) -> Any:
     count = _whole(count, "head")
     if is_lazy(value):
         return value.head(count).collect()
+    if is_arrow_table(value):
+        return value.slice(0, count)
     if is_frame(value):
         return value.head(count)
     if is_series(value) or isinstance(value, list | tuple | range):
@@ -138,6 +140,8 @@ def describe(value: Any) -> FormattedValue:
         value = value.to_frame()
     if not is_frame(value):
         raise TemplateError(f"a {type(value).__name__} is no table", hint="{{ df | describe }}")
+    if is_arrow_table(value):
+        value = value.to_pandas()
     lines = [f"{len(value):,} rows x {len(value.columns):,} columns"]
     for place, (name, kind) in enumerate(islice(_columns(value), MOST_ROWS)):
         column = value.iloc[:, place] if hasattr(value, "iloc") else value[name]
@@ -149,6 +153,8 @@ def describe(value: Any) -> FormattedValue:
 
 def _columns(frame: Any) -> list[tuple[str, str]]:
     """Names and types of all columns."""
+    if is_arrow_table(frame):
+        return [(field.name, str(field.type)) for field in frame.schema]
     if is_lazy(frame):
         return [(name, str(kind)) for name, kind in frame.collect_schema().items()]
     return [(str(n), str(k)) for n, k in zip(frame.columns, frame.dtypes, strict=True)]

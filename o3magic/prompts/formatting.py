@@ -29,6 +29,7 @@ from o3magic.prompts.tabular import (
     MOST_COLUMNS,
     column,
     first_rows,
+    has_words,
     is_frame,
     is_lazy,
     is_missing,
@@ -69,7 +70,7 @@ def shown(value: Any) -> FormattedValue:
         return as_csv(value)
     if isinstance(value, Enum):
         return shown(value.value)
-    if value is None or is_missing(value) or isinstance(value, _AS_THEY_ARE):
+    if value is None or is_missing(value) or has_words(value) or isinstance(value, _AS_THEY_ARE):
         return FormattedValue(_number(value))
     if isinstance(value, Mapping | list | tuple | set | frozenset | range | BaseModel):
         return as_json(value)
@@ -170,7 +171,7 @@ def _cell(value: Any) -> str:
 
 
 def _in_cell(value: Any) -> str:
-    if isinstance(value, _AS_THEY_ARE):
+    if isinstance(value, _AS_THEY_ARE) or has_words(value):
         return _number(value)
     return json_text(value, MOST_CELL_CHARS)[0]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
@@ -23,7 +24,16 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 
 from o3magic.errors import TemplateError
 from o3magic.events import Answer
-from o3magic.prompts.tabular import MOST_COLUMNS, first_rows, is_frame, is_missing, is_series
+from o3magic.prompts.tabular import (
+    MOST_COLUMNS,
+    column,
+    first_rows,
+    has_words,
+    is_frame,
+    is_missing,
+    is_series,
+    plain_index,
+)
 
 MOST_CHARS: Final = 50_000
 MOST_DEEP: Final = 30
@@ -94,7 +104,7 @@ class _JsonMaker:
             return self._odd(None, f"{float(value)!r} became null: JSON has none")
         if isinstance(value, date | datetime | time):
             return self._text(value.isoformat())
-        if isinstance(value, _TEXT_FORM):
+        if isinstance(value, _TEXT_FORM) or has_words(value):
             return self._text(str(value))
         if isinstance(value, bytes | bytearray | memoryview):
             return self._odd(f"<{len(value):,} bytes>", "bytes have no JSON form")
@@ -132,17 +142,19 @@ class _JsonMaker:
         if is_frame(value):
             return self._frame(value)
         if is_series(value):
-            return self._list(islice(iter(value), len(value)), len(value))
+            return self._series(value)
         if callable(inner := getattr(value, "tolist", None)) and hasattr(value, "shape"):
             return self._array(value, inner)
         said = short_repr(value)
         return self._odd(said, f"{type(value).__name__} has no JSON form: this is its repr")
 
-    def _object(self, value: Mapping[Any, Any]) -> dict[str, Any]:
+    def _object(self, value: Mapping[Any, Any], count: int | None = None) -> dict[str, Any]:
+        """An object. count: how many fields there are, where `value` has only the first of them."""
+        count = len(value) if count is None else count
         made: dict[str, Any] = {}
         for name, inner in value.items():
             if self._left <= 0:
-                made["..."] = self._cut(len(made), len(value), "fields")
+                made["..."] = self._cut(len(made), count, "fields")
                 break
             said = name if isinstance(name, str) else str(self.plain(name))
             self._left -= len(said) + 4
@@ -165,7 +177,31 @@ class _JsonMaker:
         names, rows = first_rows(value, self._left // 8 + 1)
         if (columns := len(value.columns)) > MOST_COLUMNS:
             self._cut(MOST_COLUMNS, columns, "columns")
+        names = self._apart(names)
         return self._list((dict(zip(names, row, strict=False)) for row in rows), count)
+
+    def _series(self, value: Any) -> Any:
+        """A column: its values alone where its rows are only numbered, else each with its label."""
+        count = len(value)
+        if not hasattr(value, "index") or not hasattr(value, "iloc") or plain_index(value):
+            return self._list(islice(iter(value), count), count)
+        names, rows = column(value, self._left // 4 + 1)
+        if len(names) == 2 and getattr(value.index, "is_unique", False):
+            return self._object(dict(rows), count)
+        names = self._apart(names)
+        return self._list((dict(zip(names, row, strict=False)) for row in rows), count)
+
+    def _apart(self, names: list[str]) -> list[str]:
+        """The names of columns, those that are there before numbered: "n", "n (2)"."""
+        seen: Counter[str] = Counter()
+        apart = []
+        for name in names:
+            seen[name] += 1
+            apart.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+        for name, times in seen.items():
+            if times > 1:
+                self._seen_notes.setdefault(f"{times} columns are called {name!r}: numbered")
+        return apart
 
     def _array(self, value: Any, inner: Callable[[], Any]) -> Any:
         """An array or a scalar of numpy's kind; sliced before it becomes Python objects."""

@@ -15,6 +15,8 @@ _LIBRARIES: Final = ("pandas", "polars", "geopandas", "modin", "cudf")
 def is_frame(value: Any) -> bool:
     """Whether it is a table with named columns."""
     kind = type(value)
+    if is_arrow_table(value):
+        return True
     if kind.__module__.partition(".")[0] == "polars":
         return kind.__name__ == "DataFrame"
     return all(hasattr(kind, name) for name in ("columns", "itertuples", "head", "iloc"))
@@ -36,8 +38,26 @@ def is_missing(value: Any) -> bool:
     return type(value).__name__ in ("NAType", "NaTType")
 
 
+def has_words(value: Any) -> bool:
+    """Whether pandas has words of its own for it: an Interval is "(0, 5]", a Period "2026-01"."""
+    kind = type(value)
+    library = kind.__module__.partition(".")[0]
+    return library == "pandas" and kind.__name__ in ("Interval", "Period")
+
+
+def is_arrow_table(value: Any) -> bool:
+    """Whether it is a table of pyarrow, whose columns are no attributes of their own."""
+    kind = type(value)
+    library = kind.__module__.partition(".")[0]
+    return library == "pyarrow" and kind.__name__ in ("Table", "RecordBatch")
+
+
 def first_rows(frame: Any, rows: int) -> tuple[list[str], Iterable[tuple[Any, ...]]]:
     """The names of the columns, those of a meaningful index among them, and the first rows."""
+    if is_arrow_table(frame):
+        names = [*frame.column_names][:MOST_COLUMNS]
+        top = frame.slice(0, rows).select(range(len(names)))
+        return names, zip(*(column.to_pylist() for column in top.columns), strict=True)
     top = frame.head(rows)
     if hasattr(top, "iter_rows"):
         return [*top.columns][:MOST_COLUMNS], (row[:MOST_COLUMNS] for row in top.iter_rows())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
-from functools import partial, reduce
+from functools import reduce
 from typing import Any
 
 from o3magic.cassettes.entry import Recording
@@ -22,7 +22,7 @@ from o3magic.events import (
     Usage,
     why_cut,
 )
-from o3magic.messages import Message, ToolCall
+from o3magic.messages import Message
 from o3magic.money import usd
 from o3magic.schemas.lookup import SchemaMismatch
 from o3magic.session.attempts import (
@@ -33,7 +33,6 @@ from o3magic.session.attempts import (
     odd,
     other_tier,
 )
-from o3magic.session.interrupts import interruptible
 from o3magic.session.plan import Plan
 from o3magic.session.prompt_input import TurnTarget
 from o3magic.session.recorder import CassetteUse
@@ -77,7 +76,7 @@ class AnswerStream:
         self._introduced = set() if introduced is None else introduced
         self._model_reason = ""
         self._turns = turns
-        self._confirm = None if confirm is None else partial(confirm_call, confirm)
+        self._confirm = confirm
         self._uses: list[ToolUsed] = []
         self._between: tuple[Message, ...] = ()
         self._repaired = False
@@ -311,12 +310,6 @@ class AnswerStream:
                 return before_s + each.first_token_s
             before_s += each.elapsed_s
         return None
-
-
-def confirm_call(confirm: ConfirmCall, call: ToolCall) -> bool:
-    """Ask the user whether the model may make a call; Ctrl-C there is a KeyboardInterrupt."""
-    with interruptible():
-        return confirm(call)
 
 
 def all_uses(ends: Iterable[Finished | None]) -> tuple[HostedUse, ...]:

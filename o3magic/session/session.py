@@ -34,6 +34,7 @@ from o3magic.errors import (
     RequestFailed,
 )
 from o3magic.events import Answer, Event
+from o3magic.interrupts import raise_interrupted, stop_on_interrupt
 from o3magic.models import Catalog
 from o3magic.providers import Provider, Providers
 from o3magic.schemas.lookup import AnswerType, answer_type, resolve
@@ -49,7 +50,6 @@ from o3magic.session.default_model import (
     recorded_default,
 )
 from o3magic.session.estimate import TokenRange, budgets_of, count, facts, forecast
-from o3magic.session.interrupts import raise_interrupted, stop_on_interrupt
 from o3magic.session.plan import Plan, PromptInput, plan
 from o3magic.session.prompt_input import CellContext as CellPlace
 from o3magic.session.prompt_input import asked_of, with_developer
@@ -648,6 +648,8 @@ def taken(chosen: dict[str, Any]) -> tuple[Mapping[str, Any] | None, dict[str, T
     names, given = chosen.pop("names", None), chosen.get("tools") or ""
     if isinstance(given, str):
         return names, {}
+    if callable(given):
+        given = [given]
     tools = {each.name: each for each in map(tool_of, given)}
     chosen["tools"] = ",".join(tools)
     return names, tools

@@ -6,6 +6,7 @@ Python; a call into C that never returns stays until the process ends, and does 
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import ctypes
 import io
@@ -13,10 +14,12 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TextIO, cast
+
+from o3magic.interrupts import interruptible
 
 MOST_CHARS: Final = 100_000
 _LOCK: Final = threading.Lock()
@@ -40,25 +43,27 @@ class PrintedOutput:
         return self._made.getvalue() + ("\n[... what followed is cut]" if self._cut else "")
 
 
+_PRINTED: Final = contextvars.ContextVar[PrintedOutput | None]("o3magic_printed", default=None)
+
+
 class StdoutRouter:
-    """Stands in for `sys.stdout`: threads that have a place of their own print there."""
+    """Stands in for `sys.stdout`: what a tool prints goes to the output of its job."""
 
     def __init__(self, beyond: TextIO) -> None:
         self.beyond = beyond
         self.users = 0
-        self.places: dict[int, PrintedOutput] = {}
 
     def write(self, text: str) -> int:
-        """Print, here or there."""
-        place = self.places.get(threading.get_ident())
-        if place is None:
+        """Print, to the job's output inside a tool."""
+        printed = _PRINTED.get()
+        if printed is None:
             return self.beyond.write(text)
-        place.write(text)
+        printed.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush what is flushed."""
-        if threading.get_ident() not in self.places:
+        """Flush the output beyond; that of a job needs none."""
+        if _PRINTED.get() is None:
             self.beyond.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -86,6 +91,36 @@ def kept_apart() -> Iterator[StdoutRouter]:
 LOOK_S: Final = 0.1  # how soon a stop from another thread is seen
 
 
+class LoopThread:
+    """An event loop in a thread of its own, started when it is first used.
+
+    All async tools of a process share it: a client that one of them has opened, an
+    `httpx.AsyncClient` say, works only in the loop in which it was used first.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """The result of a coroutine; where a job is left behind, it is cancelled."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._running())
+        when_left(future.cancel)
+        return future.result()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with _LOCK:
+            # After a fork the thread is not there any more.
+            if self._loop is None or self._thread is None or not self._thread.is_alive():
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name="o3magic-async-tools", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+
+ASYNC_TOOLS: Final = LoopThread()
 _LEAVING: Final = contextvars.ContextVar[list[Callable[[], object]]]("o3magic_leaving")
 
 
@@ -99,6 +134,7 @@ class ToolJob:
     """One piece of work and what came of it; `late`: it did not end in time."""
 
     work: Callable[[], Any]
+    in_thread: bool = True
     value: Any = None
     error: BaseException | None = None
     late: bool = False
@@ -123,11 +159,11 @@ def run_jobs(
     waiting, running = [*jobs], list[ToolJob]()
     done: queue.SimpleQueue[ToolJob] = queue.SimpleQueue()
     waiting.reverse()
-    with kept_apart() as crossing:
+    with kept_apart():
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:
-                    running.append(_started(waiting.pop(), crossing, done))
+                    running.append(_started(waiting.pop(), done))
                 _wait(running, done, timeout_s, looking=stopped is not None)
                 if stopped is not None and stopped():
                     raise KeyboardInterrupt
@@ -136,24 +172,33 @@ def run_jobs(
                 _leave(job)
 
 
-def _started(job: ToolJob, crossing: StdoutRouter, done: queue.SimpleQueue[ToolJob]) -> ToolJob:
-    """The job, at work in a daemon thread, in the context of who asked for it."""
+def _do(job: ToolJob) -> None:
+    """Do a job's work; what it prints and raises is kept in it."""
+    _PRINTED.set(job.printed)
+    _LEAVING.set(job.leaving)
+    try:
+        job.value = job.work()
+    except BaseException as error:
+        job.error = error
 
-    def work() -> None:
-        me = threading.get_ident()
-        crossing.places[me] = job.printed
-        _LEAVING.set(job.leaving)
-        try:
-            job.value = job.work()
-        except BaseException as error:
-            job.error = error
-        finally:
-            crossing.places.pop(me, None)
-        done.put(job)
+
+def run_here(job: ToolJob) -> None:
+    """Do a job in this thread, however long it takes. Raises KeyboardInterrupt."""
+    job.began_s = time.monotonic()
+    with kept_apart(), interruptible():
+        contextvars.copy_context().run(_do, job)
+    job.elapsed_s = time.monotonic() - job.began_s
+    if isinstance(job.error, KeyboardInterrupt):
+        raise KeyboardInterrupt
+
+
+def _started(job: ToolJob, done: queue.SimpleQueue[ToolJob]) -> ToolJob:
+    """The job, at work in a daemon thread, in the context of who asked for it."""
 
     def whole() -> None:
         with suppress(SystemExit):  # from `_leave`
-            context.run(work)
+            context.run(_do, job)
+            done.put(job)
 
     context = contextvars.copy_context()
     thread = threading.Thread(target=whole, name="o3magic-tool", daemon=True)

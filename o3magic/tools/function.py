@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import re
+import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
-from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints, overload
+from itertools import islice
+from typing import Annotated, Any, Final, cast, get_args, get_origin, get_type_hints, overload
 
 from pydantic import ConfigDict, Field, create_model
 from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
 
 from o3magic.errors import BadOption, NotASchema, NotStrict
 from o3magic.messages import Tool
 from o3magic.schemas.answer_type import AnswerType
-from o3magic.tools.execution import when_left
+from o3magic.tools.execution import ASYNC_TOOLS
 from o3magic.wire.strict_schema import OPENAI, StrictLimits, strict_schema
 
 _SPHINX: Final = re.compile(r":(?:param|parameter|arg|argument)\s+(?:[^:]*\s)?(\*{0,2}\w+)\s*:(.*)")
@@ -94,6 +97,7 @@ def _parameters(lines: list[str]) -> dict[str, list[str]]:
 
 
 LONGEST_DESCRIPTION: Final = 1_024
+MOST_YIELDED: Final = 10_000  # values of a generator
 _PLAIN: Final = (str, int, float, bool)
 _SEVERAL: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -103,7 +107,8 @@ class ToolFunction:
     """A function that a model may ask for. It can be called as before.
 
     dangerous: the user is asked before each call. tells_prints: what it prints is told to the
-    model too.
+    model too. thread: it is called in a thread of its own, with a time limit; without, in the
+    thread that asks, as what belongs to one thread needs it (a connection of sqlite3).
     """
 
     function: Callable[..., Any]
@@ -111,15 +116,35 @@ class ToolFunction:
     description: str
     dangerous: bool = False
     tells_prints: bool = False
+    thread: bool = True
+
+    def __post_init__(self) -> None:
+        """Take over the function's docstring, module, qualified name and signature."""
+        names = ("__module__", "__qualname__", "__doc__")
+        taken = {
+            name: getattr(self.function, name) for name in names if hasattr(self.function, name)
+        }
+        # The dataclass is frozen for those who use it.
+        self.__dict__.update(taken, __name__=self.name, __wrapped__=self.function)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """Call the function."""
         return self.function(*args, **named)
 
-    @property
-    def __name__(self) -> str:
-        """The name of the function."""
-        return self.name
+    def __get__(self, instance: Any, owner: Any = None) -> ToolFunction:
+        """The tool of a method, bound to its object."""
+        if instance is None or not hasattr(self.function, "__get__"):
+            return self
+        return replace(self, function=self.function.__get__(instance, owner))
+
+    def __reduce__(self) -> Any:
+        """By its name where it stands under that in its module, as a function is pickled."""
+        name = getattr(self, "__qualname__", self.name)
+        home: Any = sys.modules.get(getattr(self, "__module__", ""))
+        for part in name.split("."):
+            home = getattr(home, part, None)
+        values = tuple(getattr(self, each.name) for each in fields(self))
+        return name if home is self else (ToolFunction, values)
 
     def request_tool(self, limits: StrictLimits = OPENAI) -> Tool:
         """What is sent of it; not strict where the strict subset has no words for its arguments."""
@@ -134,20 +159,24 @@ class ToolFunction:
         """The arguments of a call, validated. Raises SchemaMismatch."""
         given = self.arguments.validate(arguments.strip() or "{}")
         signature = self._signature
-        # What was not said keeps the function's own default.
+        # What was not said keeps the function's own default, unless that is a Field.
         named = {
-            parameter: getattr(given, field)
-            for field, parameter in zip(type(given).model_fields, signature.parameters, strict=True)
-            if field in given.model_fields_set
+            name: getattr(given, field)
+            for field, (name, parameter) in zip(
+                type(given).model_fields, signature.parameters.items(), strict=True
+            )
+            if field in given.model_fields_set or isinstance(parameter.default, FieldInfo)
         }
         return inspect.BoundArguments(signature, OrderedDict(named))
 
     def call(self, bound: inspect.BoundArguments) -> Any:
-        """What the function gives; a coroutine is waited for, in this thread."""
+        """What the function gives; a coroutine is waited for, a generator is run to its end."""
         given = self.function(*bound.args, **bound.kwargs)
         if inspect.isawaitable(given):
-            return asyncio.run(_awaited(given))
-        return given
+            return ASYNC_TOOLS.run(_awaited(given))
+        if inspect.isasyncgen(given):
+            return ASYNC_TOOLS.run(_listed(cast(AsyncGenerator[Any, Any], given)))
+        return list(islice(given, MOST_YIELDED)) if inspect.isgenerator(given) else given
 
     @cached_property
     def _signature(self) -> inspect.Signature:
@@ -163,10 +192,18 @@ class ToolFunction:
             kind, notes = _kind(self.name, parameter, hints)
             about = said.get(name) or notes
             field: dict[str, Any] = {"alias": name}
+            default = parameter.default
+            if isinstance(default, FieldInfo):
+                kind = Annotated[kind, *default.metadata] if default.metadata else kind
+                about = default.description or about
+                if not default.is_required():
+                    field["default_factory"] = partial(
+                        default.get_default, call_default_factory=True, validated_data={}
+                    )
+            elif default is not parameter.empty:
+                field["default"] = default
             if about:
                 field["description"] = about[:LONGEST_DESCRIPTION]
-            if parameter.default is not parameter.empty:
-                field["default"] = parameter.default
             # pydantic has names of its own, such as `copy` and `json`: these come as aliases.
             fields[f"a{place}"] = (kind, Field(**field))
         try:
@@ -190,7 +227,7 @@ def tool(function: Callable[..., Any], /) -> ToolFunction: ...
 
 @overload
 def tool(
-    *, name: str = "", description: str = "", dangerous: bool = False
+    *, name: str = "", description: str = "", dangerous: bool = False, thread: bool = True
 ) -> Callable[[Callable[..., Any]], ToolFunction]: ...
 
 
@@ -201,14 +238,20 @@ def tool(
     name: str = "",
     description: str = "",
     dangerous: bool = False,
+    thread: bool = True,
 ) -> ToolFunction | Callable[[Callable[..., Any]], ToolFunction]:
     """Make a function a tool: `@tool`, or `@tool(dangerous=True)` to be asked before each call.
+
+    thread=False: it is called in the thread that asks, for what belongs to one thread, such as a
+    connection of sqlite3 that the notebook has opened; it has no time limit then.
 
     Raises BadOption for a function a model cannot be told about.
     """
 
     def made(function: Callable[..., Any]) -> ToolFunction:
-        return tool_of(function, name=name, description=description, dangerous=dangerous)
+        return tool_of(
+            function, name=name, description=description, dangerous=dangerous, thread=thread
+        )
 
     return made if function is None else made(function)
 
@@ -220,15 +263,17 @@ def tool_of(
     description: str = "",
     dangerous: bool = False,
     tells_prints: bool = False,
+    thread: bool = True,
 ) -> ToolFunction:
     """The tool of a function. Raises BadOption where it is none, or takes what cannot be told."""
     if isinstance(function, ToolFunction):
         return function
-    if not inspect.isroutine(function):
+    inner = function.func if isinstance(function, partial) else function
+    if not inspect.isroutine(inner):
         kind = type(function).__name__
         hint = "write a function that uses it: def look_up(name: str) -> str"
         raise BadOption(f"a {kind} is no function, and no tool", hint=hint)
-    said = name or function.__name__
+    said = name or inner.__name__
     if said == "<lambda>":
         raise BadOption("a lambda has no name for a tool", hint="def it")
     wire_name = re.sub(r"[^a-zA-Z0-9_-]+", "_", said)[:64]
@@ -237,21 +282,32 @@ def tool_of(
     except (ValueError, TypeError):
         hint = "write a function that calls it"
         raise BadOption(f"the arguments of {said} are not known", hint=hint) from None
-    about, _ = described(function)
+    about, _ = described(inner)
     made = ToolFunction(
         function,
         wire_name,
         (description or about)[:LONGEST_DESCRIPTION],
         dangerous=dangerous,
         tells_prints=tells_prints,
+        thread=thread,
     )
-    _ = made.arguments
+    if not is_method(function):  # its `self` is known when it is bound to an object
+        _ = made.arguments
     return made
 
 
+def is_method(function: Any) -> bool:
+    """Whether a function was defined in the body of a class, and is not bound to an object."""
+    if not inspect.isfunction(function):
+        return False
+    place = function.__qualname__.rpartition(".")[0]
+    return bool(place) and not place.endswith("<locals>")
+
+
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    inner = function.func if isinstance(function, partial) else function
     try:
-        return get_type_hints(function, include_extras=True)
+        return get_type_hints(inner, include_extras=True)
     except NameError as error:
         hint = f"define {error.name} before the tool"
         raise BadOption(
@@ -277,8 +333,15 @@ def _kind(name: str, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> 
     return kind, next((word for word in words if isinstance(word, str)), "")
 
 
-async def _awaited(given: Any) -> Any:
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    if task is not None:
-        when_left(partial(loop.call_soon_threadsafe, task.cancel))
+async def _awaited(given: Awaitable[Any]) -> Any:
     return await given
+
+
+async def _listed(given: AsyncGenerator[Any, Any]) -> list[Any]:
+    values = []
+    async with aclosing(given):
+        async for value in given:
+            values.append(value)
+            if len(values) >= MOST_YIELDED:
+                break
+    return values

@@ -14,13 +14,14 @@ from typing import Any, Final, Literal
 
 from o3magic.errors import BadOption, did_you_mean
 from o3magic.events import Answer
+from o3magic.interrupts import interruptible
 from o3magic.messages import HostedTool, Message, Part, Raw, Text, Tool, ToolCall, ToolResult
 from o3magic.models import Card
 from o3magic.prompts.jsonable import cut_words, json_text
 from o3magic.redaction import redact
 from o3magic.schemas.answer_type import SchemaMismatch
 from o3magic.tools.builtin import built_in
-from o3magic.tools.execution import ToolJob, run_jobs
+from o3magic.tools.execution import ToolJob, run_here, run_jobs
 from o3magic.tools.function import ToolFunction, tool_of
 from o3magic.wire.strict_schema import OPENAI, StrictLimits
 
@@ -112,9 +113,11 @@ class Toolbox:
             else:
                 text = f"not called: at most {MOST_CALLS} calls at once"
                 runs.append(ToolRun(call, text, "refused"))
-        run_jobs(
-            [each for each in runs if isinstance(each, ToolJob)], timeout_s, MOST_AT_ONCE, stopped
-        )
+        jobs = [each for each in runs if isinstance(each, ToolJob)]
+        for job in jobs:
+            if not job.in_thread:
+                run_here(job)
+        run_jobs([job for job in jobs if job.in_thread], timeout_s, MOST_AT_ONCE, stopped)
         return tuple(
             self._ended(each, call, timeout_s) if isinstance(each, ToolJob) else each
             for each, call in zip(runs, calls, strict=True)
@@ -137,14 +140,17 @@ class Toolbox:
             return ToolRun(call, told_error(error), "failed", error=error)
         if function.dangerous and confirm is None:
             return ToolRun(call, f"not called: nobody is there to confirm {call.name}", "declined")
-        if function.dangerous and confirm is not None and not confirm(call):
-            return ToolRun(call, DECLINED, "declined")
+        if function.dangerous and confirm is not None:
+            with interruptible():
+                allowed = confirm(call)
+            if not allowed:
+                return ToolRun(call, DECLINED, "declined")
 
         def work() -> _CallOutcome:
             # Its value is put into words here, where code of its own may take its time too.
             return self._told(function.call(bound))
 
-        return ToolJob(work)
+        return ToolJob(work, in_thread=function.thread)
 
     def _told(self, value: Any) -> _CallOutcome:
         if not isinstance(value, str):

@@ -1,6 +1,7 @@
 """Prompts with names of the notebook in them: filled in once, bounded, and the rest untouched."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pydantic import BaseModel, SecretStr
 from o3magic.errors import TemplateError
 from o3magic.events import Answer
 from o3magic.messages import Image, Text
+from o3magic.prompts.formatting import shown
 from o3magic.prompts.jsonable import json_text, plain
 from o3magic.prompts.template import render
 
@@ -558,3 +560,51 @@ def test_a_picture_stands_where_it_was_put():
     assert kinds == [Text, Image, Text, Image, Text]
     assert rendered.images[1].detail == "low"
     assert rendered.text == "Look: [picture] and [picture]."
+
+
+# Values of pandas and pyarrow
+
+
+def test_a_series_keeps_its_labels():
+    assert json_text(pandas.Series({"Rome": 4, "Oslo": 2}))[0] == '{"Rome": 4, "Oslo": 2}'
+    assert json_text(pandas.Series([4, 2]))[0] == "[4, 2]"
+    twice = json_text(pandas.Series([1, 2], index=["a", "a"], name="n"))[0]
+    assert twice == '[{"index": "a", "n": 1}, {"index": "a", "n": 2}]'
+    levels = pandas.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["k", "m"])
+    assert json.loads(json_text(pandas.Series([5, 6], index=levels))[0])[1] == {
+        "k": "b",
+        "m": 2,
+        "value": 6,
+    }
+
+
+def test_a_series_with_labels_is_cut_like_a_list_and_says_so():
+    long = pandas.Series(range(10_000), index=[f"k{n}" for n in range(10_000)])
+    text, notes = json_text(long, 500)
+    assert len(text) < 1_000
+    assert any("of 10,000 fields cut" in note for note in notes)
+
+
+def test_two_columns_of_one_name_are_both_there_and_it_is_said():
+    frame = pandas.concat([pandas.DataFrame({"n": [1]}), pandas.DataFrame({"n": [2]})], axis=1)
+    text, notes = json_text(frame)
+    assert text == '[{"n": 1, "n (2)": 2}]'
+    assert notes == ("2 columns are called 'n': numbered",)
+
+
+def test_intervals_and_periods_are_written_as_pandas_writes_them():
+    bins = pandas.cut(pandas.Series([1, 2, 9]), [0, 5, 10]).value_counts()
+    assert '"(0, 5]",2' in shown(bins).text
+    month = pandas.Period("2026-01")
+    assert json_text([month, pandas.Interval(0, 5)])[0] == '["2026-01", "(0, 5]"]'
+    assert shown(month).text == "2026-01"
+
+
+def test_a_table_of_pyarrow_is_rows():
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
+    assert json_text(table)[0] == '[{"a": 1, "b": "x"}, {"a": 2, "b": null}, {"a": 3, "b": "z"}]'
+    assert shown(table).text == "a,b\n1,x\n2,\n3,z"
+    assert "3 rows x 2 columns" in render("{{ t | describe }}", {"t": table}, folder=Path()).text
+    assert "b: string" in render("{{ t | schema }}", {"t": table}, folder=Path()).text
+    assert "z" not in render("{{ t | head(2) }}", {"t": table}, folder=Path()).text

@@ -1,7 +1,12 @@
 """Functions of a notebook as tools: their schemas, their calls, and whatever can go wrong."""
 
 import asyncio
+import contextlib
+import functools
+import inspect
 import json
+import pickle
+import sqlite3
 import sys
 import threading
 import time
@@ -864,3 +869,112 @@ def test_the_web_search_of_the_provider():
     box = toolbox(["web_search"], {}, {})
     assert box.request_tools() == (HostedTool("web_search"),)
     assert box
+
+
+# What people write: Field as a default, generators, methods, clients and connections of their own
+
+
+def weather(city: str = Field(description="Name of the city", min_length=2)) -> str:
+    """Say the weather."""
+    return f"sun in {city}"
+
+
+def greet(name: str = Field(default="you", description="Who")) -> str:
+    """Greet."""
+    return f"hello {name}"
+
+
+def tags(words: list[str] = Field(default_factory=list)) -> int:  # noqa: B008
+    """Count."""
+    return len(words)
+
+
+def test_a_field_as_a_default_says_what_it_says_and_gives_its_own_default():
+    sent = tool_of(weather).request_tool().parameters["properties"]["city"]
+    assert sent["description"].startswith("Name of the city")
+    assert "null" not in json.dumps(sent)
+    assert run(weather, '{"city": "Rome"}').text == "sun in Rome"
+    assert run(weather).ending == "refused"
+    assert run(weather, '{"city": "R"}').ending == "refused"
+    assert run(greet).text == "hello you"
+    assert run(tags).text == "0"
+
+
+def test_a_generator_is_run_to_its_end_async_or_not():
+    def count(to: int):
+        yield from range(to)
+
+    async def slowly(to: int):
+        for n in range(to):
+            await asyncio.sleep(0)
+            yield n
+
+    assert run(count, '{"to": 3}').text == "[0, 1, 2]"
+    assert run(slowly, '{"to": 3}').text == "[0, 1, 2]"
+
+
+def test_async_tools_share_one_event_loop_and_print_apart():
+    loops = []
+
+    async def look(n: int) -> int:
+        loops.append(asyncio.get_running_loop())
+        print("looked", n)  # noqa: T201
+        return n
+
+    box = box_of(look)
+    runs = box.run_all([call("look", '{"n": 1}'), call("look", '{"n": 2}')], LIMIT_S)
+    runs += (run(look, '{"n": 3}'),)
+    assert [each.printed for each in runs] == ["looked 1\n", "looked 2\n", "looked 3\n"]
+    assert len(set(map(id, loops))) == 1
+
+
+def test_without_a_thread_it_runs_where_it_is_asked_and_prints_apart(capsys):
+    connection = sqlite3.connect(":memory:")
+    with contextlib.closing(connection):
+
+        @tool(thread=False)
+        def query(sql: str) -> str:
+            """Ask the database."""
+            print("asked")  # noqa: T201
+            return str(connection.execute(sql).fetchall())
+
+        made = run(query, '{"sql": "select 1"}')
+        assert (made.text, made.printed) == ("[(1,)]", "asked\n")
+        failed = run(query, '{"sql": "select"}')
+        assert failed.ending == "failed"
+    assert capsys.readouterr().out == ""
+
+
+@tool
+def doubled(n: int, times: int = 2) -> int:
+    """Double it."""
+    return n * times
+
+
+class Shop:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @tool
+    def price(self, item: str) -> str:
+        """Say the price."""
+        return f"{item} at {self.name}"
+
+
+def test_a_tool_keeps_what_a_function_has():
+    assert doubled.__doc__ == "Double it."
+    assert doubled.__wrapped__(2) == 4
+    assert str(inspect.signature(doubled)) == "(n: int, times: int = 2) -> int"
+    assert pickle.loads(pickle.dumps(doubled)) is doubled
+
+
+def test_a_method_is_a_tool_of_its_object():
+    shop = Shop("the corner")
+    assert shop.price("tea") == "tea at the corner"
+    assert run(shop.price, '{"item": "tea"}').text == "tea at the corner"
+    assert "self" not in json.dumps(tool_of(shop.price).request_tool().parameters)
+    assert run(tool_of(Shop("the market").price), '{"item": "tea"}').text == "tea at the market"
+
+
+def test_a_partial_is_a_tool_under_the_name_of_its_function():
+    assert run(functools.partial(greet, name="Ann")).text == "hello Ann"
