@@ -382,16 +382,13 @@ class RunContext:
 
     def attempt(self, call: HttpRequest, kind: str, worst: int) -> Attempt:
         """What the ledger is told before a call leaves."""
-        plan, place = self.form.plan, self.place
-        return Attempt(
-            session=place.session,
-            provider=call.provider.name,
-            model=call.request.model,
-            effort=call.request.effort or plan.effort or "",
-            service_tier=call.request.tier or "",
-            schema_name=plan.profile.schema,
-            notebook=place.notebook,
-            cell_key=place.cell_key,
+        plan, request = self.form.plan, call.request
+        return self.place.attempt(
+            call.provider.name,
+            request.model,
+            effort=request.effort or plan.effort or "",
+            tier=request.tier or "",
+            schema=plan.profile.schema,
             source="simulated" if call.provider.embedded else "live",
             kind=kind,
             worst_nano_usd=worst,

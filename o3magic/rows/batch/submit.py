@@ -125,15 +125,12 @@ def form_on(
 def attempt_of(form: RequestTemplate, place: LedgerContext) -> Attempt:
     """What the ledger is told of a row that is replayed."""
     planned, call = form.plan, form.plan.call
-    return Attempt(
-        session=place.session,
-        provider=call.provider.name,
-        model=call.request.model,
+    return place.attempt(
+        call.provider.name,
+        call.request.model,
         effort=planned.effort or "",
-        service_tier=TIER,
-        schema_name=planned.profile.schema,
-        notebook=place.notebook,
-        cell_key=place.cell_key,
+        tier=TIER,
+        schema=planned.profile.schema,
         source="replayed",
         kind=KIND,
     )

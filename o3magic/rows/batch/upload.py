@@ -176,15 +176,12 @@ class Uploader:
     def _attempt(self, part: BatchPart) -> Attempt:
         """What is entered before a batch is made: the most it can cost, its cost unknown."""
         source: AnswerSource = "simulated" if self.files.provider.embedded else "live"
-        return Attempt(
-            session=self.place.session,
-            provider=self.spec.provider,
-            model=self.spec.model,
+        return self.place.attempt(
+            self.spec.provider,
+            self.spec.model,
             effort=self.spec.effort,
-            service_tier=TIER,
-            schema_name=self.spec.schema,
-            notebook=self.place.notebook,
-            cell_key=self.place.cell_key,
+            tier=TIER,
+            schema=self.spec.schema,
             source=source,
             kind="batch",
             worst_nano_usd=part.worst_nano_usd,
