@@ -19,11 +19,11 @@ from o3magic.money import show_usd
 from o3magic.redaction import redact
 from o3magic.rows.context import RowSums, RunOptions, Stores
 from o3magic.rows.progress import JobProgress, NoProgress, ProgressDisplay
-from o3magic.rows.rate_limiter import MOST_DOWN_S
+from o3magic.rows.rate_limiter import MAX_OUTAGE_S
 from o3magic.rows.records import Job, JobHandle, StoredRow
 from o3magic.rows.replay import RowReplay
-from o3magic.rows.results import ResultTable, rows_of, table_of
-from o3magic.rows.row_template import STAND_IN, PromptTemplate, RequestTemplate
+from o3magic.rows.results import ResultTable, fill_table, read_stored_rows
+from o3magic.rows.row_template import PLACEHOLDER, PromptTemplate, RequestTemplate
 from o3magic.rows.runner import RowRunner, RunInput
 from o3magic.rows.sources import RowSource, source_of
 from o3magic.rows.store import JobStore, jobs_file
@@ -79,7 +79,7 @@ class MapRun:
         if self._source.total is not None or why == "budget":
             run.drain()
         empty, sums = kind(run.form.plan.answer_type, flatten=flatten), RowSums()
-        made = table_of(run, self._store, empty, sums)
+        made = fill_table(run, self._store, empty, sums)
         lost = self._store.job(self._job.id).lost_calls - lost_before
         said = self._ended(made.errors, lost)
         result = made.result(self._source)
@@ -132,7 +132,7 @@ class MapRun:
         try:
             self._run.start()
         except RuntimeError:
-            if self._replaying is None or self._replaying.tape.mode != "replay":
+            if self._replaying is None or self._replaying.cassette.mode != "replay":
                 raise
             self._run.replay()
 
@@ -145,7 +145,7 @@ class MapRun:
         if self._replaying is not None:
             if run.desk is not None:
                 self._replaying.enter(self._session.keeping, run.desk)
-            said.append(self._replaying.keep(rows_of(run, self._store)))
+            said.append(self._replaying.keep(read_stored_rows(run, self._store)))
         why = run.halt.why if run.halt else ""
         if why == "budget":
             which = f": {run.halt.error}" if run.halt and run.halt.error else ""
@@ -192,12 +192,12 @@ def ledgers_of(session: Session, store: JobStore, chosen: RunOptions) -> Stores:
 
 def settle_the_dead(session: Session, store: JobStore, job: Job) -> None:
     """Tell the ledger of answers whose kernel died before it could."""
-    for owner, entry, row in store.unsettled(job.id):
-        session.ledger.settle_for(owner, [(entry, outcome_of(row))])
+    for owner, entry, row in store.unsettled_rows(job.id):
+        session.ledger.settle_for(owner, [(entry, build_outcome(row))])
         store.end(job.id, "", (), [row.key])
 
 
-def outcome_of(row: StoredRow) -> Outcome:
+def build_outcome(row: StoredRow) -> Outcome:
     """What the ledger is told of the last call of a row."""
     said = row.said
     last = said.get("last")
@@ -219,9 +219,9 @@ def outcome_of(row: StoredRow) -> Outcome:
 
 
 OnError = Literal["keep", "raise"]
-MOST_WIDTH = 1024
-NOT_WITH_ROWS = ("conversation", "tools", "background", "compare", "dry_run")
-SPEC = (
+MAX_CONCURRENCY = 1024
+UNSUPPORTED_OPTIONS = ("conversation", "tools", "background", "compare", "dry_run")
+SPEC_OPTIONS = (
     *("model", "effort", "schema", "provider", "api", "developer", "max_output_tokens", "repairs"),
     *("verbosity", "param", "tier"),
 )
@@ -238,7 +238,7 @@ class MapOptions:
     flatten: bool = False
     requests_per_min: float | None = None
     tokens_per_min: float | None = None
-    most_down_s: float = MOST_DOWN_S
+    most_down_s: float = MAX_OUTAGE_S
     rows_name: str = ""
 
     @classmethod
@@ -251,8 +251,8 @@ class MapOptions:
     def checked(self) -> MapOptions:
         """The same. Raises BadOption."""
         width = 1 if self.concurrency is None else self.concurrency
-        if not isinstance(width, int) or not 1 <= width <= MOST_WIDTH:
-            raise BadOption(f"concurrency={self.concurrency}: from 1 to {MOST_WIDTH:,}")
+        if not isinstance(width, int) or not 1 <= width <= MAX_CONCURRENCY:
+            raise BadOption(f"concurrency={self.concurrency}: from 1 to {MAX_CONCURRENCY:,}")
         if self.on_error not in get_args(OnError):
             raise BadOption(f"on_error={self.on_error!r}: keep or raise")
         for name in ("requests_per_min", "tokens_per_min"):
@@ -361,12 +361,12 @@ def prepared(
         provider=form.plan.call.provider.name,
         model=form.plan.call.request.model,
     )
-    chosen = chosen_of(wish, source, form, profile)
+    chosen = build_run_options(wish, source, form, profile)
     work = RunInput(job, form, source, filling, chosen, replaying, session.reach)
     return PreparedJob(store, work, who, text)
 
 
-def chosen_of(
+def build_run_options(
     wish: MapOptions, source: RowSource, form: RequestTemplate, profile: Settings
 ) -> RunOptions:
     """How the run goes about it."""
@@ -397,7 +397,7 @@ def profile_of(
     profile = session.layers.profile(chosen)
     if wanted is None and profile.schema:
         wanted = resolve(profile.schema, names or {}, session.schemas)
-    for name in NOT_WITH_ROWS:
+    for name in UNSUPPORTED_OPTIONS:
         if getattr(profile, name):
             raise BadOption(f"rows cannot be mapped with {name}", hint="leave it out")
     return profile, wanted
@@ -437,11 +437,13 @@ def form_of(
 ) -> RequestTemplate:
     """What all rows share. keyless: who asks has a key of its own. Raises every error of a plan."""
     try:
-        return RequestTemplate(session.plan(STAND_IN, profile, None, wanted))
+        return RequestTemplate(session.plan(PLACEHOLDER, profile, None, wanted))
     except NoKey:
         if not keyless:
             raise
-        planned = session.plan(STAND_IN, replace(profile, dry_run=True, exact=False), None, wanted)
+        planned = session.plan(
+            PLACEHOLDER, replace(profile, dry_run=True, exact=False), None, wanted
+        )
         return RequestTemplate(replace(planned, profile=profile))
 
 
@@ -466,7 +468,7 @@ def spec_of(
     profile: Settings, text: str, wish: MapOptions, wanted: AnswerType | None
 ) -> dict[str, Any]:
     """What a job keeps of how it was asked; secrets in it are taken out."""
-    said = {name: getattr(profile, name) for name in SPEC}
+    said = {name: getattr(profile, name) for name in SPEC_OPTIONS}
     said = {name: value for name, value in said.items() if value not in (None, "")}
     said = {n: scrubbed(v) if isinstance(v, str) else v for n, v in said.items()}
     said |= {"prompt": scrubbed(text), "rows": wish.rows_name, "flatten": wish.flatten}
@@ -478,9 +480,9 @@ def spec_of(
 
 
 KIND = "map"
-MOST_SHOWN = 100_000
+MAX_RESULT_ROWS = 100_000
 # What a later call must say again, for it to be the same job.
-AGAIN = (
+RESUME_OPTIONS = (
     *("model", "effort", "provider", "api", "developer", "max_output_tokens", "repairs"),
     *("verbosity", "param", "tier"),
 )
@@ -560,7 +562,7 @@ class MapJob(JobHandle):
     def results(self, names: Mapping[str, Any] | None = None) -> Any:
         """The answers so far, in the order of their rows; identical rows are one here."""
         table = ResultTable(self._wanted(names or {}), flatten=bool(self._job.spec.get("flatten")))
-        for row in self._store.first(self._job.id, MOST_SHOWN):
+        for row in self._store.first(self._job.id, MAX_RESULT_ROWS):
             error = f"{row.error_kind}: {row.error}" if row.error else None
             table.add(row, error if row.paid or error else "not asked", charged=True)
         return table.result(RowSource(iter(()), ()))
@@ -581,7 +583,7 @@ class MapJob(JobHandle):
         that would be another job.
         """
         spec = self._job.spec
-        said = {name: spec[name] for name in AGAIN if name in spec} | options
+        said = {name: spec[name] for name in RESUME_OPTIONS if name in spec} | options
         flatten = bool(spec.get("flatten"))
         wish = replace(wish or MapOptions(), name=self._job.name, flatten=flatten)
         asked: dict[str, Any] = {"schema": schema or spec.get("schema") or None, "names": names}

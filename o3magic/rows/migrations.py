@@ -146,7 +146,7 @@ SHARES = {
 }
 
 
-def moves(joins: bool, leaves: bool) -> str:
+def build_sums_update(joins: bool, leaves: bool) -> str:
     """SQL that moves the sums of a job when a row joins it, leaves it, or both."""
     said = []
     for name, share in SHARES.items():
@@ -162,13 +162,14 @@ MIGRATIONS: tuple[Sequence[str], ...] = (
         ROWS,
         # Holds all that is looked up in bulk, so that no answer is read for it.
         "CREATE INDEX rows_by_state ON rows (job, state, key)",
-        f"CREATE TRIGGER row_joins AFTER INSERT ON rows BEGIN {moves(True, False)} END",
+        f"CREATE TRIGGER row_joins AFTER INSERT ON rows BEGIN {build_sums_update(True, False)} END",
         """CREATE TRIGGER row_changes
            AFTER UPDATE OF state, lost, cost_nano_usd, held_nano_usd ON rows
            BEGIN """
-        + f"{moves(True, True)} END",
+        + f"{build_sums_update(True, True)} END",
         "CREATE INDEX rows_unsettled ON rows (job) WHERE entry IS NOT NULL",
-        f"CREATE TRIGGER row_leaves AFTER DELETE ON rows BEGIN {moves(False, True)} END",
+        "CREATE TRIGGER row_leaves AFTER DELETE ON rows BEGIN "
+        f"{build_sums_update(False, True)} END",
     ),
     BATCH_STEP,
     # What no model answered, and what nobody knows the cost of: counted wherever a job is shown.

@@ -61,7 +61,7 @@ class JobProgress:
         return self.spent_nano_usd + round(self.spent_nano_usd / self.asked * left)
 
     @property
-    def left_s(self) -> float | None:
+    def remaining_s(self) -> float | None:
         """Seconds that the rest will take, or None."""
         if self.total is None or not self.per_s:
             return None
@@ -86,8 +86,8 @@ class JobProgress:
         whole = self.projected_nano_usd
         if not self.over and whole is not None and self.rows != self.total:
             said.append(f"about {show_usd(whole)} in all")
-        if not self.over and (left_s := self.left_s):
-            said.append(f"{span(left_s)} left")
+        if not self.over and (left_s := self.remaining_s):
+            said.append(f"{format_duration(left_s)} left")
         if self.limited and not self.over:
             said.append(f"{self.limited:,} times told to slow down, {self.flying} at once")
         return " · ".join(said)
@@ -118,7 +118,7 @@ class JobProgress:
         return ("━" * (halves // 2) + "╾" * (halves % 2)).ljust(width, "─")
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time for people: `12 s`, `3 min`, `2 h 10 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"

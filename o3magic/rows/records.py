@@ -77,7 +77,7 @@ class JobHandle:
 JOB = ", ".join(each.name for each in fields(Job))
 
 
-def job_of(row: tuple[Any, ...]) -> Job:
+def parse_job(row: tuple[Any, ...]) -> Job:
     """A row of the table of jobs as a value."""
     values = dict(zip((each.name for each in fields(Job)), row, strict=True))
     return Job(**values | {"spec": json.loads(values["spec"])})

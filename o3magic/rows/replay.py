@@ -28,7 +28,7 @@ from o3magic.session.attempts import AttemptState
 from o3magic.session.recorder import CassetteUse
 
 # To look for the nearest question takes its time: of so many rows, the others need not say it too.
-MOST_EXPLAINED = 10
+MAX_EXPLAINED = 10
 
 
 class RowReplay:
@@ -37,7 +37,7 @@ class RowReplay:
     def __init__(
         self, form: RequestTemplate, tape: CassetteUse, tier: Literal["", "batch"] = ""
     ) -> None:
-        self._form, self.tape, self._tier = form, tape, tier
+        self._form, self.cassette, self._tier = form, tape, tier
         self._numbers: dict[str, tuple[CanonicalRequest, int]] = {}
         self.replayed: list[tuple[CanonicalRequest, Outcome]] = []
         self.missed = 0
@@ -46,7 +46,7 @@ class RowReplay:
         """A row's answer from the cassette, or None to ask. Raises CassetteMiss, CassetteError."""
         question = replace(question, tier=self._tier)
         # The same batch again in a cell is the same job, not another answer.
-        n = 1 if self._tier else self.tape.deck.number(question)
+        n = 1 if self._tier else self.cassette.deck.number(question)
         try:
             take = self._found(question, n)
             if take is None:
@@ -56,15 +56,15 @@ class RowReplay:
         except BaseException as error:
             self.missed += isinstance(error, CassetteMiss)
             if not self._tier:
-                self.tape.deck.unasked(question)
+                self.cassette.deck.unasked(question)
             raise
 
     def _found(self, question: CanonicalRequest, n: int) -> Recording | None:
-        if self.tape.mode != "replay" or self.missed < MOST_EXPLAINED:
-            return self.tape.find(question, n)
-        take = self.tape.recorded(question, n)
+        if self.cassette.mode != "replay" or self.missed < MAX_EXPLAINED:
+            return self.cassette.find(question, n)
+        take = self.cassette.recorded(question, n)
         if take is None:
-            raise CassetteMiss(f"not recorded in {self.tape.deck.cassette.path.name}")
+            raise CassetteMiss(f"not recorded in {self.cassette.deck.cassette.path.name}")
         return take
 
     def _ending(self, take: Recording, question: CanonicalRequest, key: str) -> RowOutcome | None:
@@ -79,7 +79,7 @@ class RowReplay:
         # What does not fit the schema that it was asked with did not fit it then either.
         changed = take.schema_sha not in ("", question.schema_sha)
         if problems and changed:
-            if self.tape.mode == "replay":
+            if self.cassette.mode == "replay":
                 raise CassetteMiss(f"the schema has changed since it was recorded: {wrong}")
             self._numbers[key] = (question, take.n)
             return None
@@ -115,7 +115,7 @@ class RowReplay:
 
         What is said of rows that are not on it is the same when they are recorded and replayed.
         """
-        if not self.tape.records:
+        if not self.cassette.records:
             return left_out(self.missed)
         failed = 0
         takes = []
@@ -124,7 +124,7 @@ class RowReplay:
                 failed += row.state == "failed" and row.key in self._numbers
                 if (take := self._take(row)) is not None:
                     takes.append(take)
-            self.tape.deck.keep_all(takes, refresh=self.tape.mode == "refresh")
+            self.cassette.deck.keep_all(takes, refresh=self.cassette.mode == "refresh")
         except (CassetteError, OSError) as error:
             return f"not recorded: {error}"
         return left_out(failed)
@@ -162,7 +162,7 @@ class RowReplay:
         )
         question, n = asked
         return Recording.of(
-            question, n, answer, finished, recorded=datetime.now(UTC), scrub=self.tape.scrub
+            question, n, answer, finished, recorded=datetime.now(UTC), scrub=self.cassette.scrub
         )
 
 

@@ -19,9 +19,9 @@ from o3magic.wire.optional_fields import resolved
 
 PAGE_ROWS = 2000
 NOT_ASKED = "not asked"
-COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens")
-OWN = ("error", "cost_usd", *COUNTS)
-WHY = {
+TOKEN_COLUMNS = ("input_tokens", "output_tokens", "reasoning_tokens")
+OWN = ("error", "cost_usd", *TOKEN_COLUMNS)
+UNANSWERED = {
     "budget": f"{NOT_ASKED}: budget",
     "interrupted": f"{NOT_ASKED}: interrupted",
     "error": f"{NOT_ASKED}: stopped at an error",
@@ -99,11 +99,11 @@ class ResultTable:
         cost: Decimal | None = None
         counts: Sequence[int | None] = (None, None, None)
         if row is not None and charged:
-            cost, counts = usd(row.cost_nano_usd), counts_of(row)
+            cost, counts = usd(row.cost_nano_usd), get_token_counts(row)
         elif row is not None:
             cost, counts = Decimal(0), (0, 0, 0)
         self._own["cost_usd"].append(cost)
-        for name, count in zip(COUNTS, counts, strict=True):
+        for name, count in zip(TOKEN_COLUMNS, counts, strict=True):
             self._own[name].append(count)
         self._count += 1
 
@@ -126,24 +126,26 @@ class ResultTable:
         """A DataFrame of the library the rows came in, else of pandas, else Rows."""
         columns, frame = self.columns(), source.frame
         if frame is not None and hasattr(frame, "iter_rows"):
-            return type(frame)({n: plain(values) for n, values in columns.items()}, strict=False)
+            return type(frame)(
+                {n: to_polars_values(values) for n, values in columns.items()}, strict=False
+            )
         if frame is None and not has_pandas():
             return MappedRows(columns, self._count)
-        kinds = kinds_of(self._wanted) if self._wanted else {}
+        kinds = get_column_kinds(self._wanted) if self._wanted else {}
         kinds = {name: kind for name, kind in kinds.items() if name in self._fields}
-        own = dict.fromkeys((n if n in columns else f"o3_{n}" for n in COUNTS), "integer")
+        own = dict.fromkeys((n if n in columns else f"o3_{n}" for n in TOKEN_COLUMNS), "integer")
         index = None
         if frame is not None:
             index = frame.index[: self._count]
         return typed_frame(columns, {**kinds, **own}, index)
 
 
-def plain(values: list[Any]) -> list[Any]:
+def to_polars_values(values: list[Any]) -> list[Any]:
     """Values as polars takes them: its decimals need one scale for all."""
     return [float(each) if isinstance(each, Decimal) else each for each in values]
 
 
-def counts_of(row: StoredRow | RowOutcome) -> Sequence[int | None]:
+def get_token_counts(row: StoredRow | RowOutcome) -> Sequence[int | None]:
     """Input, output and reasoning tokens."""
     usage = row.usage if isinstance(row, RowOutcome) else row
     return usage.input_tokens, usage.output_tokens, usage.reasoning_tokens
@@ -159,7 +161,7 @@ def properties(wanted: AnswerType) -> dict[str, Any]:
     return {name: resolved(each, definitions) for name, each in fields.items()}
 
 
-def kinds_of(wanted: AnswerType) -> dict[str, str]:
+def get_column_kinds(wanted: AnswerType) -> dict[str, str]:
     """What kind of column each field makes."""
     found = {name: kind_of(field) for name, field in properties(wanted).items()}
     return {name: kind for name, kind in found.items() if kind}
@@ -174,7 +176,7 @@ def kind_of(field: Mapping[str, Any]) -> str:
     return kind if kind in ("integer", "number", "boolean") else ""
 
 
-def table_of(run: RowRunner, store: JobStore, table: ResultTable, sums: RowSums) -> ResultTable:
+def fill_table(run: RowRunner, store: JobStore, table: ResultTable, sums: RowSums) -> ResultTable:
     """The results of a run, put into an empty table in the order of its rows; sums: of them."""
     tally, halt = run.tally, run.halt
     charged: set[str] = set()
@@ -215,10 +217,10 @@ def why(halt: StopReason | None, row: StoredRow | RowOutcome | None) -> str:
         return f"{NOT_ASKED}: another kernel is at it"
     if halt.why == "budget" and row is not None and row.error_kind == "OverBudget":
         return f"{NOT_ASKED} again: budget"
-    return WHY.get(halt.why) or f"{NOT_ASKED}: {halt.error}"
+    return UNANSWERED.get(halt.why) or f"{NOT_ASKED}: {halt.error}"
 
 
-def rows_of(run: RowRunner, store: JobStore) -> Iterator[StoredRow]:
+def read_stored_rows(run: RowRunner, store: JobStore) -> Iterator[StoredRow]:
     """All rows of a run that the file has, page by page."""
     keys = [key for key in dict.fromkeys(run.tally.keys) if key is not None]
     for start in range(0, len(keys), PAGE_ROWS):

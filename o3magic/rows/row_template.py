@@ -37,7 +37,7 @@ from o3magic.session.estimate import (
 from o3magic.session.plan import Plan, check_window, with_default
 from o3magic.session.spending import free
 
-MOST_ROW_CHARS = 4_000_000
+MAX_ROW_CHARS = 4_000_000
 FilledPrompt = str | tuple[Text | Image, ...]
 
 
@@ -62,14 +62,16 @@ class PromptTemplate:
             if isinstance(piece, str) or piece.source in self._columns:
                 continue
             if piece.source.isidentifier():
-                raise undefined(piece.source, piece, self._columns)
-            names = TrackedNames({**dict.fromkeys(self._columns, ""), **cleaned(row)})
+                raise build_unknown_column_error(piece.source, piece, self._columns)
+            names = TrackedNames({**dict.fromkeys(self._columns, ""), **blank_missing(row)})
             try:
                 render(f"{{{{ {piece.source} }}}}", names, folder=self._folder)
             except TemplateError:
                 # Another fault may be one of this row alone.
                 if names.missing:
-                    raise undefined(names.missing[0], piece, self._columns) from None
+                    raise build_unknown_column_error(
+                        names.missing[0], piece, self._columns
+                    ) from None
 
     def fill(self, row: Mapping[str, Any]) -> FilledPrompt:
         """The prompt of a row. Raises TemplateError."""
@@ -79,17 +81,17 @@ class PromptTemplate:
             if isinstance(piece, str):
                 words.append(piece)
             elif piece.source in row:
-                words.append(value_text(row[piece.source], piece))
+                words.append(format_value(row[piece.source], piece))
             else:
                 expression = f"{{{{ {piece.source} }}}}"
-                for part in render(expression, cleaned(row), folder=self._folder).parts:
+                for part in render(expression, blank_missing(row), folder=self._folder).parts:
                     if isinstance(part, Text):
                         words.append(part.text)
                     else:
                         parts += [Text("".join(words)), part]
                         words.clear()
         text = "".join(words)
-        if len(text) > MOST_ROW_CHARS:
+        if len(text) > MAX_ROW_CHARS:
             raise TemplateError(f"the row makes a prompt of {len(text):,} characters")
         if not parts:
             return text
@@ -110,10 +112,10 @@ class TrackedNames(dict[str, Any]):
         return found
 
 
-def value_text(value: Any, piece: TemplateExpression) -> str:
+def format_value(value: Any, piece: TemplateExpression) -> str:
     """A column's value as the prompt has it."""
     if type(value) is not str:
-        if missing(value):
+        if is_missing_value(value):
             return ""
         try:
             return marked(shown(value), piece.source)
@@ -123,7 +125,7 @@ def value_text(value: Any, piece: TemplateExpression) -> str:
     return marked(shown(value), piece.source)
 
 
-def missing(value: Any) -> bool:
+def is_missing_value(value: Any) -> bool:
     """Whether nothing is there: None, NaN in any width, NaT, NA."""
     if value is None or is_missing(value):
         return True
@@ -132,12 +134,14 @@ def missing(value: Any) -> bool:
     return kind.startswith(("float", "Decimal")) and bool(value != value)
 
 
-def cleaned(row: Mapping[str, Any]) -> dict[str, Any]:
+def blank_missing(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row with empty texts for what is missing."""
-    return {name: "" if missing(value) else value for name, value in row.items()}
+    return {name: "" if is_missing_value(value) else value for name, value in row.items()}
 
 
-def undefined(name: str, piece: TemplateExpression, columns: frozenset[str]) -> TemplateError:
+def build_unknown_column_error(
+    name: str, piece: TemplateExpression, columns: frozenset[str]
+) -> TemplateError:
     """What to say of a column that is not there."""
     known = sorted(columns)
     hint = did_you_mean(name, known, f"the columns are {', '.join(known[:20])}")
@@ -148,7 +152,7 @@ def undefined(name: str, piece: TemplateExpression, columns: frozenset[str]) -> 
 
 
 # Stands for the prompt of a row in the plan that is made once.
-STAND_IN = "o3magic-prompt-of-a-row-8b1f4c6e2d90a753"
+PLACEHOLDER = "o3magic-prompt-of-a-row-8b1f4c6e2d90a753"
 STEP_TOKENS = 64
 ENCODE = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
@@ -159,7 +163,7 @@ class RequestTemplate:
     def __init__(self, planned: Plan) -> None:
         normal = {"api": "auto"} | normal_request(planned.question.canonical(), as_pairs=True)
         whole = ENCODE(normal)
-        self._head, self._tail = whole.split(ENCODE(STAND_IN))
+        self._head, self._tail = whole.split(ENCODE(PLACEHOLDER))
         assert digest(whole) == key_of(planned.question.canonical())
         self._set_plan(planned)
 
@@ -167,7 +171,7 @@ class RequestTemplate:
         """Measure what a row takes of the model that is asked."""
         self.plan = planned
         self._most = worst(planned)
-        self._own_tokens = most_tokens(planned.call.request) - size(STAND_IN)
+        self._own_tokens = most_tokens(planned.call.request) - size(PLACEHOLDER)
         card = planned.card
         self._window = card.max_input_tokens or card.window_tokens
         self.free = free(planned)
@@ -183,7 +187,7 @@ class RequestTemplate:
         """What the job is: the key of its question, the template in the place of the prompt."""
         return digest(f"{self._head}{self._tail}")
 
-    def lack(self, lack: str) -> None:
+    def drop_capability(self, lack: str) -> None:
         """The provider turned out not to have something: no other row asks for it."""
         if lack == model_lack(self.plan.choice.model):
             choice = next_default(self.plan.choice, self.plan.call.provider, self.plan.catalog)
@@ -202,7 +206,7 @@ class RequestTemplate:
     def question(self, prompt: FilledPrompt) -> CanonicalRequest:
         """A row's question."""
         question = self.plan.question
-        return replace(question, messages=filled(question.messages, parts_of(prompt)))
+        return replace(question, messages=filled(question.messages, build_parts(prompt)))
 
     def check(self, prompt: FilledPrompt) -> None:
         """Raise EmptyPrompt and PromptTooLong; BadOption for what is wrong with every row."""
@@ -216,7 +220,7 @@ class RequestTemplate:
     def call(self, prompt: FilledPrompt) -> HttpRequest:
         """A row's call."""
         call = self.plan.call
-        messages = filled(call.request.messages, parts_of(prompt))
+        messages = filled(call.request.messages, build_parts(prompt))
         return replace(call, request=replace(call.request, messages=messages, stream=False))
 
     def tokens(self, prompt: FilledPrompt) -> int:
@@ -235,7 +239,7 @@ class RequestTemplate:
         return worst_nano_usd(card, price, input_tokens, self._most.output_tokens)
 
 
-def parts_of(prompt: FilledPrompt) -> tuple[Part, ...]:
+def build_parts(prompt: FilledPrompt) -> tuple[Part, ...]:
     """A prompt as parts of a message."""
     return (Text(prompt),) if isinstance(prompt, str) else prompt
 
@@ -244,10 +248,10 @@ def filled(messages: Sequence[Message], parts: tuple[Part, ...]) -> tuple[Messag
     """The messages with these parts in the place of the stand-in."""
     made = []
     for message in messages:
-        if any(isinstance(p, Text) and p.text == STAND_IN for p in message.parts):
+        if any(isinstance(p, Text) and p.text == PLACEHOLDER for p in message.parts):
             own: list[Part] = []
             for part in message.parts:
-                own += parts if isinstance(part, Text) and part.text == STAND_IN else [part]
+                own += parts if isinstance(part, Text) and part.text == PLACEHOLDER else [part]
             message = Message(message.role, tuple(own))
         made.append(message)
     return tuple(made)

@@ -49,18 +49,18 @@ def source_of(rows: Any) -> RowSource:
             require_row(row, number)
         columns = dict.fromkeys(str(name) for row in rows for name in row)
         return RowSource(map(named, rows), tuple(columns), len(rows))
-    return of_iterator(iter(rows))
+    return read_iterator(iter(rows))
 
 
-def of_iterator(rows: Iterator[Any]) -> RowSource:
+def read_iterator(rows: Iterator[Any]) -> RowSource:
     """The rows of an iterator, of which only the first is looked at here."""
     for first in rows:
         require_row(first, 0)
-        return RowSource(chained(named(first), rows), tuple(map(str, first)))
+        return RowSource(chain_rows(named(first), rows), tuple(map(str, first)))
     return RowSource(iter(()), ())
 
 
-def chained(first: SourceRow, rows: Iterator[Any]) -> Iterator[SourceRow]:
+def chain_rows(first: SourceRow, rows: Iterator[Any]) -> Iterator[SourceRow]:
     """The first row and those behind it."""
     yield first
     for number, row in enumerate(rows, 1):
@@ -95,14 +95,16 @@ def of_frame(frame: Any) -> RowSource:
     if hasattr(frame, "iter_rows"):
         rows = (dict(zip(names, row, strict=True)) for row in frame.iter_rows())
     elif levels:
-        rows = with_index(frame, names, levels)
+        rows = iterate_with_index(frame, names, levels)
     else:
         tuples = frame.itertuples(index=False, name=None)
         rows = (dict(zip(names, row, strict=True)) for row in tuples)
     return RowSource(rows, (*names, *levels), len(frame), frame)
 
 
-def with_index(frame: Any, names: Sequence[str], levels: Sequence[str]) -> Iterator[SourceRow]:
+def iterate_with_index(
+    frame: Any, names: Sequence[str], levels: Sequence[str]
+) -> Iterator[SourceRow]:
     """The rows with the levels of their index."""
     pairs = zip(frame.index, frame.itertuples(index=False, name=None), strict=True)
     whole = frame.index.nlevels > 1

@@ -25,7 +25,7 @@ from o3magic.rows.records import (
     Job,
     RowOutcome,
     StoredRow,
-    job_of,
+    parse_job,
 )
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 KIND = DatabaseKind(APPLICATION_ID, "file of jobs", "O3MAGIC_JOBS")
 PAGE_ROWS = 500  # SQLite takes at least 999 parameters
 
-BEGIN = """
+CREATE_JOB = """
 INSERT INTO jobs (digest, kind, name, created_ms, changed_ms, notebook, provider, model, spec)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING
 """
-TAKE = """
+CLAIM = """
 INSERT INTO rows (job, key, place, state, at_ms, host, pid, started, run, held_nano_usd)
 VALUES (?, ?, ?, 'claimed', ?, ?, ?, ?, ?, ?)
 ON CONFLICT (job, key) DO UPDATE SET
@@ -54,11 +54,11 @@ SET state = ?, at_ms = ?, answer = ?, error = ?, error_kind = ?, source = ?, inp
     held_nano_usd = max(0, held_nano_usd - ?), attempts = attempts + ?, entry = ?
 WHERE job = ? AND key = ? AND state = 'claimed' AND run = ?
 """
-LOSE = """
+MARK_LOST = """
 UPDATE rows SET state = 'open', lost = lost + 1, run = ''
 WHERE job = ? AND key = ? AND state = 'claimed' AND run = ?
 """
-SETTLED = "UPDATE rows SET entry = NULL WHERE job = ? AND key = ?"
+MARK_SETTLED = "UPDATE rows SET entry = NULL WHERE job = ? AND key = ?"
 
 
 def jobs_file(environment: Mapping[str, str]) -> Path | str:
@@ -98,9 +98,9 @@ class JobStore:
         said = json.dumps(spec or {}, ensure_ascii=False)
         row = (digest, kind, name, now, now, notebook, provider, model, said)
         with self.store.write() as connection:
-            connection.execute(BEGIN, row)
+            connection.execute(CREATE_JOB, row)
             found = connection.execute(f"SELECT {JOB} FROM jobs WHERE digest = ?", (digest,))
-            return job_of(found.fetchone())
+            return parse_job(found.fetchone())
 
     def change(
         self, job: int, *, state: str | None = None, total: int | None = None, said: str = ""
@@ -117,7 +117,7 @@ class JobStore:
         """All jobs, the last one first."""
         where, given = ("WHERE kind = ?", (kind,)) if kind else ("", ())
         query = f"SELECT {JOB} FROM jobs {where} ORDER BY changed_ms DESC, id DESC"
-        return [job_of(row) for row in self.store.read(query, given)]
+        return [parse_job(row) for row in self.store.read(query, given)]
 
     def job(self, named: int | str) -> Job:
         """The job of an id or a name, the last one of that name. Raises BadOption."""
@@ -125,7 +125,7 @@ class JobStore:
         column, value = ("id", int(word)) if word.isdecimal() else ("name", word)
         query = f"SELECT {JOB} FROM jobs WHERE {column} = ? ORDER BY id DESC LIMIT 1"
         if found := self.store.read(query, (value,)):
-            return job_of(found[0])
+            return parse_job(found[0])
         names = [job.name for job in self.jobs() if job.name]
         hint = did_you_mean(word, names, "%o3_jobs lists them")
         raise BadOption(f"there is no job {word!r}", hint=hint)
@@ -166,7 +166,7 @@ class JobStore:
                 else:
                     left = None if left is None else left - each.worst_nano_usd
                     row = (job, each.key, each.place, now_ms(), *here, run, each.worst_nano_usd)
-                    connection.execute(TAKE, row)
+                    connection.execute(CLAIM, row)
                     known[each.key] = (CLAIMED, here, run)
                     said.append("mine")
             return said
@@ -176,7 +176,7 @@ class JobStore:
     ) -> dict[str, tuple[str, ProcessOwner | None, str]]:
         """State, owner and run of the rows of these keys."""
         found: dict[str, tuple[str, ProcessOwner | None, str]] = {}
-        for some in pages(keys):
+        for some in paginate(keys):
             marks = ",".join("?" * len(some))
             rows = connection.execute(
                 f"""SELECT key, state, run, host, pid, started FROM rows
@@ -214,9 +214,9 @@ class JobStore:
         now = now_ms()
         with self.store.write() as connection:
             connection.executemany(END, (each.row(now, job, run) for each in endings))
-            connection.executemany(SETTLED, ((job, key) for key in settled))
+            connection.executemany(MARK_SETTLED, ((job, key) for key in settled))
 
-    def unsettled(self, job: int) -> list[tuple[ProcessOwner, int, StoredRow]]:
+    def unsettled_rows(self, job: int) -> list[tuple[ProcessOwner, int, StoredRow]]:
         """Rows whose process died before the ledger had their cost: whose, the entry, the row."""
         query = f"""SELECT host, pid, started, entry, {COLUMNS} FROM rows
                     WHERE job = ? AND entry IS NOT NULL"""
@@ -227,7 +227,7 @@ class JobStore:
     def lose(self, job: int, run: str, keys: Iterable[str]) -> None:
         """Give up rows of this run whose answers come no more: what was asked may be paid for."""
         with self.store.write() as connection:
-            connection.executemany(LOSE, ((job, key, run) for key in keys))
+            connection.executemany(MARK_LOST, ((job, key, run) for key in keys))
 
     def release(self, job: int, run: str) -> int:
         """Let go of all rows this run still has; gives how many those were."""
@@ -244,7 +244,7 @@ class JobStore:
 
     def read(self, job: int, keys: Sequence[str]) -> Iterator[StoredRow]:
         """The rows of these keys as far as they are there, in no order, read page by page."""
-        for some in pages(keys):
+        for some in paginate(keys):
             marks = ",".join("?" * len(some))
             query = f"SELECT {COLUMNS} FROM rows WHERE job = ? AND key IN ({marks})"
             yield from (StoredRow(*row) for row in self.store.read(query, (job, *some)))
@@ -275,7 +275,7 @@ class JobStore:
         return self._owner
 
 
-def pages(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+def paginate(keys: Sequence[str]) -> Iterator[Sequence[str]]:
     """Keys in portions that fit into one query."""
     for start in range(0, len(keys), PAGE_ROWS):
         yield keys[start : start + PAGE_ROWS]
