@@ -33,6 +33,12 @@ from o3magic.rows.store import JobStore
 from o3magic.session.spending import LedgerContext
 
 
+# Errors that every row would get.
+FATAL_ERRORS = (WrongKey, ModelNotFound, QuotaExhausted)
+# After this many refused rows and no answer, the prompt is at fault, not the rows.
+MAX_REFUSED_ROWS = 10
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """Options of one run. budget_nano_usd: the budget of the job over all its runs."""
@@ -281,12 +287,6 @@ class GroupCommitWriter:
                 for wanted in fresh
             ]
             self._store.end(self._job, self._run, outcomes)
-
-
-# Errors that every row would get.
-FATAL_ERRORS = (WrongKey, ModelNotFound, QuotaExhausted)
-# After this many refused rows and no answer, the prompt is at fault, not the rows.
-MAX_REFUSED_ROWS = 10
 
 
 class PendingRow(NamedTuple):

@@ -38,6 +38,11 @@ from o3magic.session.plan import Plan, check_window, with_default
 from o3magic.session.spending import free
 
 MAX_ROW_CHARS = 4_000_000
+# The prompt of the plan that all rows share; replaced by the prompt of each row.
+PLACEHOLDER = "o3magic-prompt-of-a-row-8b1f4c6e2d90a753"
+STEP_TOKENS = 64
+ENCODE = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+
 FilledPrompt = str | tuple[Text | Image, ...]
 
 
@@ -148,12 +153,6 @@ def build_unknown_column_error(
         f"line {piece.line} of the prompt, {{{{ {piece.source} }}}}: there is no column {name}",
         hint=hint,
     )
-
-
-# The prompt of the plan that all rows share; replaced by the prompt of each row.
-PLACEHOLDER = "o3magic-prompt-of-a-row-8b1f4c6e2d90a753"
-STEP_TOKENS = 64
-ENCODE = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
 class RequestTemplate:
