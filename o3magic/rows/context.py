@@ -32,7 +32,6 @@ from o3magic.rows.row_template import FilledPrompt, RequestTemplate
 from o3magic.rows.store import JobStore
 from o3magic.session.spending import LedgerContext
 
-
 # Errors that every row would get.
 FATAL_ERRORS = (WrongKey, ModelNotFound, QuotaExhausted)
 # After this many refused rows and no answer, the prompt is at fault, not the rows.
