@@ -1,4 +1,4 @@
-"""What the rows of one run share, and how a row may end without an answer."""
+"""State shared by the rows of one run: options, counts, and the writer of both databases."""
 
 from __future__ import annotations
 
@@ -26,16 +26,21 @@ from o3magic.errors import (
     WrongKey,
 )
 from o3magic.events import LABELS
-from o3magic.rows.rate_limiter import MOST_DOWN_S, RateLimiter
+from o3magic.rows.rate_limiter import MAX_OUTAGE_S, RateLimiter
 from o3magic.rows.records import ClaimOutcome, ClaimRequest, RowOutcome, StoredRow
 from o3magic.rows.row_template import FilledPrompt, RequestTemplate
 from o3magic.rows.store import JobStore
 from o3magic.session.spending import LedgerContext
 
+# Errors that every row would get.
+FATAL_ERRORS = (WrongKey, ModelNotFound, QuotaExhausted)
+# After this many refused rows and no answer, the prompt is at fault, not the rows.
+MAX_REFUSED_ROWS = 10
+
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run goes about it. budget_nano_usd: of the job, in all its runs."""
+    """Options of one run. budget_nano_usd: the budget of the job over all its runs."""
 
     width: int = 64
     budget_nano_usd: int | None = None
@@ -43,13 +48,13 @@ class RunOptions:
     stop_at_error: bool = False
     requests_per_min: float | None = None
     tokens_per_min: float | None = None
-    most_down_s: float = MOST_DOWN_S
+    most_down_s: float = MAX_OUTAGE_S
     system_certificates: bool = False
 
 
 @dataclass
 class StopReason:
-    """Why a run ended before its rows did: budget, interrupted, error, failed."""
+    """Why a run stopped early. why: budget, interrupted, error or failed."""
 
     why: str
     error: Exception | None = None
@@ -57,7 +62,7 @@ class StopReason:
 
 @dataclass
 class Stores:
-    """Where a run keeps its books, and under which names."""
+    """The job store and the ledger of a run, and the labels of its ledger entries."""
 
     store: JobStore
     keeping: FallbackLedger
@@ -67,11 +72,18 @@ class Stores:
 
 @dataclass
 class RunStats:
-    """What happened so far. Written by the run's threads, read by anyone."""
+    """Counts of a run so far. Written by the run's threads, readable from any thread.
+
+    keys     the key of each row that was read; None where no prompt could be rendered
+    local    errors of those rows, by index
+    endings  outcomes that are not in the job store, by key
+    landed   the first answered rows, as (index, outcome)
+    waiting  rows that were read and are not finished
+    """
 
     keys: list[str | None] = field(default_factory=list)
     local: dict[int, O3Error] = field(default_factory=dict)
-    endings: dict[str, RowOutcome] = field(default_factory=dict)  # that no file has
+    endings: dict[str, RowOutcome] = field(default_factory=dict)
     before: int = 0
     asked: int = 0
     errors: int = 0
@@ -79,15 +91,16 @@ class RunStats:
     unknown: int = 0
     made_up: dict[str, int] = field(default_factory=dict)
     landed: list[tuple[int, RowOutcome]] = field(default_factory=list)
-    waiting: int = 0  # rows that are read and not over
+    waiting: int = 0
     exhausted: bool = False
 
 
 @dataclass
 class RowSums:
-    """What the rows of a table are together, whenever they were answered.
+    """Sums over the rows of a table, in whichever run they were answered.
 
-    made_up  rows that no model answered, by who did: simulated, hand
+    made_up  rows that no model answered, by source: simulated, hand
+    unknown  rows of unknown cost
     """
 
     made_up: dict[str, int] = field(default_factory=dict)
@@ -95,7 +108,7 @@ class RowSums:
     unknown: int = 0
 
     def add(self, row: StoredRow | RowOutcome, *, charged: bool) -> None:
-        """One more row. charged: its cost is counted here, and not with one like it."""
+        """Add a row. charged: whether its cost counts here, not with an identical row."""
         made_up = row.made_by in LABELS
         if made_up:
             self.made_up[row.made_by] = self.made_up.get(row.made_by, 0) + 1
@@ -104,12 +117,12 @@ class RowSums:
             self.unknown += row.cost_nano_usd is None
 
 
-# A ticket, or why there is none.
+# The open ledger entry of a call, or why the call may not be sent.
 StartResult = OpenEntry | ClaimOutcome | OverBudget
 
 
 class StartRequest(NamedTuple):
-    """A row that wants to be asked; `again`: it is claimed already."""
+    """A queued request to start a call. again: the run has claimed the row before."""
 
     wanted: ClaimRequest
     attempt: Attempt
@@ -119,22 +132,24 @@ class StartRequest(NamedTuple):
 
 @dataclass
 class PendingWrites:
-    """What is to be written."""
+    """Writes collected for the next transaction."""
 
-    beginnings: list[StartRequest] = field(default_factory=list)
+    starts: list[StartRequest] = field(default_factory=list)
     endings: list[RowOutcome] = field(default_factory=list)
-    outcomes: list[tuple[OpenEntry, Outcome]] = field(default_factory=list)
-    settling: list[str] = field(default_factory=list)  # keys whose last call the ledger gets now
+    call_outcomes: list[tuple[OpenEntry, Outcome]] = field(default_factory=list)
+    settled_keys: list[str] = field(
+        default_factory=list
+    )  # rows whose last call is settled in this group
 
     def __bool__(self) -> bool:
-        """Whether there is something that somebody waits for."""
-        return bool(self.beginnings or self.endings or self.outcomes)
+        """Whether there is anything to write."""
+        return bool(self.starts or self.endings or self.call_outcomes)
 
 
 class GroupCommitWriter:
-    """Writes for one run of one job. Used in one event loop.
+    """Commits the writes of one run in groups, a transaction for each turn of the event loop.
 
-    unsaved: the endings that the file did not take, by key; failed: why.
+    unsaved: outcomes that could not be written, by key; failed: the error of that write.
     """
 
     def __init__(self, ledgers: Stores, job: int, run: str, chosen: RunOptions) -> None:
@@ -143,7 +158,7 @@ class GroupCommitWriter:
         self._budgets, self._budget_nano_usd = chosen.budgets, chosen.budget_nano_usd
         self.unsaved: dict[str, RowOutcome] = {}
         self.failed: LedgerUnavailable | None = None
-        self._fault: Exception | None = None
+        self._bug: Exception | None = None
         self._group = PendingWrites()
         self._settled: list[str] = []
         self._wake = asyncio.Event()
@@ -154,38 +169,40 @@ class GroupCommitWriter:
     async def begin(
         self, wanted: ClaimRequest, attempt: Attempt, *, again: bool = False
     ) -> StartResult:
-        """Claim a row and enter its call. again: one more call of a row that is ours.
+        """Claim a row and begin its call in the ledger. again: the row is claimed by this run.
 
-        Raises LedgerUnavailable where a file fails.
+        Raises LedgerUnavailable where a database cannot be written.
         """
-        said: asyncio.Future[StartResult] = asyncio.get_running_loop().create_future()
-        self._group.beginnings.append(StartRequest(wanted, attempt, again, said))
-        self._told()
-        return await said
+        result: asyncio.Future[StartResult] = asyncio.get_running_loop().create_future()
+        self._group.starts.append(StartRequest(wanted, attempt, again, result))
+        self._notify()
+        return await result
 
-    def end(self, ending: RowOutcome, ticket: OpenEntry | None, outcome: Outcome | None) -> None:
-        """A row is over, and so is its last call."""
-        self._group.endings.append(ending)
-        if ticket is not None and outcome is not None:
-            self._group.outcomes.append((ticket, outcome))
-            self._group.settling.append(ending.key)
-        self._told()
+    def end(
+        self, row_outcome: RowOutcome, entry: OpenEntry | None, outcome: Outcome | None
+    ) -> None:
+        """Save the outcome of a row and settle its last call."""
+        self._group.endings.append(row_outcome)
+        if entry is not None and outcome is not None:
+            self._group.call_outcomes.append((entry, outcome))
+            self._group.settled_keys.append(row_outcome.key)
+        self._notify()
 
-    def settle(self, ticket: OpenEntry, outcome: Outcome) -> None:
-        """A call is over, its row is not."""
-        self._group.outcomes.append((ticket, outcome))
-        self._told()
+    def settle(self, entry: OpenEntry, outcome: Outcome) -> None:
+        """Settle a call of a row that goes on."""
+        self._group.call_outcomes.append((entry, outcome))
+        self._notify()
 
     async def close(self) -> None:
-        """Write what is left, and stop."""
+        """Write what is pending, then stop."""
         await self._idle.wait()
         self._task.cancel()
         if self._settled and self.failed is None:
-            self._do(PendingWrites())
-        if self._fault is not None:
-            raise self._fault
+            self._write_group(PendingWrites())
+        if self._bug is not None:
+            raise self._bug
 
-    def _told(self) -> None:
+    def _notify(self) -> None:
         self._idle.clear()
         self._wake.set()
 
@@ -193,92 +210,86 @@ class GroupCommitWriter:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await asyncio.sleep(0)  # whoever is ready in this round of the loop comes along
+            await asyncio.sleep(0)  # collect the requests of all tasks that are ready in this turn
             group, self._group = self._group, PendingWrites()
-            self._do(group)
-            # The ledger has them by now; the file of jobs hears of it with the next group.
-            self._settled = group.settling
+            self._write_group(group)
+            # These calls are settled in the ledger; the job store is updated with the next group.
+            self._settled = group.settled_keys
             if not self._group:
                 self._idle.set()
 
-    def _do(self, group: PendingWrites) -> None:
-        """Write a group, and tell those who wait what came of it."""
+    def _write_group(self, group: PendingWrites) -> None:
+        """Write a group and set the results of its start requests."""
         try:
-            begun = self._write(group)
+            results = self._write(group)
         except Exception as error:
             if isinstance(error, LedgerUnavailable):
                 self.failed = self.failed or error
             else:
-                self._fault = self._fault or error  # ours: nobody may wait for ever for it
-            for each in group.beginnings:
-                if not each.said.done():
-                    each.said.set_exception(error)
+                self._bug = self._bug or error  # a bug: the waiting tasks must not hang
+            for request in group.starts:
+                if not request.said.done():
+                    request.said.set_exception(error)
             return
-        for each, what in zip(group.beginnings, begun, strict=True):
-            if not each.said.done():
-                each.said.set_result(what)
+        for request, result in zip(group.starts, results, strict=True):
+            if not request.said.done():
+                request.said.set_result(result)
 
     def _write(self, group: PendingWrites) -> list[StartResult]:
-        """What came of the beginnings of a group. Raises LedgerUnavailable."""
+        """Write a group; return the results of its start requests. Raises LedgerUnavailable."""
         if group.endings or self._settled:
             try:
                 self._store.end(self._job, self._run, group.endings, self._settled)
             except LedgerUnavailable as error:
                 self.failed = self.failed or error
-                self.unsaved |= {each.key: each for each in group.endings}
-        if group.outcomes:
-            self._keeping.settle_many(group.outcomes)
-        if not group.beginnings:
+                self.unsaved |= {outcome.key: outcome for outcome in group.endings}
+        if group.call_outcomes:
+            self._keeping.settle_many(group.call_outcomes)
+        if not group.starts:
             return []
         if self.failed is not None:
             raise self.failed
-        return self._begin(group.beginnings)
+        return self._begin(group.starts)
 
-    def _begin(self, beginnings: Sequence[StartRequest]) -> list[StartResult]:
+    def _begin(self, requests: Sequence[StartRequest]) -> list[StartResult]:
         limit = self._budget_nano_usd
-        fresh = [each for each in beginnings if not each.again]
-        wanted = [each.wanted for each in fresh]
+        fresh = [request for request in requests if not request.again]
+        wanted = [request.wanted for request in fresh]
         claims = self._store.claim(self._job, self._run, wanted, limit) if fresh else []
-        said: dict[int, StartResult] = {
-            id(e): claim for e, claim in zip(fresh, claims, strict=True)
+        results: dict[int, StartResult] = {
+            id(request): claim for request, claim in zip(fresh, claims, strict=True)
         }
-        for each in beginnings:
-            if each.again:
-                key, worst = each.wanted.key, each.wanted.worst_nano_usd
-                # Most need nothing more: what their last call held does.
-                held = not worst or self._store.hold(self._job, key, worst, limit)
-                said[id(each)] = "mine" if held else "budget"
-        mine = [each for each in beginnings if said[id(each)] == "mine"]
-        entered = self._keeping.enter_many(
-            [each.attempt for each in mine], hold=self._hold, budgets=self._budgets
+        for request in requests:
+            if request.again:
+                key, worst = request.wanted.key, request.wanted.worst_nano_usd
+                # Most calls need no more than what is reserved for the call before.
+                reserved = not worst or self._store.hold(self._job, key, worst, limit)
+                results[id(request)] = "mine" if reserved else "budget"
+        mine = [request for request in requests if results[id(request)] == "mine"]
+        entries = self._keeping.enter_many(
+            [request.attempt for request in mine], hold=self._hold, budgets=self._budgets
         )
-        said |= {id(each): ticket for each, ticket in zip(mine, entered, strict=True)}
-        self._unhold([each for each in mine if isinstance(said[id(each)], OverBudget)])
-        return [said[id(each)] for each in beginnings]
+        results |= {id(request): entry for request, entry in zip(mine, entries, strict=True)}
+        self._release([r for r in mine if isinstance(results[id(r)], OverBudget)])
+        return [results[id(request)] for request in requests]
 
-    def _unhold(self, over: Sequence[StartRequest]) -> None:
-        """Give back what the job held for calls that the ledger does not allow: nothing left."""
-        for each in over:
-            if each.again:
-                self._store.hold(self._job, each.wanted.key, -each.wanted.worst_nano_usd)
-        # The others were ours only for this moment.
-        fresh = [each.wanted for each in over if not each.again]
+    def _release(self, rejected: Sequence[StartRequest]) -> None:
+        """Release the job's reservations of calls that a budget of the ledger rejects."""
+        for request in rejected:
+            if request.again:
+                self._store.hold(self._job, request.wanted.key, -request.wanted.worst_nano_usd)
+        # The others were claimed in this group only.
+        fresh = [request.wanted for request in rejected if not request.again]
         if fresh:
-            gone = [
+            outcomes = [
                 RowOutcome(wanted.key, "open", settled_nano_usd=wanted.worst_nano_usd, attempts=0)
                 for wanted in fresh
             ]
-            self._store.end(self._job, self._run, gone)
-
-
-# What is wrong with one row is wrong with all.
-FATAL = (WrongKey, ModelNotFound, QuotaExhausted)
-# So many rows refused without one answer: the prompt is wrong, not the rows.
-MOST_REFUSED = 10
+            self._store.end(self._job, self._run, outcomes)
 
 
 class PendingRow(NamedTuple):
-    """A row to be asked."""
+    """A row that waits to be sent."""
 
     key: str
     place: int
@@ -286,7 +297,7 @@ class PendingRow(NamedTuple):
 
 
 class RowTaken(Exception):
-    """Another process is at the row, or has answered it; `claim` says which."""
+    """Another process works on the row (claim "theirs") or has answered it ("answered")."""
 
     def __init__(self, claim: str) -> None:
         super().__init__(claim)
@@ -294,7 +305,7 @@ class RowTaken(Exception):
 
 
 class BudgetExhausted(Exception):
-    """A budget has not as much left; `error` says which, None for that of the job."""
+    """A budget does not cover the call. error: None for the budget of the job."""
 
     def __init__(self, error: OverBudget | None) -> None:
         super().__init__(str(error or ""))
@@ -302,7 +313,7 @@ class BudgetExhausted(Exception):
 
 
 class JobFailed(Exception):
-    """No row can be answered: the job stops."""
+    """No row can be answered, so the job stops."""
 
     def __init__(self, error: O3Error) -> None:
         super().__init__(str(error))
@@ -310,10 +321,9 @@ class JobFailed(Exception):
 
 
 class LocalLease:
-    """The address of the rows' calls. A model on this machine is started for the first of them, and
-    is used until the run is over.
+    """Lease of a model server on this machine: from the first call to the end of the run.
 
-    serving: gives a call with an address for as long as it is used; stopped: the run was stopped.
+    serving: context manager that yields the call with its address; stopped: whether the run stops.
     """
 
     def __init__(
@@ -323,17 +333,17 @@ class LocalLease:
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._serving, self._stopped = serving, stopped
-        self._one = asyncio.Lock()
-        self._held = ExitStack()
+        self._lock = asyncio.Lock()
+        self._exit_stack = ExitStack()
         self._address = ""
         self._failed: O3Error | None = None
         self._closed = False
 
-    async def located(self, call: HttpRequest) -> HttpRequest:
-        """The call with its address. Raises LocalModelError and Interrupted."""
+    async def locate(self, call: HttpRequest) -> HttpRequest:
+        """Return the call with its address. Raises LocalModelError and Interrupted."""
         if self._serving is None or not call.provider.managed:
             return call
-        async with self._one:
+        async with self._lock:
             if self._failed is not None:
                 raise self._failed
             if not self._address:
@@ -346,60 +356,61 @@ class LocalLease:
 
     def _lease(self, call: HttpRequest) -> None:
         assert self._serving is not None
-        leased = self._held.enter_context(self._serving(call, self._stopped))
+        leased = self._exit_stack.enter_context(self._serving(call, self._stopped))
         self._address = leased.provider.base_url
-        if self._closed:  # the run did not wait for it
-            self._held.close()
+        if self._closed:  # the run has ended meanwhile
+            self._exit_stack.close()
 
     def close(self) -> None:
-        """The run is over."""
         self._closed = True
-        self._held.close()
+        self._exit_stack.close()
 
 
 @dataclass
 class RunContext:
-    """What the rows of one run share."""
+    """State shared by the rows of one run.
+
+    others     counts the rows that other processes work on
+    landed     set when a row finishes, as its reservation may be released
+    poor_rows  begun rows that wait for a budget
+    """
 
     form: RequestTemplate
-    wide: RequestPool
+    pool: RequestPool
     gate: RateLimiter
     clerk: GroupCommitWriter
     place: LedgerContext
     clock: Callable[[], float] = time.monotonic
     lacks: set[str] = field(default_factory=set)
-    leased: LocalLease = field(default_factory=LocalLease)
-    others: Callable[[], int] = lambda: 0  # rows that other processes are at now
+    lease: LocalLease = field(default_factory=LocalLease)
+    others: Callable[[], int] = lambda: 0
     landed: asyncio.Event = field(default_factory=asyncio.Event)
-    purse: asyncio.Lock = field(default_factory=asyncio.Lock)
-    tight: bool = False  # a budget is nearly spent
+    budget_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    budget_tight: bool = False  # the last call did not fit into a budget
     flying: int = 0
     begun_rows: int = 0
-    poor_rows: int = 0  # of them, those that wait for money
+    rows_waiting_for_budget: int = 0  # of them, those that wait for money
     sent_calls: int = 0
     answered_rows: int = 0
     refused_rows: int = 0
 
     def attempt(self, call: HttpRequest, kind: str, worst: int) -> Attempt:
-        """What the ledger is told before a call leaves."""
-        plan, place = self.form.plan, self.place
-        return Attempt(
-            session=place.session,
-            provider=call.provider.name,
-            model=call.request.model,
-            effort=call.request.effort or plan.effort or "",
-            service_tier=call.request.tier or "",
-            schema_name=plan.profile.schema,
-            notebook=place.notebook,
-            cell_key=place.cell_key,
+        """Build the ledger entry of a call. worst: its highest possible cost in nano-dollars."""
+        plan, request = self.form.plan, call.request
+        return self.place.attempt(
+            call.provider.name,
+            request.model,
+            effort=request.effort or plan.effort or "",
+            tier=request.tier or "",
+            schema=plan.profile.schema,
             source="simulated" if call.provider.embedded else "live",
             kind=kind,
             worst_nano_usd=worst,
         )
 
     def is_fatal(self, error: RequestFailed) -> bool:
-        """Whether no row can be answered. Counts those that were refused."""
+        """Count a refused row, and return whether the error stops the job."""
         if isinstance(error, RequestRefused | NoAccess):
             self.refused_rows += 1
-            return not self.answered_rows and self.refused_rows >= MOST_REFUSED
-        return isinstance(error, FATAL)
+            return not self.answered_rows and self.refused_rows >= MAX_REFUSED_ROWS
+        return isinstance(error, FATAL_ERRORS)

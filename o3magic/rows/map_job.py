@@ -1,4 +1,4 @@
-"""One prompt over many rows: `o3.map`, from what the user gives to the table that comes back."""
+"""`o3.map`: one prompt over many rows, from the arguments to the table of answers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from o3magic.money import show_usd
 from o3magic.redaction import redact
 from o3magic.rows.context import RowSums, RunOptions, Stores
 from o3magic.rows.progress import JobProgress, NoProgress, ProgressDisplay
-from o3magic.rows.rate_limiter import MOST_DOWN_S
+from o3magic.rows.rate_limiter import MAX_OUTAGE_S
 from o3magic.rows.records import Job, JobHandle, StoredRow
 from o3magic.rows.replay import RowReplay
-from o3magic.rows.results import ResultTable, rows_of, table_of
-from o3magic.rows.row_template import STAND_IN, PromptTemplate, RequestTemplate
+from o3magic.rows.results import ResultTable, fill_table, read_stored_rows
+from o3magic.rows.row_template import PLACEHOLDER, PromptTemplate, RequestTemplate
 from o3magic.rows.runner import RowRunner, RunInput
 from o3magic.rows.sources import RowSource, source_of
 from o3magic.rows.store import JobStore, jobs_file
@@ -34,202 +34,26 @@ from o3magic.session.session import Session
 from o3magic.session.spending import LedgerContext, counted_budgets, unknown_price
 from o3magic.settings import Settings
 
-LOOK_S = 0.1
-
-
-# Who asks the rows of a job: `Run`, in this process, or another.
-RunnerFactory = Callable[[RunInput, Stores], RowRunner]
-
-
-class PreparedJob(NamedTuple):
-    """A job whose rows may be asked now. text: the prompt, a file's text in it."""
-
-    store: JobStore
-    work: RunInput
-    runs: RunnerFactory
-    text: str
-
-
-class MapRun:
-    """One run of a job with all that is done before and after it."""
-
-    def __init__(self, session: Session, ready: PreparedJob, show: ProgressDisplay) -> None:
-        self._session, self._show = session, show
-        self._store, work, runs, _ = ready
-        self._job, self._source, self._replaying = work.job, work.source, work.replaying
-        self._ledgers = ledgers_of(session, self._store, work.chosen)
-        self._run = runs(work, self._ledgers)
-
-    def table(self, kind: type[ResultTable] = ResultTable, *, flatten: bool) -> Any:
-        """Run it to its end, and give its table. Raises as `map_rows` does."""
-        settle_the_dead(self._session, self._store, self._job)
-        lost_before = self._job.lost_calls
-        self._store.change(self._job.id, state="running")
-        interrupted = False
-        try:
-            interrupted = self._wait()
-        finally:
-            if self._ledgers.hold is not None:
-                self._session.keeping.release(self._ledgers.hold)
-            self._store.release(self._job.id, self._run.id)
-        run = self._run
-        if run.failed is not None:
-            raise run.failed
-        why = run.halt.why if run.halt else ""
-        if self._source.total is not None or why == "budget":
-            run.drain()
-        empty, sums = kind(run.form.plan.answer_type, flatten=flatten), RowSums()
-        made = table_of(run, self._store, empty, sums)
-        lost = self._store.job(self._job.id).lost_calls - lost_before
-        said = self._ended(made.errors, lost)
-        result = made.result(self._source)
-        if isinstance(getattr(result, "attrs", None), dict):
-            result.attrs["o3magic"] = self._summary(said)
-        self._show.update(self._last(made.errors, said, sums))
-        if interrupted or why == "interrupted":
-            raise Interrupted(
-                f"stopped by you: {self._count()}",
-                hint="the same call goes on from there; the rows so far are in .answer",
-                answer=result,
-            )
-        if run.halt and why in ("error", "failed"):
-            error = run.halt.error or O3Error("the job stopped")
-            if isinstance(error, O3Error):
-                error.answer = result
-            raise error
-        if why == "budget" and run.halt and not run.tally.asked and not run.tally.before:
-            raise run.halt.error or OverBudget(
-                "not sent: not one row fits into the budget",
-                hint="a larger budget=, or a lower max_output_tokens=",
-            )
-        return result
-
-    def _last(self, errors: int, said: str, sums: RowSums) -> JobProgress:
-        """How it ended. With a cassette it is a function of the answers: a replay says the same."""
-        last = replace(
-            self._run.progress, over=True, errors=errors, said=said, made_up=sums.made_up
-        )
-        if self._replaying is None:
-            return last
-        cost, unknown = sums.cost_nano_usd, sums.unknown
-        return replace(last, taped=True, spent_nano_usd=cost, unknown=unknown)
-
-    def _wait(self) -> bool:
-        """Wait for the run, and show it; gives whether it was interrupted."""
-        run = self._run
-        try:
-            self._start()
-            while not run.done.wait(LOOK_S):
-                self._show.update(run.progress)
-        except KeyboardInterrupt:
-            run.stop()
-            run.done.wait()  # seconds at most; a second interrupt leaves at once
-            return True
-        return False
-
-    def _start(self) -> None:
-        """Begin the run. What is only looked up needs no thread: a browser has none to give."""
-        try:
-            self._run.start()
-        except RuntimeError:
-            if self._replaying is None or self._replaying.tape.mode != "replay":
-                raise
-            self._run.replay()
-
-    def _ended(self, errors: int, lost: int) -> str:
-        """Keep how it ended; what is said of it."""
-        run, said = self._run, []
-        choice = run.form.plan.choice
-        if choice.reason:  # the same when it is recorded and when it is replayed
-            said.append(f"asked {choice.model}, {choice.reason}")
-        if self._replaying is not None:
-            if run.desk is not None:
-                self._replaying.enter(self._session.keeping, run.desk)
-            said.append(self._replaying.keep(rows_of(run, self._store)))
-        why = run.halt.why if run.halt else ""
-        if why == "budget":
-            which = f": {run.halt.error}" if run.halt and run.halt.error else ""
-            said.append(f"stopped by a budget{which}; rows that were not asked say so")
-        if lost:
-            calls = "1 call was" if lost == 1 else f"{lost:,} calls were"
-            said.append(
-                f"{calls} on their way when a {run.mortal} died: their cost is unknown, and "
-                "their rows were asked again"
-            )
-        if trouble := self._session.keeping.news():
-            said.append(trouble)
-        text = "; ".join(filter(None, said))
-        state = "stopped" if why else "done"
-        self._store.change(self._job.id, state=state, total=len(run.tally.keys), said=text)
-        return text
-
-    def _count(self) -> str:
-        shown = self._run.progress
-        of = f" of {shown.total:,}" if shown.total is not None else ""
-        return f"{shown.rows:,}{of} rows are done"
-
-    def _summary(self, said: str) -> dict[str, Any]:
-        """What a DataFrame tells of the run it is of."""
-        shown = self._run.progress
-        return {
-            "job": self._job.id,
-            "asked": shown.asked,
-            "before": shown.before,
-            "spent_usd": show_usd(shown.spent_nano_usd),
-            "said": said,
-        }
-
-
-def ledgers_of(session: Session, store: JobStore, chosen: RunOptions) -> Stores:
-    """Where a run keeps its books. Raises OverBudget and LedgerUnavailable."""
-    place = LedgerContext(session.id, session.notebook, session.cell_key)
-    ledgers = Stores(store, session.keeping, place)
-    if chosen.budgets:
-        # Holds nothing itself: each call is looked at as it is entered.
-        ledgers.hold = session.keeping.hold(0, chosen.budgets, session.id, session.notebook)
-    return ledgers
-
-
-def settle_the_dead(session: Session, store: JobStore, job: Job) -> None:
-    """Tell the ledger of answers whose kernel died before it could."""
-    for owner, entry, row in store.unsettled(job.id):
-        session.ledger.settle_for(owner, [(entry, outcome_of(row))])
-        store.end(job.id, "", (), [row.key])
-
-
-def outcome_of(row: StoredRow) -> Outcome:
-    """What the ledger is told of the last call of a row."""
-    said = row.said
-    last = said.get("last")
-    usage = Usage(row.input_tokens, row.cached_tokens, row.output_tokens, row.reasoning_tokens)
-    cost = row.cost_nano_usd
-    if last:
-        usage, cost = Usage(*last[:4]), last[4]
-    return Outcome(
-        status="ok" if said.get("finish") == "stop" else said.get("finish", "error"),
-        usage=usage,
-        cost_nano_usd=cost,
-        model_served=said.get("model", ""),
-        service_tier=said.get("tier", ""),
-        response_id=said.get("id", ""),
-        elapsed_s=said.get("elapsed_ms", 0) / 1000,
-        source=row.source or None,  # type: ignore[arg-type]
-        error=row.error_kind,
-    )
-
-
-OnError = Literal["keep", "raise"]
-MOST_WIDTH = 1024
-NOT_WITH_ROWS = ("conversation", "tools", "background", "compare", "dry_run")
-SPEC = (
+KIND = "map"
+POLL_S = 0.1
+MAX_CONCURRENCY = 1024
+MAX_RESULT_ROWS = 100_000
+UNSUPPORTED_OPTIONS = ("conversation", "tools", "background", "compare", "dry_run")
+SPEC_OPTIONS = (
     *("model", "effort", "schema", "provider", "api", "developer", "max_output_tokens", "repairs"),
     *("verbosity", "param", "tier"),
 )
+# Options that a resumed call repeats, so that it is the same job.
+RESUME_OPTIONS = tuple(name for name in SPEC_OPTIONS if name != "schema")
+OnError = Literal["keep", "raise"]
+
+# Builds the runner of a job: `RowRunner` for this process, or that of a cluster.
+RunnerFactory = Callable[[RunInput, Stores], RowRunner]
 
 
 @dataclass(frozen=True)
 class MapOptions:
-    """How rows are to be mapped. concurrency: None for that of the settings."""
+    """Options of `o3.map` besides the settings. concurrency: None for that of the settings."""
 
     concurrency: int | None = None
     budget: Any = None
@@ -238,21 +62,21 @@ class MapOptions:
     flatten: bool = False
     requests_per_min: float | None = None
     tokens_per_min: float | None = None
-    most_down_s: float = MOST_DOWN_S
+    most_down_s: float = MAX_OUTAGE_S
     rows_name: str = ""
 
     @classmethod
     def among(cls, options: Mapping[str, Any]) -> tuple[MapOptions, dict[str, Any]]:
-        """What of some options is a wish, and the others."""
-        own = {each.name for each in fields(cls)}
+        """Split options into those of this class and the rest."""
+        own = {field.name for field in fields(cls)}
         wish = cls(**{name: value for name, value in options.items() if name in own})
         return wish, {name: value for name, value in options.items() if name not in own}
 
     def checked(self) -> MapOptions:
-        """The same. Raises BadOption."""
+        """Check the values and return self. Raises BadOption."""
         width = 1 if self.concurrency is None else self.concurrency
-        if not isinstance(width, int) or not 1 <= width <= MOST_WIDTH:
-            raise BadOption(f"concurrency={self.concurrency}: from 1 to {MOST_WIDTH:,}")
+        if not isinstance(width, int) or not 1 <= width <= MAX_CONCURRENCY:
+            raise BadOption(f"concurrency={self.concurrency}: from 1 to {MAX_CONCURRENCY:,}")
         if self.on_error not in get_args(OnError):
             raise BadOption(f"on_error={self.on_error!r}: keep or raise")
         for name in ("requests_per_min", "tokens_per_min"):
@@ -263,7 +87,7 @@ class MapOptions:
 
     @property
     def budget_nano_usd(self) -> int | None:
-        """The budget of the job. Raises BadOption."""
+        """The budget of the job in nano-dollars, or None. Raises BadOption."""
         if self.budget is None:
             return None
         try:
@@ -273,6 +97,15 @@ class MapOptions:
         if not (limit.is_finite() and 0 <= limit <= 1_000_000):
             raise BadOption(f"budget={self.budget}: US dollars, from 0 to 1,000,000")
         return nano(limit)
+
+
+def map_in(
+    session: Session, rows: Any, prompt: str, options: Mapping[str, Any], show: ProgressDisplay
+) -> Any:
+    """Run `o3.map` in a session. options: those of MapOptions, settings, `schema` and `names`."""
+    wish, rest = MapOptions.among(options)
+    with jobs_of(session) as store:
+        return map_rows(session, store, rows, prompt, wish=wish, show=show, **rest)
 
 
 def map_rows(
@@ -291,12 +124,12 @@ def map_rows(
     runs: Callable[[], RunnerFactory] | None = None,
     **options: Any,
 ) -> Any:
-    """Ask a prompt for each row, and give the table of answers, in the order of the rows.
+    """Send a prompt for each row; return the table of answers, in the order of the rows.
 
-    expected: the digest of the job that is meant. kind: what gathers the answers. runs: gives who
-    asks the rows, where that is not this process; not called where a cassette has them all.
-    Raises TemplateError, BadOption and every error of a plan before anything is sent; OverBudget
-    where not one row fits; Interrupted, and what stopped the job, with the table so far in
+    expected: the digest that the job must have. kind: the class of the table. runs: returns the
+    factory of another runner than that of this process; not called where a cassette has all rows.
+    Raises TemplateError, BadOption and the errors of a plan before anything is sent; OverBudget
+    where no row fits; Interrupted, and the error that stopped the job, with the table so far in
     `.answer`.
     """
     wish = (wish or MapOptions()).checked()
@@ -311,6 +144,15 @@ def map_rows(
             ready.store.close()
 
 
+class PreparedJob(NamedTuple):
+    """A job that is ready to run. text: the prompt with the text of `--file`."""
+
+    store: JobStore
+    work: RunInput
+    runs: RunnerFactory
+    text: str
+
+
 def prepared(
     session: Session,
     store: JobStore,
@@ -323,7 +165,7 @@ def prepared(
     expected: str = "",
     runs: Callable[[], RunnerFactory] | None = None,
 ) -> PreparedJob:
-    """A job, ready to be run. Raises as `map_rows` does before anything is sent."""
+    """Check the input and create the job. Raises the errors of `map_rows` before a request."""
     profile, wanted = profile_of(session, schema, names, options)
     folder = folder_of(session, profile)
     text = with_file(prompt, profile.file, folder) if profile.file else prompt
@@ -338,7 +180,7 @@ def prepared(
     if tape is not None:
         replaying = RowReplay(form, tape)
         if tape.mode == "replay":
-            store = JobStore(":memory:")  # what is on a tape was asked by no job of this machine
+            store = JobStore(":memory:")  # rows of a cassette belong to no job in the file
             runs = None
     if runs is not None and form.plan.call.provider.managed:
         raise BadOption(
@@ -361,32 +203,15 @@ def prepared(
         provider=form.plan.call.provider.name,
         model=form.plan.call.request.model,
     )
-    chosen = chosen_of(wish, source, form, profile)
+    chosen = build_run_options(wish, source, form, profile)
     work = RunInput(job, form, source, filling, chosen, replaying, session.reach)
     return PreparedJob(store, work, who, text)
-
-
-def chosen_of(
-    wish: MapOptions, source: RowSource, form: RequestTemplate, profile: Settings
-) -> RunOptions:
-    """How the run goes about it."""
-    width = wish.concurrency or profile.concurrency
-    return RunOptions(
-        width=min(width, max(1, source.total or width)),
-        budget_nano_usd=None if form.free else wish.budget_nano_usd,
-        budgets=tuple(counted_budgets(form.plan)),
-        stop_at_error=wish.on_error == "raise",
-        requests_per_min=wish.requests_per_min,
-        tokens_per_min=wish.tokens_per_min,
-        most_down_s=wish.most_down_s,
-        system_certificates=profile.certificates == "system",
-    )
 
 
 def profile_of(
     session: Session, schema: Any, names: Mapping[str, Any] | None, options: Mapping[str, Any]
 ) -> tuple[Settings, AnswerType | None]:
-    """The profile of all rows, and the type of their answers. Raises BadOption and the like."""
+    """Build the settings of all rows and the type of their answers. Raises BadOption."""
     chosen = dict(options)
     wanted: AnswerType | None = None
     if isinstance(schema, str):
@@ -397,20 +222,19 @@ def profile_of(
     profile = session.layers.profile(chosen)
     if wanted is None and profile.schema:
         wanted = resolve(profile.schema, names or {}, session.schemas)
-    for name in NOT_WITH_ROWS:
+    for name in UNSUPPORTED_OPTIONS:
         if getattr(profile, name):
             raise BadOption(f"rows cannot be mapped with {name}", hint="leave it out")
     return profile, wanted
 
 
 def folder_of(session: Session, profile: Settings) -> Path:
-    """Where the notebook is."""
-    notebook = profile.notebook or session.notebook
-    return Path(notebook).absolute().parent if notebook else Path.cwd()
+    """Return the folder of the notebook."""
+    return session.folder(profile)
 
 
 def filling_of(text: str, source: RowSource, profile: Settings, folder: Path) -> PromptTemplate:
-    """The template. Raises TemplateError and EmptyPrompt."""
+    """Parse the prompt. Raises TemplateError and EmptyPrompt."""
     if not text.strip():
         raise EmptyPrompt("there is no prompt")
     if not profile.template:
@@ -419,7 +243,7 @@ def filling_of(text: str, source: RowSource, profile: Settings, folder: Path) ->
 
 
 def checked_source(source: RowSource, filling: PromptTemplate) -> RowSource:
-    """The source, its first row looked at for columns that are not there. Raises TemplateError."""
+    """Check the columns of the first row; return the whole source. Raises TemplateError."""
     first = next(source.rows, None)
     if first is None:
         return source
@@ -435,132 +259,282 @@ def checked_source(source: RowSource, filling: PromptTemplate) -> RowSource:
 def form_of(
     session: Session, profile: Settings, wanted: AnswerType | None, *, keyless: bool = False
 ) -> RequestTemplate:
-    """What all rows share. keyless: who asks has a key of its own. Raises every error of a plan."""
+    """Plan the request that all rows share. Raises the errors of a plan.
+
+    keyless: no API key is needed here, as the workers have their own.
+    """
     try:
-        return RequestTemplate(session.plan(STAND_IN, profile, None, wanted))
+        return RequestTemplate(session.plan(PLACEHOLDER, profile, None, wanted))
     except NoKey:
         if not keyless:
             raise
-        planned = session.plan(STAND_IN, replace(profile, dry_run=True, exact=False), None, wanted)
+        planned = session.plan(
+            PLACEHOLDER, replace(profile, dry_run=True, exact=False), None, wanted
+        )
         return RequestTemplate(replace(planned, profile=profile))
 
 
 def tape_of(session: Session, profile: Settings, *, can_ask: bool = False) -> Any:
-    """The cassette of the notebook, or None where it is not used. can_ask: it is known already."""
+    """Open the cassette of the notebook, or return None where none is used.
+
+    can_ask: True where it is known that requests can be sent.
+    """
     can_ask = can_ask or session.reach.can_ask(profile)
     mode = session.decks.mode(profile, session.notebook, can_ask=can_ask)
     return session.decks.tape(profile, session.notebook, mode)
 
 
 def digest_of(form: RequestTemplate, text: str, wish: MapOptions, profile: Settings) -> str:
-    """What makes two calls the same job: who is asked what, under which name. Not which rows."""
+    """Hash what identifies a job: name, provider, request and prompt, but not the rows."""
     provider = form.plan.call.provider
     host = "" if provider.embedded else provider.host
-    said = [wish.name, provider.name, host, form.digest, text, str(profile.template)]
-    if not form.plan.choice.named:  # a job is of one model, whatever the default is later
-        said.append(form.plan.choice.model)
-    return sha256("\0".join(said).encode("utf-8", "replace")).hexdigest()[:24]
+    parts = [wish.name, provider.name, host, form.digest, text, str(profile.template)]
+    if not form.plan.choice.named:  # a later default model is another job
+        parts.append(form.plan.choice.model)
+    return sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def spec_of(
     profile: Settings, text: str, wish: MapOptions, wanted: AnswerType | None
 ) -> dict[str, Any]:
-    """What a job keeps of how it was asked; secrets in it are taken out."""
-    said = {name: getattr(profile, name) for name in SPEC}
-    said = {name: value for name, value in said.items() if value not in (None, "")}
-    said = {n: scrubbed(v) if isinstance(v, str) else v for n, v in said.items()}
-    said |= {"prompt": scrubbed(text), "rows": wish.rows_name, "flatten": wish.flatten}
+    """Build the stored description of a job, without secrets."""
+    spec = {name: getattr(profile, name) for name in SPEC_OPTIONS}
+    spec = {name: value for name, value in spec.items() if value not in (None, "")}
+    spec = {n: scrubbed(v) if isinstance(v, str) else v for n, v in spec.items()}
+    spec |= {"prompt": scrubbed(text), "rows": wish.rows_name, "flatten": wish.flatten}
     if profile.base_url:
-        said["base_url"] = redact(profile.base_url)
+        spec["base_url"] = redact(profile.base_url)
     if wanted is not None:
-        said["answer"] = wanted.schema
-    return said
+        spec["answer"] = wanted.schema
+    return spec
 
 
-KIND = "map"
-MOST_SHOWN = 100_000
-# What a later call must say again, for it to be the same job.
-AGAIN = (
-    *("model", "effort", "provider", "api", "developer", "max_output_tokens", "repairs"),
-    *("verbosity", "param", "tier"),
-)
+def build_run_options(
+    wish: MapOptions, source: RowSource, form: RequestTemplate, profile: Settings
+) -> RunOptions:
+    width = wish.concurrency or profile.concurrency
+    return RunOptions(
+        width=min(width, max(1, source.total or width)),
+        budget_nano_usd=None if form.free else wish.budget_nano_usd,
+        budgets=tuple(counted_budgets(form.plan)),
+        stop_at_error=wish.on_error == "raise",
+        requests_per_min=wish.requests_per_min,
+        tokens_per_min=wish.tokens_per_min,
+        most_down_s=wish.most_down_s,
+        system_certificates=profile.certificates == "system",
+    )
 
 
-def store_of(session: Session) -> JobStore:
-    """The jobs of a session: those in memory last as long as it does, a file is to be closed."""
-    path = jobs_file(session.environment)
-    if path != MEMORY:
-        return JobStore(path)
-    kept: JobStore = session.kept.setdefault("jobs_in_memory", JobStore(MEMORY))
-    return kept
+class MapRun:
+    """One run of a job: runner, progress, cassette, final state and table."""
+
+    def __init__(self, session: Session, ready: PreparedJob, show: ProgressDisplay) -> None:
+        self._session, self._show = session, show
+        self._store, work, runs, _ = ready
+        self._job, self._source, self._replaying = work.job, work.source, work.replaying
+        self._ledgers = ledgers_of(session, self._store, work.chosen)
+        self._run = runs(work, self._ledgers)
+
+    def table(self, kind: type[ResultTable] = ResultTable, *, flatten: bool) -> Any:
+        """Run the job and return its table. Raises the errors of `map_rows`."""
+        settle_the_dead(self._session, self._store, self._job)
+        lost_before = self._job.lost_calls
+        self._store.change(self._job.id, state="running")
+        interrupted = False
+        try:
+            interrupted = self._wait()
+        finally:
+            if self._ledgers.hold is not None:
+                self._session.keeping.release(self._ledgers.hold)
+            self._store.release(self._job.id, self._run.id)
+        run = self._run
+        if run.failed is not None:
+            raise run.failed
+        why = run.halt.why if run.halt else ""
+        if self._source.total is not None or why == "budget":
+            run.drain()
+        empty, sums = kind(run.form.plan.answer_type, flatten=flatten), RowSums()
+        table = fill_table(run, self._store, empty, sums)
+        lost = self._store.job(self._job.id).lost_calls - lost_before
+        message = self._finish(lost)
+        result = table.result(self._source)
+        if isinstance(getattr(result, "attrs", None), dict):
+            result.attrs["o3magic"] = self._build_summary(message)
+        self._show.update(self._build_last_progress(table.errors, message, sums))
+        if interrupted or why == "interrupted":
+            raise Interrupted(
+                f"stopped by you: {self._format_count()}",
+                hint="the same call goes on from there; the rows so far are in .answer",
+                answer=result,
+            )
+        if run.halt and why in ("error", "failed"):
+            error = run.halt.error or O3Error("the job stopped")
+            if isinstance(error, O3Error):
+                error.answer = result
+            raise error
+        if why == "budget" and run.halt and not run.tally.asked and not run.tally.before:
+            raise run.halt.error or OverBudget(
+                "not sent: not one row fits into the budget",
+                hint="a larger budget=, or a lower max_output_tokens=",
+            )
+        return result
+
+    def _build_last_progress(self, errors: int, message: str, sums: RowSums) -> JobProgress:
+        """Build the final progress; with a cassette it is the same when it is replayed."""
+        last = replace(
+            self._run.progress, over=True, errors=errors, said=message, made_up=sums.made_up
+        )
+        if self._replaying is None:
+            return last
+        cost, unknown = sums.cost_nano_usd, sums.unknown
+        return replace(last, taped=True, spent_nano_usd=cost, unknown=unknown)
+
+    def _wait(self) -> bool:
+        """Run and show the progress; return whether it was interrupted."""
+        run = self._run
+        try:
+            self._start()
+            while not run.done.wait(POLL_S):
+                self._show.update(run.progress)
+        except KeyboardInterrupt:
+            run.stop()
+            run.done.wait()  # GRACE_S at most; a second interrupt returns at once
+            return True
+        return False
+
+    def _start(self) -> None:
+        """Start the run. A replay needs no thread, so that it works in Pyodide too."""
+        try:
+            self._run.start()
+        except RuntimeError:
+            if self._replaying is None or self._replaying.cassette.mode != "replay":
+                raise
+            self._run.replay()
+
+    def _finish(self, lost: int) -> str:
+        """Record the answers, save the state of the job, and return the message about its end."""
+        run, messages = self._run, []
+        choice = run.form.plan.choice
+        if choice.reason:  # the same in a recording and its replay
+            messages.append(f"asked {choice.model}, {choice.reason}")
+        if self._replaying is not None:
+            if run.desk is not None:
+                self._replaying.enter(self._session.keeping, run.desk)
+            messages.append(self._replaying.keep(read_stored_rows(run, self._store)))
+        why = run.halt.why if run.halt else ""
+        if why == "budget":
+            error = f": {run.halt.error}" if run.halt and run.halt.error else ""
+            messages.append(f"stopped by a budget{error}; rows that were not asked say so")
+        if lost:
+            calls = "1 call was" if lost == 1 else f"{lost:,} calls were"
+            messages.append(
+                f"{calls} on their way when a {run.mortal} died: their cost is unknown, and "
+                "their rows were asked again"
+            )
+        if trouble := self._session.keeping.news():
+            messages.append(trouble)
+        text = "; ".join(filter(None, messages))
+        state = "stopped" if why else "done"
+        self._store.change(self._job.id, state=state, total=len(run.tally.keys), said=text)
+        return text
+
+    def _format_count(self) -> str:
+        progress = self._run.progress
+        of = f" of {progress.total:,}" if progress.total is not None else ""
+        return f"{progress.rows:,}{of} rows are done"
+
+    def _build_summary(self, message: str) -> dict[str, Any]:
+        """Build the description of the run for `DataFrame.attrs`."""
+        progress = self._run.progress
+        return {
+            "job": self._job.id,
+            "asked": progress.asked,
+            "before": progress.before,
+            "spent_usd": show_usd(progress.spent_nano_usd),
+            "said": message,
+        }
 
 
-@contextmanager
-def jobs_of(session: Session) -> Iterator[JobStore]:
-    """The same for one piece of work, behind which a file is let go of."""
-    store = store_of(session)
-    try:
-        yield store
-    finally:
-        let_go(store)
+def ledgers_of(session: Session, store: JobStore, chosen: RunOptions) -> Stores:
+    """Open the databases of a run. Raises OverBudget and LedgerUnavailable."""
+    place = LedgerContext(session.id, session.notebook, session.cell_key)
+    ledgers = Stores(store, session.keeping, place)
+    if chosen.budgets:
+        # Reserves nothing itself: the budgets are checked at each call.
+        ledgers.hold = session.keeping.hold(0, chosen.budgets, session.id, session.notebook)
+    return ledgers
 
 
-def let_go(store: JobStore) -> None:
-    """Let go of a file of jobs; what is in memory stays."""
-    if str(store.store.path) != MEMORY:
-        store.close()
+def settle_the_dead(session: Session, store: JobStore, job: Job) -> None:
+    """Settle calls of kernels that died between saving an answer and settling its call."""
+    for owner, entry, row in store.unsettled_rows(job.id):
+        session.ledger.settle_for(owner, [(entry, build_outcome(row))])
+        store.end(job.id, "", (), [row.key])
 
 
-def map_in(
-    session: Session, rows: Any, prompt: str, options: Mapping[str, Any], show: ProgressDisplay
-) -> Any:
-    """What `o3.map` gives: `options` are those of a wish, of a profile, `schema` and `names`."""
-    wish, rest = MapOptions.among(options)
-    with jobs_of(session) as store:
-        return map_rows(session, store, rows, prompt, wish=wish, show=show, **rest)
+def build_outcome(row: StoredRow) -> Outcome:
+    """Build the ledger outcome of the last call of a stored row."""
+    content = row.said
+    last = content.get("last")
+    usage = Usage(row.input_tokens, row.cached_tokens, row.output_tokens, row.reasoning_tokens)
+    cost = row.cost_nano_usd
+    if last:
+        usage, cost = Usage(*last[:4]), last[4]
+    return Outcome(
+        status="ok" if content.get("finish") == "stop" else content.get("finish", "error"),
+        usage=usage,
+        cost_nano_usd=cost,
+        model_served=content.get("model", ""),
+        service_tier=content.get("tier", ""),
+        response_id=content.get("id", ""),
+        elapsed_s=content.get("elapsed_ms", 0) / 1000,
+        source=row.source or None,  # type: ignore[arg-type]
+        error=row.error_kind,
+    )
 
 
 class MapJob(JobHandle):
-    """A job of `o3.map`. `results()` is what there is so far, `resume(rows)` goes on with it."""
+    """A job of `o3.map`: `results()` are the answers so far, `resume(rows)` continues it."""
 
     def __init__(self, session: Session, store: JobStore, job: Job) -> None:
         super().__init__(job)
         self._session, self._store = session, store
 
     def __repr__(self) -> str:
-        """One line."""
         job = self.now
         named = f" {job.name}" if job.name else ""
         return f"MapJob({job.id}{named}, {self.words()})"
 
     @property
     def now(self) -> Job:
-        """How it stands."""
+        """The job as it is stored now."""
         return self._store.job(self._job.id)
 
     def words(self) -> str:
-        """How it stands, in a line."""
+        """Format state, rows, errors and cost on one line."""
         job, store = self.now, self._store
-        over, failed = job.done_rows + job.invalid_rows, job.failed_rows
-        shown = JobProgress(
-            rows=over + failed,
+        answered, failed = job.done_rows + job.invalid_rows, job.failed_rows
+        progress = JobProgress(
+            rows=answered + failed,
             made_up={"simulated": store.simulated(job.id)},
             spent_nano_usd=job.spent_nano_usd,
             unknown=store.unknown(job.id),
         )
         of = f" of {job.total:,}" if job.total else ""
-        said = [job.state, f"{over:,}{of} rows"]
+        parts = [job.state, f"{answered:,}{of} rows"]
         if errors := job.invalid_rows + failed:
-            said.append(f"{errors:,} error{'s' * (errors != 1)}")
-        said += [*shown.labels(), shown.money()]
+            parts.append(f"{errors:,} error{'s' * (errors != 1)}")
+        parts += [*progress.labels(), progress.money()]
         if job.lost_calls:
-            said.append(f"{job.lost_calls:,} calls lost, their cost unknown")
-        return " · ".join(said)
+            parts.append(f"{job.lost_calls:,} calls lost, their cost unknown")
+        return " · ".join(parts)
 
     def results(self, names: Mapping[str, Any] | None = None) -> Any:
-        """The answers so far, in the order of their rows; identical rows are one here."""
-        table = ResultTable(self._wanted(names or {}), flatten=bool(self._job.spec.get("flatten")))
-        for row in self._store.first(self._job.id, MOST_SHOWN):
+        """Return the answers so far, in the order of the rows; identical rows appear once."""
+        table = ResultTable(
+            self._resolve_type(names or {}), flatten=bool(self._job.spec.get("flatten"))
+        )
+        for row in self._store.first(self._job.id, MAX_RESULT_ROWS):
             error = f"{row.error_kind}: {row.error}" if row.error else None
             table.add(row, error if row.paid or error else "not asked", charged=True)
         return table.result(RowSource(iter(()), ()))
@@ -575,16 +549,15 @@ class MapJob(JobHandle):
         wish: MapOptions | None = None,
         **options: Any,
     ) -> Any:
-        """Go on with these rows, as the call that began it did; gives its table.
+        """Continue the job with these rows and its own options; return the table.
 
         schema: the type of the answers, where it is not among `names`. Raises BadOption where
-        that would be another job.
+        the options make another job.
         """
         spec = self._job.spec
-        said = {name: spec[name] for name in AGAIN if name in spec} | options
+        repeated = {name: spec[name] for name in RESUME_OPTIONS if name in spec} | options
         flatten = bool(spec.get("flatten"))
         wish = replace(wish or MapOptions(), name=self._job.name, flatten=flatten)
-        asked: dict[str, Any] = {"schema": schema or spec.get("schema") or None, "names": names}
         return map_rows(
             self._session,
             self._store,
@@ -593,26 +566,27 @@ class MapJob(JobHandle):
             wish=wish,
             show=show,
             expected=self._job.digest,
-            **asked,
-            **said,
+            schema=schema or spec.get("schema") or None,
+            names=names,
+            **repeated,
         )
 
     def delete(self) -> None:
-        """Forget it and its answers; what it cost stays in the ledger."""
+        """Delete the job and its answers; its costs stay in the ledger."""
         self._store.delete(self._job.id)
 
-    def _wanted(self, names: Mapping[str, Any]) -> AnswerType | None:
+    def _resolve_type(self, names: Mapping[str, Any]) -> AnswerType | None:
         schema = self._job.spec.get("schema")
         if not schema:
             return None
         try:
             return resolve(str(schema), names, self._session.schemas)
-        except Exception:  # its class is not here any more: the columns are those of the answers
+        except Exception:  # the class is gone: take the columns from the answers
             return AnswerType(str(schema), dict)
 
 
 def map_job(session: Session, store: JobStore, named: int | str) -> MapJob:
-    """The map job of a number or a name. Raises BadOption."""
+    """Return the map job of a number or a name. Raises BadOption."""
     job = store.job(named)
     if job.kind != KIND:
         raise BadOption(f"job {job.id} is a {job.kind}", hint="o3.job(...) gives it")
@@ -620,5 +594,30 @@ def map_job(session: Session, store: JobStore, named: int | str) -> MapJob:
 
 
 def map_jobs(session: Session, store: JobStore) -> list[MapJob]:
-    """All map jobs, the last one first."""
+    """Return all map jobs, the latest first."""
     return [MapJob(session, store, job) for job in store.jobs(KIND)]
+
+
+def store_of(session: Session) -> JobStore:
+    """Open the job store of a session; a store in memory lives as long as the session."""
+    path = jobs_file(session.environment)
+    if path != MEMORY:
+        return JobStore(path)
+    in_memory: JobStore = session.kept.setdefault("jobs_in_memory", JobStore(MEMORY))
+    return in_memory
+
+
+@contextmanager
+def jobs_of(session: Session) -> Iterator[JobStore]:
+    """Open the job store of a session for a with block."""
+    store = store_of(session)
+    try:
+        yield store
+    finally:
+        let_go(store)
+
+
+def let_go(store: JobStore) -> None:
+    """Close a file of jobs; a store in memory stays open."""
+    if str(store.store.path) != MEMORY:
+        store.close()

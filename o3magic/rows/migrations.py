@@ -1,25 +1,24 @@
 """The tables of jobs, as numbered steps of SQL. Steps are only ever added, never changed.
 
-A row of a job is known by the key of its question, so that identical rows are one. The sums of a
-job are moved by triggers, hence in the transaction of the row itself.
+A row is identified by the key of its request, so that identical rows are one. Triggers update the
+sums of a job in the transaction of the row.
 
-Money is whole nano-dollars. `cost_nano_usd` is what a row cost for certain, NULL where nobody
-knows; `held_nano_usd` is what it may cost besides: calls on their way, and calls whose cost nobody
-knows, at the most they can have cost. `entry` is the ledger's number of a call that is not settled
-there yet.
+Money is whole nano-dollars. `cost_nano_usd` is the known cost of a row, or NULL. `held_nano_usd` is
+reserved: the highest possible cost of calls in flight and of calls of unknown cost. `entry` is the
+ledger entry of a call that is not settled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# How far a part has come on our side. From CREATING to CREATED a batch may be there that we do not
-# know the id of: it is looked for by its metadata, and never made again before that.
+# The steps of a part. Between CREATING and CREATED a batch of unknown id may exist: it is searched
+# for by its metadata before another one is created.
 PLANNED = "planned"
 UPLOADED = "uploaded"
 CREATING = "creating"
 CREATED = "created"
-ENDED = "ended"  # its files were read, its rows are answered and its cost is entered
+ENDED = "ended"  # its result files are read, its rows and its cost are saved
 
 BATCHES = """
 CREATE TABLE batches (
@@ -45,7 +44,7 @@ CREATE TABLE batches (
 )
 """
 
-# Rows that repeat one before them: they are asked once, and shown as often as they came.
+# Rows that repeat an earlier one: sent once, and listed at each of their places.
 COPIES = """
 CREATE TABLE copies (
     job INTEGER NOT NULL,
@@ -69,12 +68,12 @@ BATCH_STEP: Sequence[str] = (
 
 APPLICATION_ID = 0x6F336D6A  # "o3mj": tells a file of jobs from a ledger
 
-# A row's states. What is not there was never begun.
-CLAIMED = "claimed"  # a process is at it: host, pid, started and run say which
-OPEN = "open"  # it was begun, and is to be asked again
-DONE = "done"  # an answer came, and fits
-INVALID = "invalid"  # an answer came and was paid for, but fits no schema or was refused
-FAILED = "failed"  # no answer came: the next call asks again
+# The states of a row; a row that was never claimed is not in the table.
+CLAIMED = "claimed"  # by the process of host, pid and started, in its run
+OPEN = "open"  # it was claimed, and is to be sent again
+DONE = "done"  # with a valid answer
+INVALID = "invalid"  # with an answer that was billed, but does not fit the schema or is a refusal
+FAILED = "failed"  # without an answer: the next run sends it again
 ANSWERED = (DONE, INVALID)
 
 JOBS = """
@@ -134,7 +133,7 @@ CREATE TABLE rows (
 )
 """
 
-# What a row adds to the sums of its job. `{row}` is "NEW." or "OLD.".
+# The terms that a row adds to the sums of its job. `{row}` is "NEW." or "OLD.".
 SHARES = {
     "done_rows": "({row}state = 'done')",
     "invalid_rows": "({row}state = 'invalid')",
@@ -146,32 +145,33 @@ SHARES = {
 }
 
 
-def moves(joins: bool, leaves: bool) -> str:
-    """SQL that moves the sums of a job when a row joins it, leaves it, or both."""
-    said = []
+def build_sums_update(joins: bool, leaves: bool) -> str:
+    """Build the SQL that updates the sums of a job for an inserted, deleted or changed row."""
+    updates = []
     for name, share in SHARES.items():
         plus = f" + {share.format(row='NEW.')}" if joins else ""
         minus = f" - {share.format(row='OLD.')}" if leaves else ""
-        said.append(f"{name} = {name}{plus}{minus}")
-    return f"UPDATE jobs SET {', '.join(said)} WHERE id = {'NEW' if joins else 'OLD'}.job;"
+        updates.append(f"{name} = {name}{plus}{minus}")
+    return f"UPDATE jobs SET {', '.join(updates)} WHERE id = {'NEW' if joins else 'OLD'}.job;"
 
 
 MIGRATIONS: tuple[Sequence[str], ...] = (
     (
         JOBS,
         ROWS,
-        # Holds all that is looked up in bulk, so that no answer is read for it.
+        # Covers the bulk queries, so that they read no answers.
         "CREATE INDEX rows_by_state ON rows (job, state, key)",
-        f"CREATE TRIGGER row_joins AFTER INSERT ON rows BEGIN {moves(True, False)} END",
+        f"CREATE TRIGGER row_joins AFTER INSERT ON rows BEGIN {build_sums_update(True, False)} END",
         """CREATE TRIGGER row_changes
            AFTER UPDATE OF state, lost, cost_nano_usd, held_nano_usd ON rows
            BEGIN """
-        + f"{moves(True, True)} END",
+        + f"{build_sums_update(True, True)} END",
         "CREATE INDEX rows_unsettled ON rows (job) WHERE entry IS NOT NULL",
-        f"CREATE TRIGGER row_leaves AFTER DELETE ON rows BEGIN {moves(False, True)} END",
+        "CREATE TRIGGER row_leaves AFTER DELETE ON rows BEGIN "
+        f"{build_sums_update(False, True)} END",
     ),
     BATCH_STEP,
-    # What no model answered, and what nobody knows the cost of: counted wherever a job is shown.
+    # For the counts of simulated rows and of rows of unknown cost.
     (
         "CREATE INDEX rows_simulated ON rows (job) WHERE source = 'simulated'",
         """CREATE INDEX rows_of_unknown_cost ON rows (job)

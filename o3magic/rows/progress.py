@@ -1,4 +1,4 @@
-"""How far a job is: a value to show, and lines of it for files and pipes."""
+"""Progress of a job: the value to display, and a display of lines for files and pipes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from o3magic.events import LABELS
 from o3magic.money import show_usd
 
 BAR = 24
-LINE_S = 30.0  # between the lines in a file
+LINE_S = 30.0  # seconds between two lines in a file
 
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """How far a job is.
+    """The progress of a job.
 
-    total      rows in all, None where nobody knows yet
-    rows       that are over: answered, failed, or answered before
-    before     of them, those that an earlier call had answered
-    flying     calls on their way; width: how many may be
-    unknown    calls of this run whose cost nobody knows
-    made_up    rows that no model answered, by who did: simulated, hand
-    taped      over, and on a cassette: the money is that of all its rows when they were recorded
-    landed     the first rows that came, as (place, what is shown of it)
+    total      number of rows, None while it is unknown
+    rows       finished rows: answered, failed, or answered by an earlier run
+    before     of these, the rows answered by an earlier run
+    asked      rows sent by this run
+    flying     calls in flight; width: the limit of these
+    limited    answers with status 429
+    unknown    calls of this run of unknown cost
+    made_up    rows that no model answered, by source: simulated, hand
+    taped      finished with a cassette: the cost is that of all its rows when recorded
+    said       message about the end
+    landed     the first answered rows, as (index, answer)
     """
 
     name: str = ""
@@ -49,77 +52,77 @@ class JobProgress:
 
     @property
     def per_s(self) -> float:
-        """Rows a second, those that were there before left out."""
+        """Rows of this run a second."""
         return self.asked / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
     def projected_nano_usd(self) -> int | None:
-        """What all rows of this run will have cost, or None where that cannot be told."""
+        """The projected cost of all rows of this run, or None where it is unknown."""
         if not self.asked or self.total is None or self.unknown:
             return None
         left = max(0, self.total - self.rows)
         return self.spent_nano_usd + round(self.spent_nano_usd / self.asked * left)
 
     @property
-    def left_s(self) -> float | None:
-        """Seconds that the rest will take, or None."""
+    def remaining_s(self) -> float | None:
+        """Projected seconds for the remaining rows, or None."""
         if self.total is None or not self.per_s:
             return None
         return max(0, self.total - self.rows) / self.per_s
 
     def words(self) -> str:
-        """One line: rows, errors, who made them up, rate, money.
+        """Format one line: rows, errors, sources, rate, cost.
 
-        The last one has no rate, and on a cassette nothing but what its rows have: it is stored in
-        the notebook, and a replay shows the same.
+        The line of a finished job has no rate; with a cassette it depends on the answers only. It
+        is stored in the notebook, and a replay must show the same.
         """
         of = f" of {self.total:,}" if self.total is not None else ""
-        said = [f"{self.rows:,}{of} rows"]
+        parts = [f"{self.rows:,}{of} rows"]
         if self.before and not self.taped:
-            said.append(f"{self.before:,} from before")
+            parts.append(f"{self.before:,} from before")
         if self.errors:
-            said.append(f"{self.errors:,} error{'s' * (self.errors != 1)}")
-        said += self.labels()
+            parts.append(f"{self.errors:,} error{'s' * (self.errors != 1)}")
+        parts += self.labels()
         if self.asked and not self.over:
-            said.append(f"{self.per_s:,.1f}/s")
-        said.append(self.money())
-        whole = self.projected_nano_usd
-        if not self.over and whole is not None and self.rows != self.total:
-            said.append(f"about {show_usd(whole)} in all")
-        if not self.over and (left_s := self.left_s):
-            said.append(f"{span(left_s)} left")
+            parts.append(f"{self.per_s:,.1f}/s")
+        parts.append(self.money())
+        projected = self.projected_nano_usd
+        if not self.over and projected is not None and self.rows != self.total:
+            parts.append(f"about {show_usd(projected)} in all")
+        if not self.over and (left_s := self.remaining_s):
+            parts.append(f"{format_duration(left_s)} left")
         if self.limited and not self.over:
-            said.append(f"{self.limited:,} times told to slow down, {self.flying} at once")
-        return " · ".join(said)
+            parts.append(f"{self.limited:,} times told to slow down, {self.flying} at once")
+        return " · ".join(parts)
 
     def labels(self) -> list[str]:
-        """What is said of rows that no model answered."""
-        said = []
+        """Format the labels of rows that no model answered."""
+        parts = []
         for made_by, label in LABELS.items():
             count = self.made_up.get(made_by, 0)
             if count and count == self.rows:
-                said.append(label)
+                parts.append(label)
             elif count:
-                said.append(f"{count:,} of {self.rows:,} rows {label.partition(',')[0]}")
-        return said
+                parts.append(f"{count:,} of {self.rows:,} rows {label.partition(',')[0]}")
+        return parts
 
     def money(self) -> str:
-        """What is spent; of rows on a cassette, what they cost then and do now."""
+        """Format the cost; with a cassette, that of the recording and of the replay."""
         more = f" + {self.unknown:,} of unknown cost" if self.unknown else ""
-        said = f"{show_usd(self.spent_nano_usd)}{more}"
-        paid = self.spent_nano_usd or self.unknown
-        return f"{said} when recorded, $0 on replay" if self.taped and paid else said
+        text = f"{show_usd(self.spent_nano_usd)}{more}"
+        has_cost = self.spent_nano_usd or self.unknown
+        return f"{text} when recorded, $0 on replay" if self.taped and has_cost else text
 
     def bar(self, width: int = BAR) -> str:
-        """A bar drawn with lines; "" at the end, and where the number of rows is not known."""
+        """Format a progress bar; "" for a finished job, and while the number of rows is unknown."""
         if not self.total or self.over:
             return ""
         halves = min(2 * width, 2 * self.rows * width // self.total)
         return ("━" * (halves // 2) + "╾" * (halves % 2)).ljust(width, "─")
 
 
-def span(seconds: float) -> str:
-    """A time for people: `12 s`, `3 min`, `2 h 10 min`."""
+def format_duration(seconds: float) -> str:
+    """Format a duration: `12 s`, `3 min`, `2 h 10 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -129,21 +132,21 @@ def span(seconds: float) -> str:
 
 
 class ProgressDisplay(Protocol):
-    """Where progress is shown. Called from the thread that runs the job's caller."""
+    """Display of a job's progress. Called in the thread that called `o3.map`."""
 
     def update(self, progress: JobProgress) -> None:
-        """Show it as it is now; called a few times a second, and at the end."""
+        """Display the progress; called a few times a second, and at the end."""
 
 
 class NoProgress:
-    """Shows nothing."""
+    """A display that shows nothing."""
 
     def update(self, progress: JobProgress) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class ProgressLines:
-    """A line now and then, for a file or a pipe, and the last one."""
+    """Writes a line every LINE_S seconds, and the last one, to a file or a pipe."""
 
     def __init__(
         self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
@@ -152,7 +155,7 @@ class ProgressLines:
         self._next_s = clock() + LINE_S
 
     def update(self, progress: JobProgress) -> None:
-        """Write one where it is time."""
+        """Write a line if it is due."""
         if not progress.over and self._clock() < self._next_s:
             return
         self._next_s = self._clock() + LINE_S

@@ -1,4 +1,4 @@
-"""The values of jobs: a job as it stands, a row to be asked, and what became of one."""
+"""Values of the job store: a job, a claim, a stored row, the outcome of a row."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Literal, NamedTuple
 from o3magic.events import AnswerSource, Usage
 from o3magic.rows.migrations import ANSWERED
 
-# mine: to be asked now. theirs: another process is at it. budget: the job may not spend as much.
+# mine: claimed by this run. theirs: claimed by another process. budget: above the job's budget.
 ClaimOutcome = Literal["mine", "theirs", "answered", "budget"]
 RowState = Literal["claimed", "open", "done", "invalid", "failed"]
 
 
 class ClaimRequest(NamedTuple):
-    """A row to be asked: its key, where it stands in the input, the most it can cost."""
+    """A row to claim: its key, its index in the input, its highest possible cost."""
 
     key: str
     place: int
@@ -25,9 +25,10 @@ class ClaimRequest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as it stands. Sums are those of its rows; `total` is None where nobody counted.
+    """A job with the sums of its rows. The fields are the columns of the table `jobs`.
 
-    state: new, running, stopped, done. said: how it ended, for people.
+    total: None while the number of rows is unknown. state: new, running, stopped, done.
+    said: the message about its end.
     """
 
     id: int
@@ -53,38 +54,38 @@ class Job:
 
 
 class JobHandle:
-    """A job as it is handed out: what of it never changes."""
+    """Base of the job objects that users get: the attributes that never change."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     @property
     def id(self) -> int:
-        """Its number in the file of jobs."""
+        """The number of the job in the job store."""
         return self._job.id
 
     @property
     def name(self) -> str:
-        """The name it was given, or ""."""
+        """The user's name for the job, or ""."""
         return self._job.name
 
     @property
     def digest(self) -> str:
-        """What it is the job of."""
+        """The hash of name, provider, request and prompt."""
         return self._job.digest
 
 
-JOB = ", ".join(each.name for each in fields(Job))
+JOB = ", ".join(field.name for field in fields(Job))
 
 
-def job_of(row: tuple[Any, ...]) -> Job:
-    """A row of the table of jobs as a value."""
-    values = dict(zip((each.name for each in fields(Job)), row, strict=True))
+def parse_job(row: tuple[Any, ...]) -> Job:
+    """Parse a row of the table `jobs`, its columns in the order of JOB."""
+    values = dict(zip((column.name for column in fields(Job)), row, strict=True))
     return Job(**values | {"spec": json.loads(values["spec"])})
 
 
 class StoredRow(NamedTuple):
-    """A row of a job as it is kept. `answer` is JSON: see `Ending`."""
+    """A row of the table `rows`; the fields are its columns. answer: JSON, as in RowOutcome."""
 
     key: str
     place: int
@@ -103,18 +104,18 @@ class StoredRow(NamedTuple):
 
     @property
     def paid(self) -> bool:
-        """Whether an answer came, so that it is never asked again."""
+        """Whether the row has an answer, so that it is not sent again."""
         return self.state in ANSWERED
 
     @property
     def said(self) -> dict[str, Any]:
-        """What is in the answer."""
-        found: dict[str, Any] = json.loads(self.answer) if self.answer else {}
-        return found
+        """The decoded answer, or {}."""
+        content: dict[str, Any] = json.loads(self.answer) if self.answer else {}
+        return content
 
     @property
     def made_by(self) -> str:
-        """Who answered: live or simulated. What was replayed is kept in no file."""
+        """The source of the answer: live or simulated. Replayed answers are not stored."""
         return self.source
 
 
@@ -123,12 +124,12 @@ COLUMNS = ", ".join(StoredRow._fields)
 
 @dataclass(frozen=True, slots=True)
 class RowOutcome:
-    """What became of a claimed row.
+    """The outcome of a claimed row.
 
-    answer         what came: text, data (a structured answer as JSON), refusal, finish, model, ...
-    cost_nano_usd  of all attempts that are known; None where no cost is known
-    settled_nano_usd  what is not held any more: the worst case of the attempts with a known cost
-    entry          the ledger's number of the last attempt, where that is not settled there yet
+    answer         text, data (a structured answer as JSON), refusal, finish, model, ...
+    cost_nano_usd  sum over the attempts of known cost; None where the last has none
+    settled_nano_usd  the reservation to release: that of the attempts of known cost
+    entry          the ledger entry of the last attempt, while that is not settled
     """
 
     key: str
@@ -145,23 +146,23 @@ class RowOutcome:
 
     @property
     def made_by(self) -> str:
-        """Who answered, now or when it was recorded: live, simulated or hand."""
+        """The source of the answer, or of its recording: live, simulated or hand."""
         if self.source != "replayed":
             return self.source
         return str((self.answer or {}).get("made_by", "live"))
 
     def row(self, now_ms: int, job: int, run: str) -> tuple[Any, ...]:
-        """The parameters of the statement that keeps it."""
-        said = None
+        """Build the parameters of the statement END."""
+        answer = None
         if self.answer is not None:
-            # Half of a surrogate pair, which SQLite has not, becomes U+FFFD.
+            # SQLite has no lone surrogates: they become U+FFFD.
             text = json.dumps(self.answer, ensure_ascii=False, separators=(",", ":"))
-            said = text.encode("utf-8", "replace").decode()
+            answer = text.encode("utf-8", "replace").decode()
         usage = self.usage
         return (
             self.state,
             now_ms,
-            said,
+            answer,
             self.error.encode("utf-8", "replace").decode(),
             self.error_kind,
             self.source,

@@ -1,8 +1,7 @@
-"""Rows on a cassette: found there before they are asked, and put there when they are answered.
+"""Rows and cassettes: recorded rows are replayed, and answered rows are recorded.
 
-An answer that came and was paid for is kept whatever it is: one that fits no schema, or a refusal,
-replays as the same error. A row without an answer is not kept: it replays as a CassetteMiss, and is
-asked again where somebody can be asked.
+Every answer is recorded: an invalid one or a refusal replays as the same error. A row without an
+answer is not recorded: it replays as a CassetteMiss, or is sent again where the mode allows it.
 """
 
 from __future__ import annotations
@@ -27,147 +26,157 @@ from o3magic.schemas.validation import judged
 from o3magic.session.attempts import AttemptState
 from o3magic.session.recorder import CassetteUse
 
-# To look for the nearest question takes its time: of so many rows, the others need not say it too.
-MOST_EXPLAINED = 10
+# Finding the closest recorded request is slow: only this many misses explain themselves.
+MAX_EXPLAINED = 10
 
 
 class RowReplay:
-    """The cassette of one run's rows. tier: "batch" for those of the Batch API."""
+    """The cassette of a run. tier: "batch" for rows of the Batch API.
+
+    replayed: requests and outcomes not yet in the ledger; missed: rows that are not recorded.
+    """
 
     def __init__(
         self, form: RequestTemplate, tape: CassetteUse, tier: Literal["", "batch"] = ""
     ) -> None:
-        self._form, self.tape, self._tier = form, tape, tier
+        self._form, self.cassette, self._tier = form, tape, tier
         self._numbers: dict[str, tuple[CanonicalRequest, int]] = {}
         self.replayed: list[tuple[CanonicalRequest, Outcome]] = []
         self.missed = 0
 
     def find(self, question: CanonicalRequest, key: str) -> RowOutcome | None:
-        """A row's answer from the cassette, or None to ask. Raises CassetteMiss, CassetteError."""
+        """Return the recorded outcome of a row, or None. Raises CassetteMiss and CassetteError."""
         question = replace(question, tier=self._tier)
-        # The same batch again in a cell is the same job, not another answer.
-        n = 1 if self._tier else self.tape.deck.number(question)
+        # A batch that is repeated in a cell is the same job, so that it has the same answers.
+        n = 1 if self._tier else self.cassette.deck.number(question)
         try:
-            take = self._found(question, n)
-            if take is None:
+            recording = self._find_recording(question, n)
+            if recording is None:
                 self._numbers[key] = (question, n)
                 return None
-            return self._ending(take, question, key)
+            return self._build_outcome(recording, question, key)
         except BaseException as error:
             self.missed += isinstance(error, CassetteMiss)
             if not self._tier:
-                self.tape.deck.unasked(question)
+                self.cassette.deck.unasked(question)
             raise
 
-    def _found(self, question: CanonicalRequest, n: int) -> Recording | None:
-        if self.tape.mode != "replay" or self.missed < MOST_EXPLAINED:
-            return self.tape.find(question, n)
-        take = self.tape.recorded(question, n)
-        if take is None:
-            raise CassetteMiss(f"not recorded in {self.tape.deck.cassette.path.name}")
-        return take
+    def _find_recording(self, question: CanonicalRequest, n: int) -> Recording | None:
+        if self.cassette.mode != "replay" or self.missed < MAX_EXPLAINED:
+            return self.cassette.find(question, n)
+        recording = self.cassette.recorded(question, n)
+        if recording is None:
+            raise CassetteMiss(f"not recorded in {self.cassette.deck.cassette.path.name}")
+        return recording
 
-    def _ending(self, take: Recording, question: CanonicalRequest, key: str) -> RowOutcome | None:
-        """What a take says. Raises CassetteMiss where it does not fit the schema any more."""
+    def _build_outcome(
+        self, recording: Recording, question: CanonicalRequest, key: str
+    ) -> RowOutcome | None:
+        """Build the outcome of a recording. Raises CassetteMiss where the schema has changed."""
         current = AttemptState(self._form.plan)
         current.source = "replayed"
-        for event in events(take, speed=0):
+        for event in events(recording, speed=0):
             current.draft.add(event)
         outcome = current.outcome(None, interrupted=False)
         answer, wanted = current.draft.answer(current.reason), self._form.plan.answer_type
         data, wrong, problems = judged(answer, wanted, self._form.plan.profile.schema)
-        # What does not fit the schema that it was asked with did not fit it then either.
-        changed = take.schema_sha not in ("", question.schema_sha)
-        if problems and changed:
-            if self.tape.mode == "replay":
+        # With an unchanged schema, the answer was invalid when it was recorded, too.
+        has_changed = recording.schema_sha not in ("", question.schema_sha)
+        if problems and has_changed:
+            if self.cassette.mode == "replay":
                 raise CassetteMiss(f"the schema has changed since it was recorded: {wrong}")
-            self._numbers[key] = (question, take.n)
+            self._numbers[key] = (question, recording.n)
             return None
         self.replayed.append((question, outcome))
-        said = {"text": take.text, "data": data, "refusal": take.refusal, "model": take.model}
-        said |= {"elapsed_ms": take.total_ms, "made_by": take.label}
+        content = {
+            "text": recording.text,
+            "data": data,
+            "refusal": recording.refusal,
+            "model": recording.model,
+        }
+        content |= {"elapsed_ms": recording.total_ms, "made_by": recording.label}
         return RowOutcome(
             key=key,
             state="invalid" if wrong else "done",
-            answer={name: value for name, value in said.items() if value not in (None, "")},
+            answer={name: value for name, value in content.items() if value not in (None, "")},
             error=wrong,
             error_kind="InvalidAnswer" if wrong else "",
             source="replayed",
-            usage=take.usage or Usage(),
-            cost_nano_usd=take.cost_nano_usd,
+            usage=recording.usage or Usage(),
+            cost_nano_usd=recording.cost_nano_usd,
         )
 
     def enter(self, keeping: FallbackLedger, desk: RunContext) -> None:
-        """Write what was replayed into the ledger, where it costs nothing."""
+        """Record the replayed rows in the ledger, at no cost."""
         self.entered(keeping, desk.attempt(self._form.plan.call, "map", 0))
 
     def entered(self, keeping: FallbackLedger, attempt: Attempt) -> None:
-        """The same, each as this attempt."""
+        """Record the replayed rows in the ledger, each as this attempt."""
         attempts = [replace(attempt, source="replayed")] * len(self.replayed)
-        tickets = keeping.enter_many(attempts)
+        entries = keeping.enter_many(attempts)
         outcomes = [outcome for _, outcome in self.replayed]
-        pairs = zip(tickets, outcomes, strict=True)
+        pairs = zip(entries, outcomes, strict=True)
         keeping.settle_many([(t, outcome) for t, outcome in pairs if isinstance(t, OpenEntry)])
         self.replayed.clear()
 
     def keep(self, rows: Iterable[StoredRow]) -> str:
-        """Put answered rows on the cassette, all at once; what is to be said of it, or "".
+        """Record answered rows in one write; return a message about it, or "".
 
-        What is said of rows that are not on it is the same when they are recorded and replayed.
+        The message about unrecorded rows is the same when they are recorded and replayed.
         """
-        if not self.tape.records:
+        if not self.cassette.records:
             return left_out(self.missed)
         failed = 0
-        takes = []
+        recordings = []
         try:
             for row in rows:
                 failed += row.state == "failed" and row.key in self._numbers
-                if (take := self._take(row)) is not None:
-                    takes.append(take)
-            self.tape.deck.keep_all(takes, refresh=self.tape.mode == "refresh")
+                if (recording := self._build_recording(row)) is not None:
+                    recordings.append(recording)
+            self.cassette.deck.keep_all(recordings, refresh=self.cassette.mode == "refresh")
         except (CassetteError, OSError) as error:
             return f"not recorded: {error}"
         return left_out(failed)
 
-    def _take(self, row: StoredRow) -> Recording | None:
-        """The take of a row that this run asked about, or None where no answer came."""
+    def _build_recording(self, row: StoredRow) -> Recording | None:
+        """Build the recording of a row of this run, or return None where it has no answer."""
         if not row.paid or not row.answer or row.source == "replayed":
             return None
-        asked = self._numbers.pop(row.key, None)
-        if asked is None:
+        numbered = self._numbers.pop(row.key, None)
+        if numbered is None:
             return None
-        said = row.said
+        content = row.said
         usage = Usage(row.input_tokens, row.cached_tokens, row.output_tokens, row.reasoning_tokens)
         answer = Answer(
-            text=said.get("text", ""),
-            refusal=said.get("refusal", ""),
-            finish_reason=said.get("finish", "stop"),
+            text=content.get("text", ""),
+            refusal=content.get("refusal", ""),
+            finish_reason=content.get("finish", "stop"),
             usage=usage,
             cost_usd=usd(row.cost_nano_usd),
-            model=said.get("model", ""),
-            id=said.get("id", ""),
-            elapsed_s=said.get("elapsed_ms", 0) / 1000,
-            reasoning_summary=said.get("summary", ""),
+            model=content.get("model", ""),
+            id=content.get("id", ""),
+            elapsed_s=content.get("elapsed_ms", 0) / 1000,
+            reasoning_summary=content.get("summary", ""),
             provider=self._form.plan.call.provider.name,
             source="simulated" if row.source == "simulated" else "live",
         )
         finished = Finished(
-            said.get("finish", "stop"),
+            content.get("finish", "stop"),
             usage,
             id=answer.id,
             model=answer.model,
-            service_tier=said.get("tier", ""),
-            detail=said.get("detail", ""),
-            notes=tuple(said.get("notes", ())),
+            service_tier=content.get("tier", ""),
+            detail=content.get("detail", ""),
+            notes=tuple(content.get("notes", ())),
         )
-        question, n = asked
+        question, n = numbered
         return Recording.of(
-            question, n, answer, finished, recorded=datetime.now(UTC), scrub=self.tape.scrub
+            question, n, answer, finished, recorded=datetime.now(UTC), scrub=self.cassette.scrub
         )
 
 
 def left_out(rows: int) -> str:
-    """What is said of rows that have no answer, so that a replay cannot have one."""
+    """Format the message about rows without an answer, which a replay lacks."""
     if not rows:
         return ""
     return "1 row is not on the cassette" if rows == 1 else f"{rows:,} rows are not on the cassette"

@@ -1,4 +1,4 @@
-"""Results out: a table in the order of the rows, one column for each field of the answers."""
+"""Tables of answers: in the order of the rows, with a column for each field of the answers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from o3magic.wire.optional_fields import resolved
 
 PAGE_ROWS = 2000
 NOT_ASKED = "not asked"
-COUNTS = ("input_tokens", "output_tokens", "reasoning_tokens")
-OWN = ("error", "cost_usd", *COUNTS)
-WHY = {
+TOKEN_COLUMNS = ("input_tokens", "output_tokens", "reasoning_tokens")
+OWN = ("error", "cost_usd", *TOKEN_COLUMNS)
+UNANSWERED = {
     "budget": f"{NOT_ASKED}: budget",
     "interrupted": f"{NOT_ASKED}: interrupted",
     "error": f"{NOT_ASKED}: stopped at an error",
@@ -29,14 +29,14 @@ WHY = {
 
 
 class MappedRows(Sequence[Mapping[str, Any]]):
-    """Rows of results, as dicts; `columns` are their names. Where there is no DataFrame."""
+    """A sequence of rows as dicts, where pandas is not installed."""
 
     def __init__(self, columns: Mapping[str, Sequence[Any]], count: int) -> None:
         self._columns, self._count = dict(columns), count
 
     @property
     def columns(self) -> list[str]:
-        """The names, in order."""
+        """The names of the columns."""
         return [*self._columns]
 
     def __len__(self) -> int:
@@ -49,7 +49,7 @@ class MappedRows(Sequence[Mapping[str, Any]]):
     @overload
     def __getitem__(self, at: slice) -> list[Mapping[str, Any]]: ...
     def __getitem__(self, at: int | str | slice) -> Any:
-        """A row, rows, or by its name a column, as a DataFrame gives it."""
+        """Return a row by index, rows by slice, or a column by name."""
         if isinstance(at, str):
             return self.column(at)
         if isinstance(at, slice):
@@ -59,20 +59,19 @@ class MappedRows(Sequence[Mapping[str, Any]]):
         return {name: values[at] for name, values in self._columns.items()}
 
     def __repr__(self) -> str:
-        """One short line."""
         return f"Rows({len(self)} of {', '.join(self.columns)})"
 
     def column(self, name: str) -> list[Any]:
-        """All values of one column."""
+        """Return the values of a column."""
         return [*self._columns[name]]
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """All rows."""
+        """Return all rows as dicts."""
         return [dict(row) for row in self]
 
 
 class ResultTable:
-    """Columns that grow row by row."""
+    """Builds the columns of a table row by row. errors: rows with an error so far."""
 
     def __init__(self, wanted: AnswerType | None, *, flatten: bool) -> None:
         self._wanted, self._flatten = wanted, flatten
@@ -87,86 +86,87 @@ class ResultTable:
                 self._fields[name] = []
 
     def add(self, row: StoredRow | RowOutcome | None, error: str | None, *, charged: bool) -> None:
-        """The next row. charged: its cost is counted here, and not with one like it."""
+        """Add the next row. charged: whether its cost counts here, not with an identical row."""
         values = self._values(row) if row is not None and row.state == "done" else {}
         for name in values.keys() - self._fields.keys():
             self._fields[name] = [None] * self._count
         for name, column in self._fields.items():
             column.append(values.get(name))
-        said = error or (row.error if row is not None else None) or None
-        self.errors += said is not None
-        self._own["error"].append(said)
+        error = error or (row.error if row is not None else None) or None
+        self.errors += error is not None
+        self._own["error"].append(error)
         cost: Decimal | None = None
         counts: Sequence[int | None] = (None, None, None)
         if row is not None and charged:
-            cost, counts = usd(row.cost_nano_usd), counts_of(row)
+            cost, counts = usd(row.cost_nano_usd), get_token_counts(row)
         elif row is not None:
             cost, counts = Decimal(0), (0, 0, 0)
         self._own["cost_usd"].append(cost)
-        for name, count in zip(COUNTS, counts, strict=True):
+        for name, count in zip(TOKEN_COLUMNS, counts, strict=True):
             self._own[name].append(count)
         self._count += 1
 
     def _values(self, row: StoredRow | RowOutcome) -> dict[str, Any]:
-        """What an answer says, by column."""
-        said = row.said if isinstance(row, StoredRow) else row.answer or {}
+        """Return the values of an answer by column."""
+        content = row.said if isinstance(row, StoredRow) else row.answer or {}
         if self._wanted is None:
-            return {"text": said.get("text", "")}
-        data = said.get("data")
+            return {"text": content.get("text", "")}
+        data = content.get("data")
         if isinstance(data, Mapping):
             return flat(data) if self._flatten else dict(data)
         return {"value": data}
 
     def columns(self) -> dict[str, list[Any]]:
-        """All columns; those of a field that is called like one of ours keep its name."""
+        """Return all columns; an own column named like a field gets the prefix `o3_`."""
         own = {f"o3_{n}" if n in self._fields else n: v for n, v in self._own.items()}
         return {**self._fields, **own}
 
     def result(self, source: RowSource) -> Any:
-        """A DataFrame of the library the rows came in, else of pandas, else Rows."""
+        """Build a DataFrame of the library of the input, else of pandas, else MappedRows."""
         columns, frame = self.columns(), source.frame
         if frame is not None and hasattr(frame, "iter_rows"):
-            return type(frame)({n: plain(values) for n, values in columns.items()}, strict=False)
+            return type(frame)(
+                {n: to_polars_values(values) for n, values in columns.items()}, strict=False
+            )
         if frame is None and not has_pandas():
             return MappedRows(columns, self._count)
-        kinds = kinds_of(self._wanted) if self._wanted else {}
+        kinds = get_column_kinds(self._wanted) if self._wanted else {}
         kinds = {name: kind for name, kind in kinds.items() if name in self._fields}
-        own = dict.fromkeys((n if n in columns else f"o3_{n}" for n in COUNTS), "integer")
+        own = dict.fromkeys((n if n in columns else f"o3_{n}" for n in TOKEN_COLUMNS), "integer")
         index = None
         if frame is not None:
             index = frame.index[: self._count]
         return typed_frame(columns, {**kinds, **own}, index)
 
 
-def plain(values: list[Any]) -> list[Any]:
-    """Values as polars takes them: its decimals need one scale for all."""
-    return [float(each) if isinstance(each, Decimal) else each for each in values]
+def to_polars_values(values: list[Any]) -> list[Any]:
+    """Convert decimals to floats: polars needs one scale for all decimals of a column."""
+    return [float(value) if isinstance(value, Decimal) else value for value in values]
 
 
-def counts_of(row: StoredRow | RowOutcome) -> Sequence[int | None]:
-    """Input, output and reasoning tokens."""
+def get_token_counts(row: StoredRow | RowOutcome) -> Sequence[int | None]:
+    """Return input, output and reasoning tokens."""
     usage = row.usage if isinstance(row, RowOutcome) else row
     return usage.input_tokens, usage.output_tokens, usage.reasoning_tokens
 
 
 def properties(wanted: AnswerType) -> dict[str, Any]:
-    """The fields of a type by name, or one called `value` where it has none."""
+    """Return the fields of a type by name; a type without fields has one called `value`."""
     definitions = wanted.schema.get("$defs", {})
     root = resolved(wanted.schema, definitions)
     fields = root.get("properties") if root.get("type") == "object" else None
     if not fields:
         return {"value": root}
-    return {name: resolved(each, definitions) for name, each in fields.items()}
+    return {name: resolved(field, definitions) for name, field in fields.items()}
 
 
-def kinds_of(wanted: AnswerType) -> dict[str, str]:
-    """What kind of column each field makes."""
-    found = {name: kind_of(field) for name, field in properties(wanted).items()}
-    return {name: kind for name, kind in found.items() if kind}
+def get_column_kinds(wanted: AnswerType) -> dict[str, str]:
+    kinds = {name: kind_of(field) for name, field in properties(wanted).items()}
+    return {name: kind for name, kind in kinds.items() if kind}
 
 
 def kind_of(field: Mapping[str, Any]) -> str:
-    """What kind of column a field makes: integer, number, boolean, moment, or ""."""
+    """Return the kind of a field's column: integer, number, boolean, moment, or ""."""
     choices = [c for c in field.get("anyOf", [field]) if c.get("type") != "null"]
     kind = str(choices[0].get("type")) if len(choices) == 1 else ""
     if kind == "string" and choices[0].get("format") in ("date", "date-time"):
@@ -174,16 +174,16 @@ def kind_of(field: Mapping[str, Any]) -> str:
     return kind if kind in ("integer", "number", "boolean") else ""
 
 
-def table_of(run: RowRunner, store: JobStore, table: ResultTable, sums: RowSums) -> ResultTable:
-    """The results of a run, put into an empty table in the order of its rows; sums: of them."""
+def fill_table(run: RowRunner, store: JobStore, table: ResultTable, sums: RowSums) -> ResultTable:
+    """Add the rows of a run to a table, in their order, and to the sums; return the table."""
     tally, halt = run.tally, run.halt
     charged: set[str] = set()
     for start in range(0, len(tally.keys), PAGE_ROWS):
         keys = tally.keys[start : start + PAGE_ROWS]
         known = found(run, store, keys)
-        for place, key in enumerate(keys, start):
+        for index, key in enumerate(keys, start):
             if key is None:
-                error = tally.local[place]
+                error = tally.local[index]
                 table.add(None, f"{type(error).__name__}: {error}", charged=False)
                 continue
             row = known.get(key)
@@ -200,26 +200,26 @@ def table_of(run: RowRunner, store: JobStore, table: ResultTable, sums: RowSums)
 def found(
     run: RowRunner, store: JobStore, keys: Sequence[str | None]
 ) -> dict[str, StoredRow | RowOutcome]:
-    """The rows of these keys: from the file, and what no file has."""
+    """Return the rows of these keys by key: unsaved outcomes, else from the job store."""
     unique = [*dict.fromkeys(key for key in keys if key is not None)]
     rows: dict[str, StoredRow | RowOutcome] = {}
-    asked = [key for key in unique if key not in run.tally.endings]
-    rows |= {row.key: row for row in store.read(run.job.id, asked)}
+    stored = [key for key in unique if key not in run.tally.endings]
+    rows |= {row.key: row for row in store.read(run.job.id, stored)}
     rows |= {key: run.tally.endings[key] for key in unique if key in run.tally.endings}
     return rows
 
 
 def why(halt: StopReason | None, row: StoredRow | RowOutcome | None) -> str:
-    """Why a row has no answer."""
+    """Format the reason why a row has no answer."""
     if halt is None or (row is not None and row.state == "claimed" and halt.why != "interrupted"):
         return f"{NOT_ASKED}: another kernel is at it"
     if halt.why == "budget" and row is not None and row.error_kind == "OverBudget":
         return f"{NOT_ASKED} again: budget"
-    return WHY.get(halt.why) or f"{NOT_ASKED}: {halt.error}"
+    return UNANSWERED.get(halt.why) or f"{NOT_ASKED}: {halt.error}"
 
 
-def rows_of(run: RowRunner, store: JobStore) -> Iterator[StoredRow]:
-    """All rows of a run that the file has, page by page."""
+def read_stored_rows(run: RowRunner, store: JobStore) -> Iterator[StoredRow]:
+    """Read all rows of a run that are in the job store, page by page."""
     keys = [key for key in dict.fromkeys(run.tally.keys) if key is not None]
     for start in range(0, len(keys), PAGE_ROWS):
         yield from store.read(run.job.id, keys[start : start + PAGE_ROWS])

@@ -1,4 +1,4 @@
-"""What all rows of a job have in common, made once: a row's call and key are cut out of it."""
+"""Templates of a job: the prompt and the request that all rows share, filled in for each row."""
 
 from __future__ import annotations
 
@@ -37,12 +37,17 @@ from o3magic.session.estimate import (
 from o3magic.session.plan import Plan, check_window, with_default
 from o3magic.session.spending import free
 
-MOST_ROW_CHARS = 4_000_000
+MAX_ROW_CHARS = 4_000_000
+# The prompt of the plan that all rows share; replaced by the prompt of each row.
+PLACEHOLDER = "o3magic-prompt-of-a-row-8b1f4c6e2d90a753"
+STEP_TOKENS = 64
+ENCODE = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+
 FilledPrompt = str | tuple[Text | Image, ...]
 
 
 class PromptTemplate:
-    """A template. `fill` gives a row's prompt, as text where there is no picture in it."""
+    """A parsed prompt. `fill` renders it for a row: text, or parts where it has images."""
 
     def __init__(self, text: str, columns: Sequence[str], folder: Path) -> None:
         self._folder = folder
@@ -51,94 +56,97 @@ class PromptTemplate:
 
     @classmethod
     def plain(cls, text: str, folder: Path) -> PromptTemplate:
-        """A text in which braces are braces."""
-        made = cls("", (), folder)
-        made._pieces = [text]
-        return made
+        """Build a template without expressions: braces stay as they are."""
+        template = cls("", (), folder)
+        template._pieces = [text]
+        return template
 
     def check(self, row: Mapping[str, Any]) -> None:
-        """Raise TemplateError, with near names, for a column that is not there."""
+        """Raise TemplateError, with similar names, for an unknown column."""
         for piece in self._pieces:
             if isinstance(piece, str) or piece.source in self._columns:
                 continue
             if piece.source.isidentifier():
-                raise undefined(piece.source, piece, self._columns)
-            names = TrackedNames({**dict.fromkeys(self._columns, ""), **cleaned(row)})
+                raise build_unknown_column_error(piece.source, piece, self._columns)
+            names = TrackedNames({**dict.fromkeys(self._columns, ""), **blank_missing(row)})
             try:
                 render(f"{{{{ {piece.source} }}}}", names, folder=self._folder)
             except TemplateError:
-                # Another fault may be one of this row alone.
+                # Another error may concern this row only.
                 if names.missing:
-                    raise undefined(names.missing[0], piece, self._columns) from None
+                    raise build_unknown_column_error(
+                        names.missing[0], piece, self._columns
+                    ) from None
 
     def fill(self, row: Mapping[str, Any]) -> FilledPrompt:
-        """The prompt of a row. Raises TemplateError."""
-        words: list[str] = []
+        """Render the prompt of a row. Raises TemplateError."""
+        texts: list[str] = []
         parts: list[Text | Image] = []
         for piece in self._pieces:
             if isinstance(piece, str):
-                words.append(piece)
+                texts.append(piece)
             elif piece.source in row:
-                words.append(value_text(row[piece.source], piece))
+                texts.append(format_value(row[piece.source], piece))
             else:
                 expression = f"{{{{ {piece.source} }}}}"
-                for part in render(expression, cleaned(row), folder=self._folder).parts:
+                for part in render(expression, blank_missing(row), folder=self._folder).parts:
                     if isinstance(part, Text):
-                        words.append(part.text)
+                        texts.append(part.text)
                     else:
-                        parts += [Text("".join(words)), part]
-                        words.clear()
-        text = "".join(words)
-        if len(text) > MOST_ROW_CHARS:
+                        parts += [Text("".join(texts)), part]
+                        texts.clear()
+        text = "".join(texts)
+        if len(text) > MAX_ROW_CHARS:
             raise TemplateError(f"the row makes a prompt of {len(text):,} characters")
         if not parts:
             return text
-        return tuple(each for each in (*parts, Text(text)) if each != Text(""))
+        return tuple(part for part in (*parts, Text(text)) if part != Text(""))
 
 
 class TrackedNames(dict[str, Any]):
-    """Names that remember which of them were looked for in vain."""
+    """A namespace that records the names it lacks."""
 
     def __init__(self, names: Mapping[str, Any]) -> None:
         super().__init__(names)
         self.missing: list[str] = []
 
     def __contains__(self, name: object) -> bool:
-        found = super().__contains__(name)
-        if not found:
+        is_known = super().__contains__(name)
+        if not is_known:
             self.missing.append(str(name))
-        return found
+        return is_known
 
 
-def value_text(value: Any, piece: TemplateExpression) -> str:
-    """A column's value as the prompt has it."""
+def format_value(value: Any, piece: TemplateExpression) -> str:
+    """Format a value of a column for the prompt. Raises TemplateError."""
     if type(value) is not str:
-        if missing(value):
+        if is_missing_value(value):
             return ""
         try:
             return marked(shown(value), piece.source)
         except TemplateError as error:
-            said = f"line {piece.line} of the prompt, {{{{ {piece.source} }}}}: {error}"
-            raise TemplateError(said, hint=error.hint) from None
+            message = f"line {piece.line} of the prompt, {{{{ {piece.source} }}}}: {error}"
+            raise TemplateError(message, hint=error.hint) from None
     return marked(shown(value), piece.source)
 
 
-def missing(value: Any) -> bool:
-    """Whether nothing is there: None, NaN in any width, NaT, NA."""
+def is_missing_value(value: Any) -> bool:
+    """Return whether a value is missing: None, NaN of any type, NaT, NA."""
     if value is None or is_missing(value):
         return True
-    # A NaN is not equal to itself; an array says that of each element.
+    # NaN is not equal to itself; an array compares by element, so the type is checked first.
     kind = type(value).__name__
     return kind.startswith(("float", "Decimal")) and bool(value != value)
 
 
-def cleaned(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with empty texts for what is missing."""
-    return {name: "" if missing(value) else value for name, value in row.items()}
+def blank_missing(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row with "" for missing values."""
+    return {name: "" if is_missing_value(value) else value for name, value in row.items()}
 
 
-def undefined(name: str, piece: TemplateExpression, columns: frozenset[str]) -> TemplateError:
-    """What to say of a column that is not there."""
+def build_unknown_column_error(
+    name: str, piece: TemplateExpression, columns: frozenset[str]
+) -> TemplateError:
     known = sorted(columns)
     hint = did_you_mean(name, known, f"the columns are {', '.join(known[:20])}")
     return TemplateError(
@@ -147,27 +155,21 @@ def undefined(name: str, piece: TemplateExpression, columns: frozenset[str]) -> 
     )
 
 
-# Stands for the prompt of a row in the plan that is made once.
-STAND_IN = "o3magic-prompt-of-a-row-8b1f4c6e2d90a753"
-STEP_TOKENS = 64
-ENCODE = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
-
-
 class RequestTemplate:
-    """The plan of a prompt that is to be said for each row."""
+    """The request that all rows share. It builds the call, the key and the cost of a row."""
 
     def __init__(self, planned: Plan) -> None:
         normal = {"api": "auto"} | normal_request(planned.question.canonical(), as_pairs=True)
         whole = ENCODE(normal)
-        self._head, self._tail = whole.split(ENCODE(STAND_IN))
+        self._head, self._tail = whole.split(ENCODE(PLACEHOLDER))
         assert digest(whole) == key_of(planned.question.canonical())
         self._set_plan(planned)
 
     def _set_plan(self, planned: Plan) -> None:
-        """Measure what a row takes of the model that is asked."""
+        """Set the plan, and what depends on its model: tokens, window, price."""
         self.plan = planned
         self._most = worst(planned)
-        self._own_tokens = most_tokens(planned.call.request) - size(STAND_IN)
+        self._own_tokens = most_tokens(planned.call.request) - size(PLACEHOLDER)
         card = planned.card
         self._window = card.max_input_tokens or card.window_tokens
         self.free = free(planned)
@@ -175,16 +177,16 @@ class RequestTemplate:
 
     @property
     def priced(self) -> bool:
-        """Whether the most that a row can cost is known."""
+        """Whether the highest possible cost of a row is known."""
         return self._most is not None
 
     @property
     def digest(self) -> str:
-        """What the job is: the key of its question, the template in the place of the prompt."""
+        """The hash of the request without the prompt."""
         return digest(f"{self._head}{self._tail}")
 
-    def lack(self, lack: str) -> None:
-        """The provider turned out not to have something: no other row asks for it."""
+    def drop_capability(self, lack: str) -> None:
+        """Build all further calls without a capability that the provider turned out to lack."""
         if lack == model_lack(self.plan.choice.model):
             choice = next_default(self.plan.choice, self.plan.call.provider, self.plan.catalog)
             if choice is not None:
@@ -194,18 +196,18 @@ class RequestTemplate:
         self.plan = replace(self.plan, call=call)
 
     def key(self, prompt: FilledPrompt) -> str:
-        """The key of a row's question: that of `Question.key`."""
+        """Return the key of a row's request, equal to `CanonicalRequest.key`."""
         if isinstance(prompt, str):
             return digest(f"{self._head}{ENCODE(lines(clean(prompt)))}{self._tail}")
         return self.question(prompt).key
 
     def question(self, prompt: FilledPrompt) -> CanonicalRequest:
-        """A row's question."""
+        """Return the canonical request of a row."""
         question = self.plan.question
-        return replace(question, messages=filled(question.messages, parts_of(prompt)))
+        return replace(question, messages=filled(question.messages, build_parts(prompt)))
 
     def check(self, prompt: FilledPrompt) -> None:
-        """Raise EmptyPrompt and PromptTooLong; BadOption for what is wrong with every row."""
+        """Raise EmptyPrompt or PromptTooLong; BadOption for an error that all rows share."""
         if not isinstance(prompt, str):
             check_images(prompt, self.plan.card, self.plan.catalog)
         elif not prompt.strip():
@@ -214,13 +216,13 @@ class RequestTemplate:
             check_window(self.call(prompt).request, self.plan.card)
 
     def call(self, prompt: FilledPrompt) -> HttpRequest:
-        """A row's call."""
+        """Build the HTTP request of a row."""
         call = self.plan.call
-        messages = filled(call.request.messages, parts_of(prompt))
+        messages = filled(call.request.messages, build_parts(prompt))
         return replace(call, request=replace(call.request, messages=messages, stream=False))
 
     def tokens(self, prompt: FilledPrompt) -> int:
-        """The most input tokens a row has, rounded up."""
+        """Return an upper bound of a row's input tokens, a multiple of STEP_TOKENS."""
         if isinstance(prompt, str):
             own = size(prompt)
         else:
@@ -228,26 +230,26 @@ class RequestTemplate:
         return -(-(self._own_tokens + own) // STEP_TOKENS) * STEP_TOKENS
 
     def _worst_nano_usd(self, input_tokens: int) -> int:
-        """The most that one call of so many tokens can cost; 0 where that is not known."""
+        """Return the highest possible cost of a call; 0 where it is unknown."""
         card, price = self.plan.priced, price_asked(self.plan)
         if self._most is None or price is None:
             return 0
         return worst_nano_usd(card, price, input_tokens, self._most.output_tokens)
 
 
-def parts_of(prompt: FilledPrompt) -> tuple[Part, ...]:
-    """A prompt as parts of a message."""
+def build_parts(prompt: FilledPrompt) -> tuple[Part, ...]:
+    """Convert a prompt to parts of a message."""
     return (Text(prompt),) if isinstance(prompt, str) else prompt
 
 
 def filled(messages: Sequence[Message], parts: tuple[Part, ...]) -> tuple[Message, ...]:
-    """The messages with these parts in the place of the stand-in."""
-    made = []
+    """Return the messages with these parts in place of PLACEHOLDER."""
+    result = []
     for message in messages:
-        if any(isinstance(p, Text) and p.text == STAND_IN for p in message.parts):
+        if any(isinstance(p, Text) and p.text == PLACEHOLDER for p in message.parts):
             own: list[Part] = []
             for part in message.parts:
-                own += parts if isinstance(part, Text) and part.text == STAND_IN else [part]
+                own += parts if isinstance(part, Text) and part.text == PLACEHOLDER else [part]
             message = Message(message.role, tuple(own))
-        made.append(message)
-    return tuple(made)
+        result.append(message)
+    return tuple(result)

@@ -1,7 +1,7 @@
-"""A run of a job: rows are read as they are needed, asked side by side, and kept as they come.
+"""Run a job: read rows on demand, send them concurrently, and save each outcome at once.
 
-It has a thread of its own with an event loop: the caller's thread only waits, so that an interrupt
-reaches it, and shows how far it is.
+A run has its own thread with an event loop. The caller's thread waits and shows the progress, so
+that an interrupt reaches it.
 """
 
 from __future__ import annotations
@@ -46,26 +46,26 @@ from o3magic.session.provider_selection import ProviderSelector
 CHUNK = 64
 CHUNK_S = 0.02
 POLL_S = 0.25
-GRACE_S = 2.0  # for what is on its way when somebody stops: it is paid for already
-MOST_LANDED = 8
+GRACE_S = 2.0  # for calls in flight after an interrupt: they are billed anyway
+MAX_SAMPLES = 8
 
 
 class RunInput(NamedTuple):
-    """What a run has to do: the rows of a job, and how each of them is asked."""
+    """Input of a run: the rows of a job, and how each is sent."""
 
     job: Job
     form: RequestTemplate
     source: RowSource
-    filling: PromptTemplate
+    prompt_template: PromptTemplate
     chosen: RunOptions
     replaying: RowReplay | None = None
     reach: ProviderSelector | None = None
 
 
 class RowRunner:
-    """One run. `start` it, wait for `done`, then see `tally`, `halt` and `failed`."""
+    """One run of a job: `start` it, wait for `done`, then read `tally`, `halt` and `failed`."""
 
-    mortal = "kernel"  # whose death loses calls
+    mortal = "kernel"  # the process whose end loses calls in flight, for messages
 
     def __init__(self, work: RunInput, ledgers: Stores) -> None:
         self.job, self.form, self.source, self._filling, self._chosen, self._replaying, _ = work
@@ -75,44 +75,44 @@ class RowRunner:
         self.tally = RunStats()
         self.done = threading.Event()
         self.halt: StopReason | None = None
-        self._short: StopReason | None = None  # a row could not be asked again; the others went on
+        self._budget_stop: StopReason | None = None  # no budget for a further call of a row
         self.failed: BaseException | None = None
         self._rows: Iterator[SourceRow] = self.source.rows
         self._seen: set[str] = set()
         self._answered: set[str] = set()
         self._theirs: list[PendingRow] = []
-        self._broken: Exception | None = None
-        self._began_s = time.monotonic()
+        self._read_error: Exception | None = None
+        self._started_s = time.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.desk: RunContext | None = None
 
     def start(self) -> None:
-        """Begin, in a thread."""
+        """Run in a new thread."""
         context = contextvars.copy_context()
         threading.Thread(
             target=context.run, args=(self._run,), name="o3magic-job", daemon=True
         ).start()
 
     def replay(self) -> None:
-        """Look up all rows here and now, where each has its answer on a cassette: no thread."""
+        """Look up all rows on the cassette, in this thread."""
         try:
             while not self.tally.exhausted and self.halt is None:
                 self._pull()
-            if self._broken is not None:
-                self.halt = StopReason("failed", self._broken)
+            if self._read_error is not None:
+                self.halt = StopReason("failed", self._read_error)
         finally:
             self.done.set()
 
     def stop(self, why: str = "interrupted") -> None:
-        """End it from another thread: what is on its way may still land for a moment."""
+        """Stop from another thread. Calls in flight have GRACE_S seconds to end."""
         self.halt = self.halt or StopReason(why)
         if self._loop is not None and not self.done.is_set():
-            with suppress(RuntimeError):  # it has ended this moment
+            with suppress(RuntimeError):  # the loop has just been closed
                 self._loop.call_soon_threadsafe(self._stop, StopReason(why))
 
     @property
     def progress(self) -> JobProgress:
-        """How far it is."""
+        """The progress so far."""
         tally, desk = self.tally, self.desk
         read = len(tally.keys)
         return JobProgress(
@@ -128,9 +128,9 @@ class RowRunner:
             spent_nano_usd=tally.spent_nano_usd,
             unknown=tally.unknown,
             made_up=dict(tally.made_up),
-            elapsed_s=time.monotonic() - self._began_s,
+            elapsed_s=time.monotonic() - self._started_s,
             over=self.done.is_set(),
-            landed=tuple((place, each.answer) for place, each in tally.landed),
+            landed=tuple((index, outcome.answer) for index, outcome in tally.landed),
         )
 
     def _run(self) -> None:
@@ -139,7 +139,7 @@ class RowRunner:
         except BaseException as error:
             self.failed = error
         finally:
-            self.halt = self.halt or self._short
+            self.halt = self.halt or self._budget_stop
             self.done.set()
 
     async def _main(self) -> None:
@@ -156,7 +156,7 @@ class RowRunner:
         wide = RequestPool(system_certificates=chosen.system_certificates)
         desk = self.desk = RunContext(self.form, wide, gate, clerk, ledgers.place)
         if self._reach is not None:
-            desk.leased = LocalLease(self._reach.serving, lambda: self.halt is not None)
+            desk.lease = LocalLease(self._reach.serving, lambda: self.halt is not None)
         if chosen.budget_nano_usd is not None:
             desk.others = lambda: ledgers.store.running(self.job.id, self.id)
         if self.halt:
@@ -170,84 +170,84 @@ class RowRunner:
                 await clerk.close()
             finally:
                 await wide.close()
-                desk.leased.close()
+                desk.lease.close()
             self.tally.endings |= clerk.unsaved
             if clerk.failed is not None:
                 self.halt = StopReason("failed", clerk.failed)
 
     async def _all(self) -> None:
-        """All rows, by as many workers as may be on their way."""
+        """Send all rows, with one task for each slot."""
         workers = [asyncio.create_task(self._work(n)) for n in range(self._chosen.width)]
         feeding = asyncio.create_task(self._feed())
-        hurry = asyncio.create_task(self._hurry.wait())
+        interrupted = asyncio.create_task(self._hurry.wait())
         everything = asyncio.gather(feeding, *workers)
         try:
-            both: list[asyncio.Future[Any]] = [everything, hurry]
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            waited: list[asyncio.Future[Any]] = [everything, interrupted]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if not everything.done():
                 await asyncio.wait([everything], timeout=GRACE_S)
             if everything.done():
                 await everything
         finally:
             everything.cancel()
-            hurry.cancel()
-            await asyncio.gather(feeding, *workers, hurry, return_exceptions=True)
+            interrupted.cancel()
+            await asyncio.gather(feeding, *workers, interrupted, return_exceptions=True)
             await asyncio.wait([everything])
             if not everything.cancelled():
                 everything.exception()
 
     async def _feed(self) -> None:
-        """Read rows a little ahead of those that ask, then wait for those of other kernels."""
+        """Read rows slightly ahead of the workers, then wait for those claimed elsewhere."""
         pull: Callable[[], Awaitable[list[PendingRow]]] = self._pull_here
         with ThreadPoolExecutor(1, thread_name_prefix="o3magic-rows") as thread:
-            if self.source.total is None:  # the user's iterator may take its time
+            if self.source.total is None:  # the user's iterator may block
                 loop = asyncio.get_running_loop()
                 pull = partial(loop.run_in_executor, thread, self._pull)
             while not self.tally.exhausted and self.halt is None:
-                for ask in await pull():
-                    await self._put(ask)
+                for row in await pull():
+                    await self._put(row)
         await self._queue.join()
         while self._theirs and self.halt is None:
             await asyncio.sleep(POLL_S)
             theirs, self._theirs = self._theirs, []
-            for ask in theirs:
-                await self._put(ask)
+            for row in theirs:
+                await self._put(row)
             await self._queue.join()
-        if self._broken is not None:
-            self._stop(StopReason("failed", self._broken))
+        if self._read_error is not None:
+            self._stop(StopReason("failed", self._read_error))
         for _ in range(self._chosen.width):
             self._queue.put_nowait(None)
 
-    async def _put(self, ask: PendingRow) -> None:
+    async def _put(self, row: PendingRow) -> None:
         await self._room.acquire()
-        self._queue.put_nowait(ask)
+        self._queue.put_nowait(row)
 
     async def _pull_here(self) -> list[PendingRow]:
         await asyncio.sleep(0)
         return self._pull()
 
     def _pull(self) -> list[PendingRow]:
-        """The next rows to be asked, as many as there are within a moment."""
-        asks: list[PendingRow] = []
+        """Read the next rows to send: at most CHUNK, within about CHUNK_S seconds."""
+        rows: list[PendingRow] = []
         until_s = time.monotonic() + CHUNK_S
-        while len(asks) < CHUNK and self.halt is None:
+        while len(rows) < CHUNK and self.halt is None:
             try:
-                ask = self._ask_of(next(self._rows))
+                row = self._prepare_row(next(self._rows))
             except StopIteration:
                 self.tally.exhausted = True
                 break
-            except Exception as error:  # the code of the user's own iterator, or a broken cassette
-                self.tally.exhausted, self._broken = True, error
+            except Exception as error:  # raised by the user's iterator, or a damaged cassette
+                self.tally.exhausted, self._read_error = True, error
                 break
-            if ask is not None:
-                asks.append(ask)
+            if row is not None:
+                rows.append(row)
             if time.monotonic() > until_s:
                 break
-        return asks
+        return rows
 
-    def _ask_of(self, row: SourceRow) -> PendingRow | None:
-        """What to ask for a row; None where it has its answer, or can have none."""
-        tally, place = self.tally, len(self.tally.keys)
+    def _prepare_row(self, row: SourceRow) -> PendingRow | None:
+        """Return the row to send, or None where it is answered or has no valid prompt."""
+        tally, index = self.tally, len(self.tally.keys)
         try:
             prompt = self._filling.fill(row)
             self.form.check(prompt)
@@ -256,17 +256,17 @@ class RowRunner:
                 tally.keys.append(key)
                 return None
             if self._replaying is not None:
-                taped = self._replaying.find(self.form.question(prompt), key)
-                if taped is not None:
-                    tally.endings[key] = taped
-                    self._over(place, taped, asked=False)
+                recorded = self._replaying.find(self.form.question(prompt), key)
+                if recorded is not None:
+                    tally.endings[key] = recorded
+                    self._over(index, recorded, asked=False)
                     tally.keys.append(key)
                     self._seen.add(key)
                     return None
-        except (CassetteError, BadOption):  # not this row alone
+        except (CassetteError, BadOption):  # concerns all rows
             raise
         except O3Error as error:
-            self._cannot(place, error)
+            self._count_invalid_row(index, error)
             return None
         self._seen.add(key)
         tally.keys.append(key)
@@ -274,72 +274,72 @@ class RowRunner:
             tally.before += 1
             return None
         tally.waiting += 1
-        return PendingRow(key, place, prompt)
+        return PendingRow(key, index, prompt)
 
-    def _cannot(self, place: int, error: O3Error) -> None:
-        """A row that cannot be asked at all."""
-        self.tally.local[place] = error
+    def _count_invalid_row(self, index: int, error: O3Error) -> None:
+        """Count a row without a valid prompt."""
+        self.tally.local[index] = error
         self.tally.keys.append(None)
         self.tally.errors += 1
         if self._chosen.stop_at_error:
             self.halt = self.halt or StopReason("error", error)
 
     async def _work(self, slot: int) -> None:
-        """Ask one row after the other."""
-        while (ask := await self._queue.get()) is not None:
+        """Send one row of the queue after the other."""
+        while (row := await self._queue.get()) is not None:
             try:
                 if self.halt is None:
-                    await self._one(ask, slot)
+                    await self._send_row(row, slot)
             finally:
                 self._queue.task_done()
                 self._room.release()
 
-    async def _one(self, ask: PendingRow, slot: int) -> None:
-        """One row, however it ends."""
+    async def _send_row(self, row: PendingRow, slot: int) -> None:
+        """Send one row, and count its outcome or stop the run."""
         assert self.desk is not None
         try:
-            ending = await RowTask(self.desk, ask, slot).ending()
+            outcome = await RowTask(self.desk, row, slot).ending()
         except LimiterClosed:
             return
-        except BudgetExhausted as short:
-            self._stop(StopReason("budget", short.error))
+        except BudgetExhausted as exhausted:
+            self._stop(StopReason("budget", exhausted.error))
             return
-        except RowTaken as other:
-            if other.claim == "answered":
+        except RowTaken as taken:
+            if taken.claim == "answered":
                 self.tally.before += 1
                 self.tally.waiting -= 1
             else:
-                self._theirs.append(ask)
+                self._theirs.append(row)
             return
-        except JobFailed as fatal:
-            self._stop(StopReason("failed", fatal.error))
+        except JobFailed as failed:
+            self._stop(StopReason("failed", failed.error))
             return
         except LedgerUnavailable as error:
             self._stop(StopReason("failed", error))
             return
-        self._over(ask.place, ending)
+        self._over(row.place, outcome)
         self.tally.waiting -= 1
-        if ending.state != "done" and self._chosen.stop_at_error:
-            kind = getattr(errors, ending.error_kind, O3Error)
-            self._stop(StopReason("error", kind(ending.error)))
+        if outcome.state != "done" and self._chosen.stop_at_error:
+            kind = getattr(errors, outcome.error_kind, O3Error)
+            self._stop(StopReason("error", kind(outcome.error)))
 
-    def _over(self, place: int, ending: RowOutcome, *, asked: bool = True) -> None:
-        """Count a row that is over."""
+    def _over(self, index: int, outcome: RowOutcome, *, asked: bool = True) -> None:
+        """Count a finished row."""
         tally = self.tally
         tally.asked += asked
-        tally.errors += ending.state != "done"
-        if ending.state == "open":
-            self._short = StopReason("budget")
-        if ending.made_by in LABELS:
-            tally.made_up[ending.made_by] = tally.made_up.get(ending.made_by, 0) + 1
+        tally.errors += outcome.state != "done"
+        if outcome.state == "open":
+            self._budget_stop = StopReason("budget")
+        if outcome.made_by in LABELS:
+            tally.made_up[outcome.made_by] = tally.made_up.get(outcome.made_by, 0) + 1
         if asked:
-            tally.spent_nano_usd += ending.cost_nano_usd or 0
-            tally.unknown += ending.cost_nano_usd is None
-        if ending.state == "done" and len(tally.landed) < MOST_LANDED:
-            tally.landed.append((place, ending))
+            tally.spent_nano_usd += outcome.cost_nano_usd or 0
+            tally.unknown += outcome.cost_nano_usd is None
+        if outcome.state == "done" and len(tally.landed) < MAX_SAMPLES:
+            tally.landed.append((index, outcome))
 
     def _stop(self, halt: StopReason) -> None:
-        """Let nothing leave any more; what is on its way may land."""
+        """Send no further request; those in flight may end."""
         self.halt = self.halt or halt
         if self.desk is not None:
             self.desk.gate.close()
@@ -347,10 +347,10 @@ class RowRunner:
             self._hurry.set()
 
     def drain(self) -> None:
-        """Look at the rows that were not read, so that each of them is accounted for."""
+        """Read the remaining rows without sending them, so that the table has all rows."""
         for row in self._rows:
             try:
-                self._ask_of(row)
+                self._prepare_row(row)
             except O3Error as error:
-                self._cannot(len(self.tally.keys), error)
+                self._count_invalid_row(len(self.tally.keys), error)
         self.tally.exhausted = True

@@ -1,4 +1,4 @@
-"""Rows in: a DataFrame of any library, a list of dicts, or an iterator that is read as needed."""
+"""Input rows: of a DataFrame of any library, a list of dicts, or an iterator, read on demand."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SourceRow = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RowSource:
-    """Rows to be asked. `total` is None for an iterator; `frame` is the DataFrame they are of.
+    """The input rows of a job. total: None for an iterator. frame: the DataFrame they come from.
 
-    columns: the names a template may use; () where there is no row.
+    columns: the names that a template may use; () where there is no row.
     """
 
     rows: Iterator[SourceRow]
@@ -27,7 +27,7 @@ class RowSource:
 
 
 def source_of(rows: Any) -> RowSource:
-    """The rows of what a user gave. Raises BadOption for what has none."""
+    """Return the rows of the argument of a user. Raises BadOption for other types."""
     if hasattr(rows, "__dask_graph__"):
         raise BadOption(
             "rows of Dask are asked where they are, by the workers of a cluster",
@@ -49,19 +49,19 @@ def source_of(rows: Any) -> RowSource:
             require_row(row, number)
         columns = dict.fromkeys(str(name) for row in rows for name in row)
         return RowSource(map(named, rows), tuple(columns), len(rows))
-    return of_iterator(iter(rows))
+    return read_iterator(iter(rows))
 
 
-def of_iterator(rows: Iterator[Any]) -> RowSource:
-    """The rows of an iterator, of which only the first is looked at here."""
+def read_iterator(rows: Iterator[Any]) -> RowSource:
+    """Return the rows of an iterator, of which the first is read here."""
     for first in rows:
         require_row(first, 0)
-        return RowSource(chained(named(first), rows), tuple(map(str, first)))
+        return RowSource(chain_rows(named(first), rows), tuple(map(str, first)))
     return RowSource(iter(()), ())
 
 
-def chained(first: SourceRow, rows: Iterator[Any]) -> Iterator[SourceRow]:
-    """The first row and those behind it."""
+def chain_rows(first: SourceRow, rows: Iterator[Any]) -> Iterator[SourceRow]:
+    """Iterate over the first row and the rest."""
     yield first
     for number, row in enumerate(rows, 1):
         require_row(row, number)
@@ -69,7 +69,7 @@ def chained(first: SourceRow, rows: Iterator[Any]) -> Iterator[SourceRow]:
 
 
 def require_row(row: Any, number: int) -> None:
-    """Raise BadOption for a row that is no mapping."""
+    """Raise BadOption for a row that is not a mapping."""
     if not isinstance(row, Mapping):
         raise BadOption(
             f"row {number} is a {type(row).__name__}", hint="each row is a dict of its columns"
@@ -77,36 +77,42 @@ def require_row(row: Any, number: int) -> None:
 
 
 def named(row: SourceRow) -> SourceRow:
-    """A row whose columns are called by text."""
+    """Return the row with strings as column names."""
     if all(type(name) is str for name in row):
         return row
     return {str(name): value for name, value in row.items()}
 
 
 def of_frame(frame: Any) -> RowSource:
-    """The rows of a DataFrame, one after another; a named index counts as a column."""
+    """Return the rows of a DataFrame; a named index counts as a column."""
     names = ["/".join(map(str, n)) if isinstance(n, tuple) else str(n) for n in frame.columns]
     if len(set(names)) < len(names):
-        double = next(name for name in names if names.count(name) > 1)
-        raise BadOption(f"two columns are called {double!r}", hint="rename one of them")
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise BadOption(f"two columns are called {duplicate!r}", hint="rename one of them")
     levels = [str(n) for n in getattr(getattr(frame, "index", None), "names", ()) if n is not None]
     levels = [name for name in levels if name not in names]
     rows: Iterator[SourceRow]
     if hasattr(frame, "iter_rows"):
         rows = (dict(zip(names, row, strict=True)) for row in frame.iter_rows())
     elif levels:
-        rows = with_index(frame, names, levels)
+        rows = iterate_with_index(frame, names, levels)
     else:
         tuples = frame.itertuples(index=False, name=None)
         rows = (dict(zip(names, row, strict=True)) for row in tuples)
     return RowSource(rows, (*names, *levels), len(frame), frame)
 
 
-def with_index(frame: Any, names: Sequence[str], levels: Sequence[str]) -> Iterator[SourceRow]:
-    """The rows with the levels of their index."""
+def iterate_with_index(
+    frame: Any, names: Sequence[str], levels: Sequence[str]
+) -> Iterator[SourceRow]:
+    """Iterate over the rows with the levels of their index."""
     pairs = zip(frame.index, frame.itertuples(index=False, name=None), strict=True)
-    whole = frame.index.nlevels > 1
-    known = {str(name): at for at, name in enumerate(frame.index.names) if name is not None}
+    is_multi = frame.index.nlevels > 1
+    positions = {
+        str(name): index for index, name in enumerate(frame.index.names) if name is not None
+    }
     for label, row in pairs:
-        said = label if whole else (label,)
-        yield dict(zip(names, row, strict=True)) | {n: said[known[n]] for n in levels}
+        labels = label if is_multi else (label,)
+        yield dict(zip(names, row, strict=True)) | {
+            name: labels[positions[name]] for name in levels
+        }

@@ -1,7 +1,7 @@
-"""Jobs and their rows in a SQLite file: claimed before they are asked, kept as they are answered.
+"""The job store: jobs and their rows in SQLite, claimed before they are sent, saved when answered.
 
-Nothing secret is in it, and no prompt of a row: only the template, keys, answers and their costs.
-All methods may be called from any thread, and raise LedgerUnavailable where the file fails them.
+It holds templates, keys, answers and costs, but no secrets and no prompts of rows. All methods are
+thread-safe, and raise LedgerUnavailable where the file cannot be read or written.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from o3magic.rows.records import (
     Job,
     RowOutcome,
     StoredRow,
-    job_of,
+    parse_job,
 )
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
 KIND = DatabaseKind(APPLICATION_ID, "file of jobs", "O3MAGIC_JOBS")
-PAGE_ROWS = 500  # SQLite takes at least 999 parameters
+PAGE_ROWS = 500  # the least limit of SQLite is 999 parameters
 
-BEGIN = """
+CREATE_JOB = """
 INSERT INTO jobs (digest, kind, name, created_ms, changed_ms, notebook, provider, model, spec)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING
 """
-TAKE = """
+CLAIM = """
 INSERT INTO rows (job, key, place, state, at_ms, host, pid, started, run, held_nano_usd)
 VALUES (?, ?, ?, 'claimed', ?, ?, ?, ?, ?, ?)
 ON CONFLICT (job, key) DO UPDATE SET
@@ -54,15 +54,15 @@ SET state = ?, at_ms = ?, answer = ?, error = ?, error_kind = ?, source = ?, inp
     held_nano_usd = max(0, held_nano_usd - ?), attempts = attempts + ?, entry = ?
 WHERE job = ? AND key = ? AND state = 'claimed' AND run = ?
 """
-LOSE = """
+MARK_LOST = """
 UPDATE rows SET state = 'open', lost = lost + 1, run = ''
 WHERE job = ? AND key = ? AND state = 'claimed' AND run = ?
 """
-SETTLED = "UPDATE rows SET entry = NULL WHERE job = ? AND key = ?"
+MARK_SETTLED = "UPDATE rows SET entry = NULL WHERE job = ? AND key = ?"
 
 
 def jobs_file(environment: Mapping[str, str]) -> Path | str:
-    """Where jobs are kept: O3MAGIC_JOBS, or beside the ledger, or in memory where that is."""
+    """Return the path of the job store: O3MAGIC_JOBS, else beside the ledger or in memory too."""
     if own := environment.get("O3MAGIC_JOBS"):
         return own if own == MEMORY else Path(own).expanduser()
     ledger = ledger_file(environment)
@@ -70,7 +70,7 @@ def jobs_file(environment: Mapping[str, str]) -> Path | str:
 
 
 class JobStore:
-    """The jobs of one file, or of one memory. Making one touches no file; its first use does."""
+    """The jobs of one file or in memory. The file is opened at the first use."""
 
     def __init__(
         self,
@@ -93,19 +93,19 @@ class JobStore:
         provider: str = "",
         model: str = "",
     ) -> Job:
-        """The job of this digest, made where there is none. `spec` may hold no secret."""
+        """Return the job of this digest, created if there is none. spec: without secrets."""
         now = now_ms()
-        said = json.dumps(spec or {}, ensure_ascii=False)
-        row = (digest, kind, name, now, now, notebook, provider, model, said)
+        spec_json = json.dumps(spec or {}, ensure_ascii=False)
+        row = (digest, kind, name, now, now, notebook, provider, model, spec_json)
         with self.store.write() as connection:
-            connection.execute(BEGIN, row)
-            found = connection.execute(f"SELECT {JOB} FROM jobs WHERE digest = ?", (digest,))
-            return job_of(found.fetchone())
+            connection.execute(CREATE_JOB, row)
+            rows = connection.execute(f"SELECT {JOB} FROM jobs WHERE digest = ?", (digest,))
+            return parse_job(rows.fetchone())
 
     def change(
         self, job: int, *, state: str | None = None, total: int | None = None, said: str = ""
     ) -> None:
-        """A job's new state, its number of rows, and a line about how it ended."""
+        """Update the state of a job, its number of rows, and the message about its end."""
         with self.store.write() as connection:
             connection.execute(
                 """UPDATE jobs SET state = ifnull(?, state), total = ifnull(?, total), said = ?,
@@ -114,89 +114,97 @@ class JobStore:
             )
 
     def jobs(self, kind: str | None = None) -> list[Job]:
-        """All jobs, the last one first."""
-        where, given = ("WHERE kind = ?", (kind,)) if kind else ("", ())
+        """Return all jobs, the latest first."""
+        where, parameters = ("WHERE kind = ?", (kind,)) if kind else ("", ())
         query = f"SELECT {JOB} FROM jobs {where} ORDER BY changed_ms DESC, id DESC"
-        return [job_of(row) for row in self.store.read(query, given)]
+        return [parse_job(row) for row in self.store.read(query, parameters)]
 
     def job(self, named: int | str) -> Job:
-        """The job of an id or a name, the last one of that name. Raises BadOption."""
+        """Return the job of an id, or the latest of a name. Raises BadOption."""
         word = str(named).strip().removeprefix("#")
         column, value = ("id", int(word)) if word.isdecimal() else ("name", word)
         query = f"SELECT {JOB} FROM jobs WHERE {column} = ? ORDER BY id DESC LIMIT 1"
-        if found := self.store.read(query, (value,)):
-            return job_of(found[0])
+        if rows := self.store.read(query, (value,)):
+            return parse_job(rows[0])
         names = [job.name for job in self.jobs() if job.name]
         hint = did_you_mean(word, names, "%o3_jobs lists them")
         raise BadOption(f"there is no job {word!r}", hint=hint)
 
     def delete(self, job: int) -> None:
-        """Forget a job and its answers; what it cost stays in the ledger."""
+        """Delete a job and its answers; its costs stay in the ledger."""
         with self.store.write() as connection:
             connection.execute("DELETE FROM rows WHERE job = ?", (job,))
             connection.execute("DELETE FROM jobs WHERE id = ?", (job,))
 
     def answered(self, job: int) -> set[str]:
-        """The keys of all rows that were answered and paid for."""
+        """Return the keys of all answered rows."""
         query = "SELECT key FROM rows WHERE job = ? AND state IN (?, ?)"
         return {key for (key,) in self.store.read(query, (job, *ANSWERED))}
 
     def claim(
         self, job: int, run: str, wanted: Sequence[ClaimRequest], budget_nano_usd: int | None = None
     ) -> list[ClaimOutcome]:
-        """Take rows for this run, each with the most it can cost held of the job's budget.
+        """Claim rows for this run, and reserve the highest possible cost of each.
 
-        What comes of each, in their order: mine, theirs (another process is at it), answered, or
-        budget (it has not as much left). A row of a process that died is mine, and counted as
-        lost: what it was asked may have been paid for.
+        Returns the result of each, in their order: mine, theirs (claimed by another process),
+        answered, or budget (the job's budget does not cover it). A row of a process that died can
+        be claimed, and its call counts as lost, as it may have been billed.
         """
         here = self._here()
         with self.store.write() as connection:
-            known = self._known(connection, job, [each.key for each in wanted])
+            known = self._read_claims(connection, job, [request.key for request in wanted])
             left = self._left(connection, job, budget_nano_usd)
-            said: list[ClaimOutcome] = []
-            for each in wanted:
-                state, owner, its_run = known.get(each.key, (OPEN, None, ""))
+            outcomes: list[ClaimOutcome] = []
+            for request in wanted:
+                state, owner, its_run = known.get(request.key, (OPEN, None, ""))
                 if state in ANSWERED:
-                    said.append("answered")
+                    outcomes.append("answered")
                 elif state == CLAIMED and (its_run == run or lives(owner)):
-                    said.append("theirs")
-                elif left is not None and each.worst_nano_usd > left:
-                    said.append("budget")
+                    outcomes.append("theirs")
+                elif left is not None and request.worst_nano_usd > left:
+                    outcomes.append("budget")
                 else:
-                    left = None if left is None else left - each.worst_nano_usd
-                    row = (job, each.key, each.place, now_ms(), *here, run, each.worst_nano_usd)
-                    connection.execute(TAKE, row)
-                    known[each.key] = (CLAIMED, here, run)
-                    said.append("mine")
-            return said
+                    left = None if left is None else left - request.worst_nano_usd
+                    row = (
+                        job,
+                        request.key,
+                        request.place,
+                        now_ms(),
+                        *here,
+                        run,
+                        request.worst_nano_usd,
+                    )
+                    connection.execute(CLAIM, row)
+                    known[request.key] = (CLAIMED, here, run)
+                    outcomes.append("mine")
+            return outcomes
 
-    def _known(
+    def _read_claims(
         self, connection: Connection, job: int, keys: Sequence[str]
     ) -> dict[str, tuple[str, ProcessOwner | None, str]]:
-        """State, owner and run of the rows of these keys."""
-        found: dict[str, tuple[str, ProcessOwner | None, str]] = {}
-        for some in pages(keys):
-            marks = ",".join("?" * len(some))
+        """Return state, owner and run of the rows of these keys."""
+        claims: dict[str, tuple[str, ProcessOwner | None, str]] = {}
+        for page in paginate(keys):
+            marks = ",".join("?" * len(page))
             rows = connection.execute(
                 f"""SELECT key, state, run, host, pid, started FROM rows
                     WHERE job = ? AND key IN ({marks})""",
-                (job, *some),
+                (job, *page),
             )
             for key, state, run, host, pid, started in rows:
-                found[key] = (state, ProcessOwner(host, pid, started), run)
-        return found
+                claims[key] = (state, ProcessOwner(host, pid, started), run)
+        return claims
 
     def _left(self, connection: Connection, job: int, budget_nano_usd: int | None) -> int | None:
-        """What a job may still spend, or None where it has no budget."""
+        """Return what is left of a job's budget, or None where there is none."""
         if budget_nano_usd is None:
             return None
         query = "SELECT spent_nano_usd + held_nano_usd FROM jobs WHERE id = ?"
-        gone = connection.execute(query, (job,)).fetchone()
-        return max(0, budget_nano_usd - (gone[0] if gone else 0))
+        row = connection.execute(query, (job,)).fetchone()
+        return max(0, budget_nano_usd - (row[0] if row else 0))
 
     def hold(self, job: int, key: str, nano_usd: int, budget_nano_usd: int | None = None) -> bool:
-        """Hold more for a row that is asked once more; False where the budget lacks it."""
+        """Reserve more for a further call of a row; return False where the budget is too small."""
         with self.store.write() as connection:
             left = self._left(connection, job, budget_nano_usd)
             if left is not None and nano_usd > left:
@@ -210,77 +218,77 @@ class JobStore:
     def end(
         self, job: int, run: str, endings: Iterable[RowOutcome], settled: Iterable[str] = ()
     ) -> None:
-        """Keep what became of rows of this run. settled: keys of those the ledger has by now."""
+        """Save outcomes of rows of this run. settled: keys of rows whose last call is settled."""
         now = now_ms()
         with self.store.write() as connection:
-            connection.executemany(END, (each.row(now, job, run) for each in endings))
-            connection.executemany(SETTLED, ((job, key) for key in settled))
+            connection.executemany(END, (outcome.row(now, job, run) for outcome in endings))
+            connection.executemany(MARK_SETTLED, ((job, key) for key in settled))
 
-    def unsettled(self, job: int) -> list[tuple[ProcessOwner, int, StoredRow]]:
-        """Rows whose process died before the ledger had their cost: whose, the entry, the row."""
+    def unsettled_rows(self, job: int) -> list[tuple[ProcessOwner, int, StoredRow]]:
+        """Return (owner, ledger entry, row) of the calls that a process left unsettled."""
         query = f"""SELECT host, pid, started, entry, {COLUMNS} FROM rows
                     WHERE job = ? AND entry IS NOT NULL"""
         rows = self.store.read(query, (job,))
-        found = [(ProcessOwner(*row[:3]), int(row[3]), StoredRow(*row[4:])) for row in rows]
-        return [each for each in found if each[0].alive() is False]
+        unsettled = [(ProcessOwner(*row[:3]), int(row[3]), StoredRow(*row[4:])) for row in rows]
+        return [item for item in unsettled if item[0].alive() is False]
 
     def lose(self, job: int, run: str, keys: Iterable[str]) -> None:
-        """Give up rows of this run whose answers come no more: what was asked may be paid for."""
+        """Release rows of this run whose calls are lost; these may have been billed."""
         with self.store.write() as connection:
-            connection.executemany(LOSE, ((job, key, run) for key in keys))
+            connection.executemany(MARK_LOST, ((job, key, run) for key in keys))
 
     def release(self, job: int, run: str) -> int:
-        """Let go of all rows this run still has; gives how many those were."""
+        """Release all rows that this run has claimed; return how many."""
         with self.store.write() as connection:
             query = "UPDATE rows SET state = ?, run = '' WHERE job = ? AND run = ? AND state = ?"
             return connection.execute(query, (OPEN, job, run, CLAIMED)).rowcount
 
     def running(self, job: int, run: str) -> int:
-        """How many rows other processes that live are at now."""
+        """Count the rows that other living processes have claimed."""
         query = """SELECT host, pid, started, count(*) FROM rows
                    WHERE job = ? AND state = ? AND run <> ? GROUP BY host, pid, started"""
         rows = self.store.read(query, (job, CLAIMED, run))
         return sum(count for *owner, count in rows if ProcessOwner(*owner).alive() is not False)
 
     def read(self, job: int, keys: Sequence[str]) -> Iterator[StoredRow]:
-        """The rows of these keys as far as they are there, in no order, read page by page."""
-        for some in pages(keys):
-            marks = ",".join("?" * len(some))
+        """Read the stored rows of these keys, in no order, page by page."""
+        for page in paginate(keys):
+            marks = ",".join("?" * len(page))
             query = f"SELECT {COLUMNS} FROM rows WHERE job = ? AND key IN ({marks})"
-            yield from (StoredRow(*row) for row in self.store.read(query, (job, *some)))
+            yield from (StoredRow(*row) for row in self.store.read(query, (job, *page)))
 
     def first(self, job: int, most: int) -> list[StoredRow]:
-        """The first rows of a job, in the order of their places."""
+        """Return the first rows of a job, in the order of the input."""
         query = f"SELECT {COLUMNS} FROM rows WHERE job = ? ORDER BY place LIMIT ?"
         return [StoredRow(*row) for row in self.store.read(query, (job, most))]
 
     def simulated(self, job: int) -> int:
-        """How many rows of a job the simulator answered."""
+        """Count the rows of a job that the simulator answered."""
         query = "SELECT count(*) FROM rows WHERE job = ? AND source = 'simulated'"
         return int(self.store.read(query, (job,))[0][0])
 
     def unknown(self, job: int) -> int:
-        """How many rows of a job were asked, and nobody knows at what cost."""
+        """Count the rows of a job of unknown cost."""
         query = """SELECT count(*) FROM rows
                    WHERE job = ? AND source = 'live' AND cost_nano_usd IS NULL"""
         return int(self.store.read(query, (job,))[0][0])
 
     def close(self) -> None:
-        """Let go of the file; a later call opens it again. What was in memory is gone."""
+        """Close the file; a later call opens it again. A store in memory is deleted."""
         self.store.close()
 
     def _here(self) -> ProcessOwner:
         if self._owner is None or not self._owner.current():
-            self._owner = ProcessOwner.here()  # again after a fork: that is another process
+            self._owner = ProcessOwner.here()  # after a fork this is another process
         return self._owner
 
 
-def pages(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Keys in portions that fit into one query."""
+def paginate(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Split keys into portions that fit into one query."""
     for start in range(0, len(keys), PAGE_ROWS):
         yield keys[start : start + PAGE_ROWS]
 
 
 def lives(owner: ProcessOwner | None) -> bool:
-    """Whether a process may still be there."""
+    """Return whether a process may still run."""
     return owner is not None and owner.alive() is not False

@@ -1,4 +1,4 @@
-"""One row from its claim to its ending: attempts, repairs, and what each of them cost."""
+"""One row from its claim to its outcome: attempts, repairs, and the cost of each."""
 
 from __future__ import annotations
 
@@ -35,56 +35,60 @@ from o3magic.session.answer_stream import repair, with_messages
 from o3magic.session.attempts import AttemptHistory, AttemptState
 from o3magic.session.estimate import most_tokens
 
-# A job goes on for hours, unwatched: it is more patient than a person before a cell.
+# A job runs unattended for hours: it retries at least this often.
 LEAST_RETRIES = 6
 POLL_S = 0.25
 
 
-def short(said: StartResult) -> bool:
-    """Whether a budget lacks it."""
-    return said == "budget" or isinstance(said, OverBudget)
+def short(result: StartResult) -> bool:
+    """Return whether a budget rejected the call."""
+    return result == "budget" or isinstance(result, OverBudget)
 
 
 class RowTask:
-    """A row being answered; iterate nothing, `await ending()`."""
+    """One row that is sent and answered: `await ending()` for its outcome.
 
-    def __init__(self, desk: RunContext, ask: PendingRow, slot: int) -> None:
-        self._desk, self._ask, self._slot = desk, ask, slot
-        self._tries = AttemptHistory(desk.form.plan, desk.lacks)
-        self._ticket: OpenEntry | None = None
+    data: the structured answer as JSON-able values, once there is one.
+    """
+
+    def __init__(self, context: RunContext, row: PendingRow, slot: int) -> None:
+        self._context, self._row, self._slot = context, row, slot
+        self._history = AttemptHistory(context.form.plan, context.lacks)
+        self._entry: OpenEntry | None = None
         self._outcome: Outcome | None = None
-        self._worst = self._settled_nano_usd = 0
+        self._worst_nano_usd = self._settled_nano_usd = 0
         self._begun = False
         self.data: Any = None
 
     async def ending(self) -> RowOutcome:
-        """Ask, and keep what comes. Raises NotMine, NoMoney and Fatal."""
+        """Send the row and save its outcome. Raises RowTaken, BudgetExhausted and JobFailed."""
         try:
-            return await self._ended()
+            return await self._send()
         except (asyncio.CancelledError, LimiterClosed):
             self._end("open")
             raise
         except RequestFailed as error:
-            if self._desk.is_fatal(error):
+            if self._context.is_fatal(error):
                 self._end("open")
                 raise JobFailed(error) from None
             return self._end("failed", error)
-        except BudgetExhausted as lacking:
+        except BudgetExhausted as exhausted:
             if not self._begun:
                 raise
-            # A repair that no budget allows: what came before it stays.
-            why = lacking.error or OverBudget("no budget is left to ask again")
-            return self._end("invalid" if self._tries.rounds[-1].draft.holds else "open", why)
-        except O3Error as error:  # an address that is none, a proxy
+            # No budget covers the repair: the outcome is that of the answer before it.
+            over = exhausted.error or OverBudget("no budget is left to ask again")
+            state: RowState = "invalid" if self._history.rounds[-1].draft.holds else "open"
+            return self._end(state, over)
+        except O3Error as error:  # an invalid address, a proxy
             self._end("open")
             raise JobFailed(error) from None
 
-    async def _ended(self) -> RowOutcome:
-        profile, repairs = self._tries.plan.profile, self._tries.plan.profile.repairs
-        call, kind = self._desk.form.call(self._ask.prompt), "map"
+    async def _send(self) -> RowOutcome:
+        profile, repairs = self._history.plan.profile, self._history.plan.profile.repairs
+        call, kind = self._context.form.call(self._row.prompt), "map"
         while True:
             call = await self._answered(call, kind)
-            last, wanted = self._tries.rounds[-1], self._tries.plan.answer_type
+            last, wanted = self._history.rounds[-1], self._history.plan.answer_type
             verdict = judged(last.draft.answer(last.reason), wanted, profile.schema)
             self.data = verdict.data
             if not verdict.wrong:
@@ -95,14 +99,14 @@ class RowTask:
             kind, repairs = "repair", repairs - 1
 
     async def _answered(self, call: HttpRequest, kind: str) -> HttpRequest:
-        """One answer; gives the call that was answered. Raises RequestFailed."""
-        retries = max(self._tries.plan.profile.retries, LEAST_RETRIES)
+        """Send a call until it is answered; return the call that was. Raises RequestFailed."""
+        retries = max(self._history.plan.profile.retries, LEAST_RETRIES)
         waits = RetryPolicy(retries).waits()
         next(waits)
         while True:
-            asked_s = self._desk.clock()
-            heard = await self._attempt(call, kind)
-            error, gate = heard.error, self._desk.gate
+            asked_s = self._context.clock()
+            result = await self._attempt(call, kind)
+            error, gate = result.error, self._context.gate
             if error is None:
                 gate.answered()
                 return call
@@ -115,164 +119,167 @@ class RowTask:
                     continue
             except RequestFailed as hopeless:
                 raise JobFailed(hopeless) from None
-            before = set(self._desk.lacks)
-            call, retrying = self._tries.again(error, call, waits)
-            for lack in self._desk.lacks - before:
-                self._desk.form.lack(lack)
-            await self._desk.gate.pause(retrying.wait_s)
+            before = set(self._context.lacks)
+            call, retrying = self._history.again(error, call, waits)
+            for lack in self._context.lacks - before:
+                self._context.form.drop_capability(lack)
+            await self._context.gate.pause(retrying.wait_s)
 
     async def _attempt(self, call: HttpRequest, kind: str) -> PoolResult:
-        """One call, in the books before it leaves and settled however it ends."""
-        desk = self._desk
-        located = await desk.leased.located(call)
-        tokens = desk.form.tokens(self._ask.prompt) // 4
-        await desk.gate.turn(tokens)
+        """Send a call once: its ledger entry is begun before, and settled in any case."""
+        context = self._context
+        located = await context.lease.locate(call)
+        tokens = context.form.tokens(self._row.prompt) // 4
+        await context.gate.turn(tokens)
         try:
-            ticket = await self._enter(call, kind)
+            entry = await self._begin_call(call, kind)
         except BaseException:
-            desk.gate.back(tokens)
-            desk.gate.landed()
+            context.gate.back(tokens)
+            context.gate.landed()
             raise
-        current = AttemptState(self._tries.plan)
-        self._tries.rounds.append(current)
-        mark = desk.gate.mark
-        desk.flying += 1
-        desk.sent_calls += 1
-        heard = PoolResult((), None, {})
+        current = AttemptState(self._history.plan)
+        self._history.rounds.append(current)
+        mark = context.gate.mark
+        context.flying += 1
+        context.sent_calls += 1
+        result = PoolResult((), None, {})
         interrupted = True
         try:
-            heard = await desk.wide.answer(located, self._slot)
+            result = await context.pool.answer(located, self._slot)
             interrupted = False
         finally:
-            desk.flying -= 1
-            desk.gate.landed()
-            if heard.simulated:
+            context.flying -= 1
+            context.gate.landed()
+            if result.simulated:
                 current.source = "simulated"
-            for event in heard.events:
+            for event in result.events:
                 current.draft.add(event)
-            current.request_id = heard.request_id
-            current.said_cost_usd = heard.said_cost_usd
-            self._settle(ticket, current.outcome(heard.error, interrupted=interrupted))
-        desk.gate.heard(heard.headers, mark)
-        return heard
+            current.request_id = result.request_id
+            current.said_cost_usd = result.said_cost_usd
+            self._settle(entry, current.outcome(result.error, interrupted=interrupted))
+        context.gate.heard(result.headers, mark)
+        return result
 
-    async def _enter(self, call: HttpRequest, kind: str) -> OpenEntry:
-        """Claim the row, or hold more for it, and enter the call."""
-        desk, key = self._desk, self._ask.key
+    async def _begin_call(self, call: HttpRequest, kind: str) -> OpenEntry:
+        """Claim the row, or reserve more for it, and begin the call in the ledger."""
+        context, key = self._context, self._row.key
         self._flush()
-        worst = self._worst_of(call, kind)
-        attempt = desk.attempt(call, kind, worst)
+        worst = self._estimate_worst_nano_usd(call, kind)
+        attempt = context.attempt(call, kind, worst)
         spare = min(worst, self._spare_nano_usd())
-        wanted = ClaimRequest(key, self._ask.place, worst - spare)
-        said = await self._granted(wanted, attempt)
-        if not isinstance(said, OpenEntry):
-            raise RowTaken(str(said))
-        desk.begun_rows += not self._begun
-        self._begun, self._worst = True, worst
+        wanted = ClaimRequest(key, self._row.place, worst - spare)
+        result = await self._begin_within_budget(wanted, attempt)
+        if not isinstance(result, OpenEntry):
+            raise RowTaken(str(result))
+        context.begun_rows += not self._begun
+        self._begun, self._worst_nano_usd = True, worst
         self._settled_nano_usd -= spare
-        return said
+        return result
 
     def _spare_nano_usd(self) -> int:
-        """What is held for calls that are over and did not cost it: it does for the next one."""
-        known = (each.cost_nano_usd or 0 for each in self._tries.rounds)
+        """Return what finished calls reserved and did not cost; it covers the next one."""
+        known = (attempt.cost_nano_usd or 0 for attempt in self._history.rounds)
         return max(0, self._settled_nano_usd - sum(known))
 
-    async def _granted(self, wanted: ClaimRequest, attempt: Attempt) -> StartResult:
-        """What comes of a beginning, once the budgets allow it. Raises NoMoney if they never will.
+    async def _begin_within_budget(self, wanted: ClaimRequest, attempt: Attempt) -> StartResult:
+        """Begin a call as soon as the budgets cover it. Raises BudgetExhausted if they never will.
 
-        What is on its way is held at its worst: most of it comes back when it lands. Whoever waits
-        for money leaves the room at the gate: those that are to bring it back may need that.
+        Calls in flight reserve their highest possible cost, most of which is released when they
+        end. A row that waits for that gives up its slot, as calls in flight may need one to end.
         """
-        desk = self._desk
-        if self._begun or not desk.tight:  # one that is asked again may need no more
-            said = await self._begin(wanted, attempt)
-            if not short(said):
-                return said
-            desk.tight = True
-        desk.poor_rows += self._begun
+        context = self._context
+        if self._begun or not context.budget_tight:  # a further call of a row may need no more
+            result = await self._begin(wanted, attempt)
+            if not short(result):
+                return result
+            context.budget_tight = True
+        context.rows_waiting_for_budget += self._begun
         try:
-            await desk.gate.aside(desk.purse.acquire())  # one at a time looks again
+            # One row at a time tries again.
+            await context.gate.yield_slot(context.budget_lock.acquire())
             try:
-                return await self._granted_late(wanted, attempt)
+                return await self._begin_when_released(wanted, attempt)
             finally:
-                desk.purse.release()
+                context.budget_lock.release()
         finally:
-            desk.poor_rows -= self._begun
+            context.rows_waiting_for_budget -= self._begun
 
-    async def _granted_late(self, wanted: ClaimRequest, attempt: Attempt) -> StartResult:
-        """The same for the one who has the purse: looks again whenever money may be back."""
-        desk = self._desk
-        while not desk.gate.closed:
-            desk.landed.clear()
-            said = await self._begin(wanted, attempt)
-            if not short(said):
-                desk.tight = False
-                return said
-            waited = desk.landed.is_set() or desk.begun_rows > desk.poor_rows
-            if not waited and not await asyncio.to_thread(desk.others):
-                raise BudgetExhausted(said if isinstance(said, OverBudget) else None)
+    async def _begin_when_released(self, wanted: ClaimRequest, attempt: Attempt) -> StartResult:
+        """Try again, with the budget lock held, whenever a reservation may have been released."""
+        context = self._context
+        while not context.gate.closed:
+            context.landed.clear()
+            result = await self._begin(wanted, attempt)
+            if not short(result):
+                context.budget_tight = False
+                return result
+            may_release = (
+                context.landed.is_set() or context.begun_rows > context.rows_waiting_for_budget
+            )
+            if not may_release and not await asyncio.to_thread(context.others):
+                raise BudgetExhausted(result if isinstance(result, OverBudget) else None)
             with suppress(TimeoutError):
-                await desk.gate.aside(asyncio.wait_for(desk.landed.wait(), POLL_S))
+                await context.gate.yield_slot(asyncio.wait_for(context.landed.wait(), POLL_S))
         raise LimiterClosed
 
     async def _begin(self, wanted: ClaimRequest, attempt: Attempt) -> StartResult:
-        return await self._desk.clerk.begin(wanted, attempt, again=self._begun)
+        return await self._context.clerk.begin(wanted, attempt, again=self._begun)
 
-    def _worst_of(self, call: HttpRequest, kind: str) -> int:
-        """The most that a call can cost, or 0 where nobody knows."""
-        form = self._desk.form
+    def _estimate_worst_nano_usd(self, call: HttpRequest, kind: str) -> int:
+        """Return the highest possible cost of a call, or 0 where it is unknown."""
+        form = self._context.form
         if kind != "repair":
-            return form.worst_nano_usd(form.tokens(self._ask.prompt))
+            return form.worst_nano_usd(form.tokens(self._row.prompt))
         return form.worst_nano_usd(most_tokens(call.request))
 
-    def _settle(self, ticket: OpenEntry, outcome: Outcome) -> None:
-        """A call is over; it is told to the ledger with the next one, or with the row's ending."""
-        self._ticket, self._outcome = ticket, outcome
+    def _settle(self, entry: OpenEntry, outcome: Outcome) -> None:
+        """Keep the outcome of a call, to be written with the next call or the row's outcome."""
+        self._entry, self._outcome = entry, outcome
         if outcome.cost_nano_usd is not None:
-            self._settled_nano_usd += self._worst
+            self._settled_nano_usd += self._worst_nano_usd
 
     def _flush(self) -> None:
-        """Tell the ledger of the last call: the row is not over."""
-        if self._ticket is not None and self._outcome is not None:
-            self._desk.clerk.settle(self._ticket, self._outcome)
-        self._ticket = self._outcome = None
+        """Settle the last call of a row that goes on."""
+        if self._entry is not None and self._outcome is not None:
+            self._context.clerk.settle(self._entry, self._outcome)
+        self._entry = self._outcome = None
 
     def _end(self, state: RowState, error: O3Error | None = None) -> RowOutcome:
-        """Keep what became of the row."""
-        made = self._made(state, error)
-        desk = self._desk
+        """Build the outcome of the row and save it."""
+        outcome = self._build_outcome(state, error)
+        context = self._context
         if self._begun:
-            desk.clerk.end(made, self._ticket, self._outcome)
-            desk.begun_rows -= 1
-            desk.landed.set()
-        desk.answered_rows += state == "done"
-        return made
+            context.clerk.end(outcome, self._entry, self._outcome)
+            context.begun_rows -= 1
+            context.landed.set()
+        context.answered_rows += state == "done"
+        return outcome
 
-    def _made(self, state: RowState, error: O3Error | None) -> RowOutcome:
-        rounds = self._tries.rounds
-        counted = [each.usage for each in rounds if each.usage != Usage()]
+    def _build_outcome(self, state: RowState, error: O3Error | None) -> RowOutcome:
+        rounds = self._history.rounds
+        usages = [attempt.usage for attempt in rounds if attempt.usage != Usage()]
         last = rounds[-1] if rounds else None
-        costs = [each.cost_nano_usd for each in rounds]
+        costs = [attempt.cost_nano_usd for attempt in rounds]
         known = [cost for cost in costs if cost is not None]
-        paid = last is not None and last.draft.finished is not None
+        is_complete = last is not None and last.draft.finished is not None
         return RowOutcome(
-            key=self._ask.key,
+            key=self._row.key,
             state=state,
-            answer=self._said(last) if last is not None and paid else None,
+            answer=self._build_content(last) if last is not None and is_complete else None,
             error="" if error is None else str(error),
             error_kind="" if error is None else type(error).__name__,
             source=last.source if last else "",
-            usage=reduce(Usage.plus, counted) if counted else Usage(),
+            usage=reduce(Usage.plus, usages) if usages else Usage(),
             cost_nano_usd=sum(known) if known and costs[-1] is not None else None,
             settled_nano_usd=self._settled_nano_usd,
             attempts=len(rounds),
-            entry=self._ticket.entry if self._ticket else None,
+            entry=self._entry.entry if self._entry else None,
         )
 
-    def _said(self, last: AttemptState) -> dict[str, Any]:
-        """What is kept of an answer: enough to show it, to record it, and to settle its call."""
+    def _build_content(self, last: AttemptState) -> dict[str, Any]:
+        """Build the stored form of an answer: for tables, cassettes and the ledger."""
         answer, end, usage = last.draft.answer(last.reason), last.draft.finished, last.usage
-        said = {
+        values = {
             "text": answer.text,
             "data": self.data,
             "refusal": answer.refusal,
@@ -282,11 +289,11 @@ class RowTask:
             "tier": end.service_tier if end else "",
             "model": answer.model,
             "id": answer.id,
-            "notes": [*self._tries.notes, *answer.notes],
+            "notes": [*self._history.notes, *answer.notes],
             "elapsed_ms": round(last.elapsed_s * 1000),
         }
-        kept = {name: value for name, value in said.items() if value not in (None, "", [])}
-        if len(self._tries.rounds) > 1:
+        content = {name: value for name, value in values.items() if value not in (None, "", [])}
+        if len(self._history.rounds) > 1:
             tokens = (usage.input_tokens, usage.cached_tokens, usage.output_tokens)
-            kept["last"] = [*tokens, usage.reasoning_tokens, last.cost_nano_usd]
-        return kept
+            content["last"] = [*tokens, usage.reasoning_tokens, last.cost_nano_usd]
+        return content

@@ -27,6 +27,34 @@ class LedgerContext:
     cell_key: str = ""
     conversation: str = ""
 
+    def attempt(
+        self,
+        provider: str,
+        model: str,
+        *,
+        effort: str,
+        tier: str,
+        schema: str,
+        source: AnswerSource,
+        kind: str,
+        worst_nano_usd: int = 0,
+    ) -> Attempt:
+        """Build the ledger entry of one call that is made here."""
+        return Attempt(
+            session=self.session,
+            provider=provider,
+            model=model,
+            effort=effort,
+            service_tier=tier,
+            schema_name=schema,
+            notebook=self.notebook,
+            cell_key=self.cell_key,
+            source=source,
+            kind=kind,
+            conversation=self.conversation,
+            worst_nano_usd=worst_nano_usd,
+        )
+
 
 class CallAccounting:
     """The books of one question. `notes` is what its reader should know of them, when closed."""
@@ -68,19 +96,14 @@ class CallAccounting:
         """A row for one attempt, before its request leaves. Raises OverBudget."""
         # By what leaves now: a question grows with the results of its tools.
         most = worst(replace(plan, call=call)) if source == "live" else None
-        place = self._place
-        attempt = Attempt(
-            session=place.session,
-            provider=call.provider.name,
-            model=call.request.model,
+        attempt = self._place.attempt(
+            call.provider.name,
+            call.request.model,
             effort=plan.effort or "",
-            service_tier=call.request.tier or "",
-            schema_name=plan.profile.schema,
-            notebook=place.notebook,
-            cell_key=place.cell_key,
+            tier=call.request.tier or "",
+            schema=plan.profile.schema,
             source=source,
             kind=kind,
-            conversation=place.conversation,
             worst_nano_usd=most.attempt_nano_usd if most else 0,
         )
         budgets = counted_budgets(plan) if source == "live" else []

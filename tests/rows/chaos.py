@@ -64,10 +64,10 @@ def chaos(server, folder, rows, kills, seed=3):
 
 
 def matched(sent, kept, entries):
-    """The server's answers beside the books, one by one, by the ids that the server gave them.
+    """The server's answers beside the ledger entries, one by one, by the ids of the server.
 
     sent: prompts by id, of all answers it counts. kept: the rows of the job. entries: the ledger.
-    An answer in no book is stray. It is told as lost where its row lost a call for each such one.
+    An answer in neither is stray. It counts as lost where its row lost a call for each such one.
     """
     rows = {f"row {each.place}": each for each in kept}
     booked = Counter(each.response_id for each in entries if each.cost_nano_usd)

@@ -61,7 +61,7 @@ def server(one_server):
 
 @pytest.fixture
 def session(server):
-    """A session that asks it, its books in memory."""
+    """A session with the server as its provider, its ledger in memory."""
     with session_at(server.base_url) as made:
         yield made
 

@@ -232,7 +232,7 @@ def prompt_of(asked):
 
 
 def completion(asked, text, answer_id):
-    """A whole answer of the Chat API; it calls the tool where it was told to call one."""
+    """A whole answer of the Chat API; it calls the tool where the request names one."""
     message, reason = {"role": "assistant", "content": text}, "stop"
     if asked.get("tools") and asked.get("tool_choice", "auto") not in ("auto", "none"):
         called = {"name": asked["tools"][0]["function"]["name"], "arguments": text}

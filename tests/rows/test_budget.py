@@ -1,4 +1,4 @@
-"""A budget of a job holds, whoever shares it, and what it did not allow is said row by row."""
+"""The budget of a job: shared by all its runs; each row that it rejects says so."""
 
 import random
 

@@ -130,7 +130,7 @@ def test_what_was_recorded_under_another_schema_is_a_miss_and_asked_again(notebo
 
 
 def test_rows_without_an_answer_are_not_recorded_and_both_runs_say_so(notebook):
-    """Nothing was said, so there is nothing to replay; where somebody is there they are asked."""
+    """A failed row is not recorded: it replays as a miss, or is sent again as the mode says."""
     down = Reply(status=400, error={"message": "No.", "code": "invalid_value"})
     with Simulator(key=KEY) as sim:
         sim.script(down)

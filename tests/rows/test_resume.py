@@ -114,4 +114,4 @@ def test_an_answer_kept_by_a_kernel_that_died_before_the_ledger_knew_is_settled(
     Kernel(server, tmp_path, 4).result()
     [total] = ledger.totals(by=())
     assert (total.live.cost_nano_usd, total.live.unknown_cost_calls) == (4 * COST_NANO_USD, 0)
-    assert store.unsettled(1) == []
+    assert store.unsettled_rows(1) == []

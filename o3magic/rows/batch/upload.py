@@ -69,15 +69,12 @@ class UploadSpec:
         self, labels: LedgerContext, source: AnswerSource, worst_nano_usd: int = 0
     ) -> Attempt:
         """The ledger entry of a part, or of replayed rows."""
-        return Attempt(
-            session=labels.session,
-            provider=self.provider,
-            model=self.model,
+        return labels.attempt(
+            self.provider,
+            self.model,
             effort=self.effort,
-            service_tier=TIER,
-            schema_name=self.schema,
-            notebook=labels.notebook,
-            cell_key=labels.cell_key,
+            tier=TIER,
+            schema=self.schema,
             source=source,
             kind="batch",
             worst_nano_usd=worst_nano_usd,

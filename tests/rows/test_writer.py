@@ -1,4 +1,4 @@
-"""The clerk of one run: what the ledger does not allow is held by no job; no fault is silent."""
+"""GroupCommitWriter: a call that the ledger rejects leaves no reservation; no error is silent."""
 
 import asyncio
 
