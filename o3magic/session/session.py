@@ -63,49 +63,6 @@ if TYPE_CHECKING:
     from o3magic.client.http import Client, ServedModel
 
 MOST_WAIT_S = 10.0
-
-
-async def answer_of(asking: AnswerStream) -> Answer:
-    """The whole answer. Cancelled, it stops the provider's work. Raises as iterating would."""
-    async with aclosing(events_of(asking)) as events:
-        async for _ in events:
-            pass
-    return asking.answer
-
-
-async def events_of(asking: AnswerStream) -> AsyncGenerator[Event]:
-    """The events as they arrive. Closed or cancelled, it stops the answer and settles its books."""
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
-
-    def put(item: Event | BaseException | None) -> None:
-        with suppress(RuntimeError):  # the loop was closed: nobody listens any more
-            loop.call_soon_threadsafe(arrived.put_nowait, item)
-
-    def run() -> None:
-        try:
-            for event in asking:
-                put(event)
-        except KeyboardInterrupt:  # in a tool
-            put(Interrupted("stopped by you", answer=asking.answer))
-        except BaseException as error:
-            put(error)
-        else:
-            put(None)
-
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(run,), name="o3magic-async", daemon=True)
-    thread.start()
-    try:
-        while (item := await arrived.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        asking.stop()  # says nothing to an answer that has ended
-        await asyncio.to_thread(thread.join, MOST_WAIT_S)
-
-
 LIST_TIMEOUT_S = 10.0
 LOOK_TIMEOUT_S = 2.0  # somebody waits for an answer
 
@@ -123,8 +80,8 @@ class ProviderFindings:
     shutdowns: Mapping[str, date | None] = field(default_factory=dict)
 
 
-class SessionBase:
-    """Settings, connections, books and registered schemas of one shell.
+class Session:
+    """One shell's settings, connections, ledger and schemas, and all ways to ask with them.
 
     Nothing is opened before it is needed: not the network, not the ledger, not a file.
     """
@@ -491,16 +448,6 @@ class SessionBase:
         chosen = variants(profile, efforts, models)
         return {way: self.plan(prompt, each, names, wanted, tools) for way, each in chosen.items()}
 
-    def close(self) -> None:
-        """Close what was opened. A session that is used again opens it again."""
-        for name in ("client", "keeping", "reach"):
-            if opened := self.__dict__.pop(name, None):
-                opened.close()
-
-
-class Session(SessionBase):
-    """One shell's: its settings, connections, books and schemas, and all ways to ask with them."""
-
     def compare(
         self,
         prompt: str,
@@ -571,6 +518,12 @@ class Session(SessionBase):
         wanted = answer_type(schema)
         return wanted, {**options, "schema": wanted.name}
 
+    def close(self) -> None:
+        """Close what was opened. A session that is used again opens it again."""
+        for name in ("client", "keeping", "reach"):
+            if opened := self.__dict__.pop(name, None):
+                opened.close()
+
 
 def taken(chosen: dict[str, Any]) -> tuple[Mapping[str, Any] | None, dict[str, ToolFunction]]:
     """The names and the functions among options; what is left of `tools` are their names."""
@@ -580,3 +533,44 @@ def taken(chosen: dict[str, Any]) -> tuple[Mapping[str, Any] | None, dict[str, T
     tools = {each.name: each for each in map(tool_of, given)}
     chosen["tools"] = ",".join(tools)
     return names, tools
+
+
+async def answer_of(asking: AnswerStream) -> Answer:
+    """The whole answer. Cancelled, it stops the provider's work. Raises as iterating would."""
+    async with aclosing(events_of(asking)) as events:
+        async for _ in events:
+            pass
+    return asking.answer
+
+
+async def events_of(asking: AnswerStream) -> AsyncGenerator[Event]:
+    """The events as they arrive. Closed or cancelled, it stops the answer and settles its books."""
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
+
+    def put(item: Event | BaseException | None) -> None:
+        with suppress(RuntimeError):  # the loop was closed: nobody listens any more
+            loop.call_soon_threadsafe(arrived.put_nowait, item)
+
+    def run() -> None:
+        try:
+            for event in asking:
+                put(event)
+        except KeyboardInterrupt:  # in a tool
+            put(Interrupted("stopped by you", answer=asking.answer))
+        except BaseException as error:
+            put(error)
+        else:
+            put(None)
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run,), name="o3magic-async", daemon=True)
+    thread.start()
+    try:
+        while (item := await arrived.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        asking.stop()  # says nothing to an answer that has ended
+        await asyncio.to_thread(thread.join, MOST_WAIT_S)
