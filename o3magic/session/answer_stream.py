@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.request_key import CanonicalRequest
@@ -34,10 +34,12 @@ from o3magic.session.attempts import (
     other_tier,
 )
 from o3magic.session.plan import Plan
-from o3magic.session.prompt_input import TurnTarget
 from o3magic.session.recorder import CassetteUse
 from o3magic.session.spending import CallAccounting
-from o3magic.tools.toolbox import ConfirmCall, following
+
+if TYPE_CHECKING:
+    from o3magic.session.turns import TurnTarget
+    from o3magic.tools.toolbox import ConfirmCall, Toolbox
 
 
 class AnswerStream:
@@ -110,17 +112,24 @@ class AnswerStream:
 
     def _rounds_of(self) -> Generator[Event, None, None]:
         """The question, what its tools say, and its repairs."""
-        profile, box = self.plan.profile, self.plan.asked.toolbox
+        profile, toolbox = self.plan.profile, self.plan.asked.toolbox
         call, kind, question = self.plan.call, "ask", self.plan.question
         repairs, turns = profile.repairs, profile.turns
         while True:
-            call = yield from self._answered(question, call, kind)
+            if self._tape is None:
+                call = yield from self._asked(call, kind)
+            else:
+                call = yield from self._answered(self._tape, question, call, kind)
             last = self._attempts.rounds[-1]
-            if box and last.draft.tool_calls and last.reason in ("tool_calls", "stop"):
+            if (
+                toolbox is not None
+                and last.draft.tool_calls
+                and last.reason in ("tool_calls", "stop")
+            ):
                 if not turns:
                     self._notes.append(f"stopped after {profile.turns} turns of tools (--turns)")
                     return
-                more, kind, turns = (yield from self._used(last)), "tool", turns - 1
+                more, kind, turns = (yield from self._used(toolbox, last)), "tool", turns - 1
             else:
                 problems = self._validate()
                 if not problems:
@@ -133,11 +142,15 @@ class AnswerStream:
                 kind, repairs, self._repaired = "repair", repairs - 1, True
             call, question = with_messages(call, more), question.with_messages(*more)
 
-    def _used(self, last: AttemptState) -> Generator[Event, None, tuple[Message, ...]]:
-        """Call the tools that a turn asks for; gives what is said in the next one."""
+    def _used(
+        self, toolbox: Toolbox, last: AttemptState
+    ) -> Generator[Event, None, tuple[Message, ...]]:
+        """Call the tools that a turn asks for; returns the messages of the next one."""
+        from o3magic.tools.toolbox import following
+
         profile, answer = self.plan.profile, last.draft.answer(last.reason)
         try:
-            runs = self.plan.asked.toolbox.run_all(
+            runs = toolbox.run_all(
                 answer.tool_calls, profile.tool_timeout_s, self._confirm, lambda: self._stop.said
             )
         except KeyboardInterrupt:
@@ -156,16 +169,14 @@ class AnswerStream:
         return more
 
     def _answered(
-        self, question: CanonicalRequest, call: HttpRequest, kind: str
+        self, tape: CassetteUse, question: CanonicalRequest, call: HttpRequest, kind: str
     ) -> Generator[Event, None, HttpRequest]:
-        """One answer, from the cassette or from the provider; gives the call that was answered."""
-        if self._tape is None:
-            return (yield from self._asked(call, kind))
-        n = self._tape.deck.number(question)
+        """One answer, from the cassette or the provider; returns the call that was answered."""
+        n = tape.deck.number(question)
         try:
-            return (yield from self._taped(self._tape, question, n, call, kind))
+            return (yield from self._taped(tape, question, n, call, kind))
         except BaseException:
-            self._tape.deck.unasked(question)
+            tape.deck.unasked(question)
             raise
 
     def _asked(self, call: HttpRequest, kind: str) -> Generator[Event, None, HttpRequest]:

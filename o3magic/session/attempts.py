@@ -39,7 +39,6 @@ from o3magic.session.default_model import next_default
 from o3magic.session.error_hints import current_replacement, explained, surviving_effort
 from o3magic.session.plan import Plan, with_default
 from o3magic.session.spending import CallAccounting
-from o3magic.tools.toolbox import check_tools
 from o3magic.wire.usage import oddities
 
 NOTHING = Usage(0, 0, 0, 0, 0, 0)
@@ -235,9 +234,11 @@ class AttemptHistory:
         if not note:
             return None
         self._lacks.add(lack)
-        strict = self.plan.choice.named or changed.provider.has_rules_of_openai
-        box, effort = self.plan.asked.toolbox, changed.request.effort
-        check_tools(box, card, changed.api, effort, strict=strict)
+        if (toolbox := self.plan.asked.toolbox) is not None:
+            from o3magic.tools.toolbox import check_tools
+
+            strict = self.plan.choice.named or changed.provider.has_rules_of_openai
+            check_tools(toolbox, card, changed.api, changed.request.effort, strict=strict)
         self.notes.append(note)
         return changed, Retrying(note, 0)
 
@@ -318,7 +319,10 @@ class RetryLoop(AttemptHistory):
         next(waits)
         while True:
             try:
-                yield from self._served(call, kind)
+                if self._server is None:
+                    yield from self._attempt(call, kind)
+                else:
+                    yield from self._attempt_locally(self._server, call, kind)
             except RequestFailed as error:
                 if self._stop.said:
                     raise Interrupted("stopped by you") from None
@@ -351,15 +355,14 @@ class RetryLoop(AttemptHistory):
             if not stopped:
                 current.put_on(take)
 
-    def _served(self, call: HttpRequest, kind: str) -> Iterator[Event]:
-        """One call, to the server of its model where that is started here. Loading is not timed."""
-        if self._server is None:
-            yield from self._attempt(call, kind)
-            return
+    def _attempt_locally(
+        self, server: LocalServer, call: HttpRequest, kind: str
+    ) -> Iterator[Event]:
+        """One call to the server of a model on this machine. The time to load is not counted."""
         file = call.provider.file
-        if loads := not self._server.has(file):
+        if loads := not server.has(file):
             yield ModelStatus("is loading")
-        with self._server.lease(file, lambda: self._stop.said) as address:
+        with server.lease(file, lambda: self._stop.said) as address:
             if loads:
                 yield ModelStatus("is thinking")
             yield from self._attempt(located(call, address), kind)

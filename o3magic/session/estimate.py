@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
 
-from o3magic.conversations.conversation import words_of
 from o3magic.cost.budgets import Budget, Scope
 from o3magic.cost.pricing import hosted_nano_usd
 from o3magic.cost.token_estimates import estimate_tokens
@@ -70,10 +69,13 @@ class WorstCase:
 
 def worst(plan: Plan) -> WorstCase | None:
     """The worst case of a plan, or None where no price or no limit is known."""
-    card, request, price = plan.priced, plan.call.request, price_asked(plan)
+    price = price_asked(plan)
+    if price is None:
+        return None
+    card, request = plan.priced, plan.call.request
     out = request.max_output_tokens or card.max_output_tokens or card.window_tokens
     hosted = cost_of(hosted_once(plan), plan.call.provider)
-    if price is None or out is None or hosted is None:
+    if out is None or hosted is None:
         return None
     into = most_tokens(request)
     rounds = plan.profile.repairs + 1 if plan.answer_type is not None else 1
@@ -166,7 +168,9 @@ def size(text: str) -> int:
 
 
 def texts(request: Request) -> list[str]:
-    """Everything in a request that is counted as words."""
+    """Every text in a request that counts as tokens."""
+    from o3magic.conversations.conversation import words_of
+
     said = ["".join(map(words_of, message.parts)) for message in request.whole]
     if request.answer_schema is not None:
         said.append(minified(request.answer_schema.schema))

@@ -9,30 +9,30 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
+from o3magic.cassettes.record_mode import Mode
 from o3magic.cassettes.request_key import CanonicalRequest
 from o3magic.client.request import HttpRequest
-from o3magic.conversations.compaction import filled, room_of
-from o3magic.conversations.conversation import Turn, tokens_of
-from o3magic.conversations.stored_responses import kept_by
 from o3magic.cost.pricing import card_at
 from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
-from o3magic.messages import AnswerSchema, Api, Effort, Image, Message, Part, Request, Text
+from o3magic.messages import Api, Effort, Image, Message, Part, Request, Text
 from o3magic.models import Card, Catalog
 from o3magic.params import fields_of
-from o3magic.prompts.images import check_images
 from o3magic.providers import Provider, Providers, is_loopback, origin
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.capability_fallbacks import ENCRYPTED_REASONING, without
 from o3magic.session.default_model import ModelChoice
 from o3magic.settings import Settings
-from o3magic.tools.toolbox import Toolbox, check_tools
 from o3magic.wire import responses
 from o3magic.wire.dialects import DIALECTS
 from o3magic.wire.strict_schema import AZURE, OPENAI
+
+if TYPE_CHECKING:
+    from o3magic.conversations.conversation import Turn
+    from o3magic.tools.toolbox import Toolbox
 
 FORMATTING = "Formatting re-enabled"
 # The provider keeps nothing; then the reasoning between tool calls travels with us, encrypted.
@@ -45,15 +45,15 @@ CUSTOM_KEY = "O3MAGIC_API_KEY"
 
 @dataclass(frozen=True)
 class PromptInput:
-    """What a person asks: the parts of the prompt, what was said before it, and the tools.
+    """The parts of a prompt, the messages of its conversation before it, and the tools it offers.
 
-    notes: what a reader should know of how the prompt was filled in. last: the turn it follows.
-    cell: the key of its own turn.
+    toolbox: None where there is no tool. notes: what the reader should know about the rendering of
+    the prompt. last: the turn it follows. cell: the key of its own turn.
     """
 
     parts: tuple[Part, ...]
     before: tuple[Message, ...] = ()
-    toolbox: Toolbox = field(default_factory=Toolbox)
+    toolbox: Toolbox | None = None
     notes: tuple[str, ...] = ()
     last: Turn | None = None
     cell: str = ""
@@ -66,7 +66,10 @@ class PromptInput:
 
 @dataclass(frozen=True)
 class Plan:
-    """One question, ready to be sent: `call` for the client, the rest for those who fold."""
+    """One question, ready to be sent: `call` for the client, the rest to read its answer.
+
+    mode: its record mode, None where neither a provider nor a cassette can answer it.
+    """
 
     call: HttpRequest
     profile: Settings
@@ -76,6 +79,7 @@ class Plan:
     choice: ModelChoice
     answer_type: AnswerType | None = None
     notes: tuple[str, ...] = ()
+    mode: Mode | None = None
 
     @property
     def card(self) -> Card:
@@ -109,28 +113,44 @@ def plan(
     answer_type: AnswerType | None,
     lacks: Collection[str] = (),
     choice: ModelChoice | None = None,
+    mode: Mode | None = None,
 ) -> Plan:
-    """The plan of one question; `lacks` is what was found out of the provider.
+    """The plan of one question; `lacks` is what the provider turned out not to have.
 
-    choice: the model that is asked; None: the one that the profile names.
+    choice: the model that is asked; None: the one that the profile names. mode: the record mode.
 
     Raises BadOption, EmptyPrompt, PromptTooLong, NotStrict, NoKey.
     """
-    if not asked.text.strip() and not any(isinstance(part, Image) for part in asked.parts):
+    text = asked.text
+    images = [part for part in asked.parts if isinstance(part, Image)]
+    if not images and not text.strip():
         raise EmptyPrompt("there is no prompt")
     choice = choice or ModelChoice(profile.model)
-    profile = replace(profile, model=choice.model)
+    if profile.model != choice.model:
+        profile = replace(profile, model=choice.model)
     card = catalog.card(provider.cards.get(choice.model, choice.model))
     api = api_for(profile, card, provider, structured=answer_type is not None)
-    check_effort(profile, card)
-    check_limit(profile, card, api)
-    seen = [part for message in asked.before for part in message.parts]
-    check_images((*seen, *asked.parts), card, catalog)
+    if profile.effort is not None:
+        check_effort(profile, card)
+    if profile.max_output_tokens is not None:
+        check_limit(profile.max_output_tokens, card, api)
+    if images or asked.before:
+        from o3magic.prompts.images import check_images
+
+        earlier = [part for message in asked.before for part in message.parts]
+        check_images((*earlier, *asked.parts), card, catalog)
     request = request_of(asked, profile, card, provider, api, answer_type)
-    request = with_effort(request, profile.effort or choice.effort, provider, api)
+    if effort := profile.effort or choice.effort:
+        request = with_effort(request, effort, provider, api)
     request, notes = worded(request, asked, profile, card, provider, api, lacks)
-    check_window(request, card, profile.conversation)
+    window = card.max_input_tokens or card.window_tokens
+    # The lowest estimate is under two tokens a character: a short prompt needs none.
+    characters = len(FORMATTING) + len(profile.developer) + len(text)
+    if window and (asked.before or 2 * characters >= window):
+        check_window(request, card, profile.conversation)
     if profile.conversation:
+        from o3magic.conversations.compaction import filled
+
         notes = (*notes, *filled(request, card, profile.conversation))
     call = HttpRequest(
         provider,
@@ -147,10 +167,13 @@ def plan(
             continue  # said in so many words: it may be there by now
         call, note = without(call, lack, card)
         notes = (*notes, *([note] if note else []))
-    strict = choice.named or provider.has_rules_of_openai
-    check_tools(asked.toolbox, card, call.api, request.effort, strict=strict)
+    if asked.toolbox is not None:
+        from o3magic.tools.toolbox import check_tools
+
+        strict = choice.named or provider.has_rules_of_openai
+        check_tools(asked.toolbox, card, call.api, request.effort, strict=strict)
     question = question_of(asked, profile, answer_type, request, choice)
-    return Plan(call, profile, catalog, question, asked, choice, answer_type, notes)
+    return Plan(call, profile, catalog, question, asked, choice, answer_type, notes, mode)
 
 
 def worded(
@@ -168,15 +191,19 @@ def worded(
     notes = (*asked.notes, *notes)
     if provider.system_role:
         first = tuple(as_system(message) for message in first)
-    kept = kept_by(
-        asked.last,
-        asked.before,
-        developer=first,
-        profile=profile,
-        provider=provider,
-        api=api,
-        lacks=lacks,
-    )
+    kept = None
+    if asked.last is not None:
+        from o3magic.conversations.stored_responses import kept_by
+
+        kept = kept_by(
+            asked.last,
+            asked.before,
+            developer=first,
+            profile=profile,
+            provider=provider,
+            api=api,
+            lacks=lacks,
+        )
     messages = (user,) if kept else (*first, *asked.before, user)
     summary = None if profile.summary == "none" else profile.summary
     if summary and api == "chat":
@@ -196,18 +223,19 @@ def request_of(
     """All of a request but its messages. Raises BadOption and NotStrict."""
     if answer_type is not None and "schema" not in card.abilities:
         raise BadOption(f"{card.id} has no structured answers", hint="choose another --model")
+    limits = AZURE if provider.small_schemas else OPENAI
     return Request(
         model=profile.model,
         messages=(),
         max_output_tokens=profile.max_output_tokens or card.default_output_tokens,
-        answer_schema=schema_for(answer_type, provider) if answer_type else None,
-        tools=asked.toolbox.request_tools(AZURE if provider.small_schemas else OPENAI),
+        answer_schema=answer_type.request_schema(limits) if answer_type else None,
+        tools=asked.toolbox.request_tools(limits) if asked.toolbox is not None else (),
         stream=profile.stream and "stream" in card.abilities,
         options=unstored(card) if api == "responses" and not profile.store else {},
         max_tokens_word="max_tokens" if provider.max_tokens else "max_completion_tokens",
         tier=profile.tier,
         verbosity=profile.verbosity,
-        params=fields_of(profile.param),
+        params=fields_of(profile.param) if profile.param else {},
     )
 
 
@@ -252,7 +280,13 @@ def question_of(
     request: Request,
     choice: ModelChoice,
 ) -> CanonicalRequest:
-    """What is asked, as a cassette knows it: as the user said it, whoever answers."""
+    """The question as its cassette has it: in the user's own options, whoever answers it."""
+    # Only what was set: the keys of all other questions stay as they are.
+    options: dict[str, Any] = {**request.params}
+    if not profile.formatting:
+        options["formatting"] = False
+    if profile.verbosity is not None:
+        options["verbosity"] = profile.verbosity
     developer = [Message.of("developer", profile.developer)] if profile.developer else []
     return CanonicalRequest(
         model=profile.model if choice.named else "",
@@ -269,18 +303,8 @@ def question_of(
         summary=profile.summary,
         max_output_tokens=profile.max_output_tokens,
         sample=profile.sample,
-        options=said_besides(profile),
+        options=options,
     )
-
-
-def said_besides(profile: Settings) -> dict[str, Any]:
-    """What else makes it this question: only what was said, so that other keys stay as they are."""
-    said: dict[str, Any] = fields_of(profile.param)
-    if not profile.formatting:
-        said["formatting"] = False
-    if profile.verbosity is not None:
-        said["verbosity"] = profile.verbosity
-    return said
 
 
 def provider_for(profile: Settings, providers: Providers) -> Provider | None:
@@ -322,10 +346,8 @@ def key_for(provider: Provider, providers: Providers) -> SecretStr | None:
     return key
 
 
-def with_effort(request: Request, effort: Effort | None, provider: Provider, api: Api) -> Request:
+def with_effort(request: Request, effort: Effort, provider: Provider, api: Api) -> Request:
     """The request at an effort, in the form that the provider takes."""
-    if effort is None:
-        return request
     options = request.options
     if provider.efforts_in == "template" and api == "chat":
         options = {**options, "chat_template_kwargs": {"reasoning_effort": effort}}
@@ -362,11 +384,8 @@ def check_effort(profile: Settings, card: Card) -> None:
     raise BadOption(f"{card.id} has no effort {profile.effort!r}", hint=f"it has {has}")
 
 
-def check_limit(profile: Settings, card: Card, api: Api) -> None:
+def check_limit(limit: int, card: Card, api: Api) -> None:
     """Raise BadOption for an output limit this model or API refuses."""
-    limit = profile.max_output_tokens
-    if limit is None:
-        return
     most = card.max_output_tokens
     if most is not None and limit > most:
         raise BadOption(
@@ -405,14 +424,11 @@ def as_system(message: Message) -> Message:
     return replace(message, role="system") if message.role == "developer" else message
 
 
-def schema_for(answer_type: AnswerType, provider: Provider) -> AnswerSchema:
-    """The schema of an answer within this provider's limits. Raises NotStrict."""
-    return answer_type.request_schema(AZURE if provider.small_schemas else OPENAI)
-
-
 def check_window(request: Request, card: Card, conversation: str = "") -> None:
     """Raise PromptTooLong where even the lowest estimate is over what the model takes."""
-    most = room_of(card)
+    from o3magic.conversations.conversation import tokens_of
+
+    most = card.max_input_tokens or card.window_tokens
     if most is None:
         return
     low = tokens_of(request.whole).low

@@ -50,22 +50,32 @@ class ProviderSelector:
         self._tokens[self._providers.get(provider).name] = source
 
     def can_ask(self, profile: Settings) -> bool:
-        """Whether there is somebody to ask, as far as that is known without asking."""
-        provider = provider_for(profile, self._providers)
+        """Whether a request could be sent, as far as that is known without sending one."""
+        return self.has_access(provider_for(profile, self._providers), profile)
+
+    def has_access(self, provider: Provider | None, profile: Settings) -> bool:
+        """The same where the provider of the profile is known already."""
         if provider is None:
             return False
         if provider.managed:
             return self._has_model(provider, profile)
-        open_to_all = provider.auth in ("none", "entra") or provider.local or not provider.key_env
-        known = self._providers.key(provider) is not None or provider.name in self._tokens
-        return open_to_all or known
+        needs_no_key = provider.auth in ("none", "entra") or provider.local or not provider.key_env
+        return (
+            needs_no_key
+            or provider.name in self._tokens
+            or self._providers.key(provider) is not None
+        )
 
     def provider(self, profile: Settings) -> Provider:
-        """Who is asked. Raises NoKey where there is nobody, LocalModelError for a missing model.
+        """The provider of a profile, with its address. Raises NoKey where there is none, and
+        LocalModelError for a missing model.
 
-        A model's own server has no address yet: see `serving`.
+        A model on this machine has no address yet: see `serving`.
         """
-        provider = provider_for(profile, self._providers)
+        return self.locate(provider_for(profile, self._providers), profile)
+
+    def locate(self, provider: Provider | None, profile: Settings) -> Provider:
+        """The same where the provider of the profile is known already."""
         if provider is None:
             raise nobody_to_ask(filter(self._is_there, self._providers.local))
         if provider.embedded and not provider.base_url:
@@ -116,15 +126,6 @@ class ProviderSelector:
             return
         with self.model_server.lease(call.provider.file, stopped) as address:
             yield located(call, address)
-
-    def model_name(self, profile: Settings) -> str:
-        """The model that a profile names; of a file on this machine its name, not its path."""
-        provider = provider_for(profile, self._providers)
-        if provider is None or not provider.managed:
-            return profile.model
-        from o3magic.local.weights import name_of
-
-        return name_of(profile.model)
 
     def local_models(self, profile: Settings) -> list[str] | None:
         """The models that are on this machine, where the profile asks one of these; else None."""

@@ -17,11 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from o3magic.cassettes.record_mode import Mode
 from o3magic.config import Config, conversations_file, ledger_file, load_layers, models_folder
-from o3magic.conversations.compaction import Compaction
-from o3magic.conversations.store import ConversationStores
 from o3magic.cost.budgets import BudgetStatus
 from o3magic.cost.ledger import FallbackLedger, Ledger
-from o3magic.cost.token_estimates import counter as counter_of
 from o3magic.errors import (
     BadOption,
     Interrupted,
@@ -33,10 +30,8 @@ from o3magic.errors import (
 from o3magic.events import Answer, Event
 from o3magic.models import Catalog
 from o3magic.providers import Provider, Providers
-from o3magic.schemas.lookup import AnswerType, answer_type, resolve
 from o3magic.session.answer_stream import AnswerStream
 from o3magic.session.capability_fallbacks import missing_models
-from o3magic.session.comparison import Comparison, ComparisonStream, variants
 from o3magic.session.default_model import (
     MIGRATE_TO,
     ModelChoice,
@@ -46,21 +41,24 @@ from o3magic.session.default_model import (
     recorded_default,
 )
 from o3magic.session.estimate import TokenRange, budgets_of, count, facts, forecast
-from o3magic.session.plan import Plan, PromptInput, plan
-from o3magic.session.prompt_input import CellContext as CellPlace
+from o3magic.session.plan import Plan, PromptInput, plan, provider_for
 from o3magic.session.prompt_input import asked_of, with_developer
 from o3magic.session.provider_selection import ProviderSelector
 from o3magic.session.recorder import SessionCassettes
 from o3magic.session.spending import CallAccounting, LedgerContext
-from o3magic.session.turns import SessionConversations
 from o3magic.settings import Settings, listed
-from o3magic.tools.function import ToolFunction, tool_of
-from o3magic.tools.toolbox import ConfirmCall
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from o3magic.client.http import Client, ServedModel
+    from o3magic.conversations.compaction import Compaction
+    from o3magic.conversations.store import ConversationStores
+    from o3magic.schemas.answer_type import AnswerType
+    from o3magic.session.comparison import Comparison, ComparisonStream
+    from o3magic.session.turns import SessionConversations
+    from o3magic.tools.function import ToolFunction
+    from o3magic.tools.toolbox import ConfirmCall
 
 MOST_WAIT_S = 10.0
 LIST_TIMEOUT_S = 10.0
@@ -97,7 +95,7 @@ class Session:
         self.tools: dict[str, ToolFunction] = {}
         self.prompts: dict[str, Path] = {}
         self.schemas: dict[str, Any] = {}
-        self.talks = SessionConversations(lambda: conversations_file(environment))
+        self._turn_key = ""
         self._seen: dict[tuple[str, str], ProviderFindings] = {}
         # The default models of which an answer has said already why it is they.
         self._introduced: set[tuple[str, str]] = set()
@@ -146,6 +144,15 @@ class Session:
         return Client(system_certificates=self.layers.profile().certificates == "system")
 
     @cached_property
+    def talks(self) -> SessionConversations:
+        """The conversations, and the turns that the running cell adds to them."""
+        from o3magic.session.turns import SessionConversations
+
+        conversations = SessionConversations(lambda: conversations_file(self.environment))
+        conversations.begin_cell(self._turn_key)
+        return conversations
+
+    @cached_property
     def keeping(self) -> FallbackLedger:
         """Who keeps the books."""
         return FallbackLedger(Ledger(ledger_file(self.environment)))
@@ -166,17 +173,27 @@ class Session:
         return self.layers.profile()
 
     def choose_model(
-        self, profile: Settings, provider: Provider | None = None, *, look: bool = True
+        self,
+        profile: Settings,
+        provider: Provider | None = None,
+        *,
+        look: bool = True,
+        mode: Mode | None = None,
     ) -> ModelChoice:
         """The model that a profile asks: the one it names, else the default of its provider.
 
         In a replay that is the default of the day it was recorded. look: a local server may be
-        asked what it has. Raises BadOption where none can be chosen, and RequestFailed.
+        asked for its list of models. mode: the record mode, where it is known already.
+        Raises BadOption where none can be chosen, and RequestFailed.
         """
-        if profile.model:
-            return ModelChoice(self.reach.model_name(profile))
         provider = provider or self.reach.stand_in(profile)
-        if self._mode(profile) == "replay":
+        if profile.model and provider.managed:
+            from o3magic.local.weights import name_of
+
+            return ModelChoice(name_of(profile.model))
+        if profile.model:
+            return ModelChoice(profile.model)
+        if (mode or self._mode(profile, provider_for(profile, self.providers))) == "replay":
             return recorded_default(self.decks.newest_default(profile, self.notebook))
         if moved := self.environment.get(MIGRATE_TO):
             return migrated_default(moved, provider, self.catalog)
@@ -215,26 +232,42 @@ class Session:
         if profile.compact and profile.conversation:
             card = self.catalog.card(self.choose_model(profile).model)
             notes = self.talks.compacted(profile, card, self._answer)
-        profile = with_developer(profile, self.folder(profile))
+        if profile.developer.startswith("@"):
+            profile = with_developer(profile, self.folder(profile))
         if wanted is None and profile.schema:
+            from o3magic.schemas.lookup import resolve
+
             wanted = resolve(profile.schema, names or {}, self.schemas)
-        asked = self._asked(prompt, profile, names, tools)
-        asked = replace(asked, notes=(*notes, *asked.notes))
-        if (profile.dry_run and not profile.exact) or self._mode(profile) == "replay":
-            return self._unsent(asked, profile, wanted)
+        asked = asked_of(
+            prompt,
+            profile,
+            names,
+            {**self.tools, **tools},
+            lambda: self.folder(profile),
+            self.prompts,
+        )
+        if profile.conversation:
+            asked = self.talks.with_turns(asked, profile)
+        if notes:
+            asked = replace(asked, notes=(*notes, *asked.notes))
+        found = provider_for(profile, self.providers)
+        is_dry = profile.dry_run and not profile.exact
+        mode = None if is_dry and profile.model else self._mode(profile, found)
+        if is_dry or mode == "replay":
+            return self._unsent(asked, profile, found, wanted, mode)
         try:
-            provider = self.reach.provider(profile)
+            provider = self.reach.locate(found, profile)
             key = self.reach.key(provider)
         except (NoKey, LocalModelError):
-            # What is on the cassette needs nobody to be there.
-            if self._mode(profile) != "auto":
+            # An answer on the cassette needs no provider.
+            if mode != "auto":
                 raise
-            unsent = self._unsent(asked, profile, wanted)
+            unsent = self._unsent(asked, profile, found, wanted, mode)
             if self.decks.recorded(unsent.question, profile, self.notebook) is None:
                 raise
             return unsent
-        choice = self.choose_model(profile, provider)
-        return self._planned(asked, profile, provider, key, wanted, choice)
+        choice = self.choose_model(profile, provider, mode=mode)
+        return self._planned(asked, profile, provider, key, wanted, choice, mode)
 
     def _planned(
         self,
@@ -244,11 +277,12 @@ class Session:
         key: SecretStr | None,
         wanted: AnswerType | None,
         choice: ModelChoice,
+        mode: Mode | None,
     ) -> Plan:
         """The plan; of a question that is on the cassette, with the model that answered it."""
         lacks = self._seen_at(provider).lacks | set(provider.lacks)
-        planned = plan(asked, profile, self.catalog, provider, key, wanted, lacks, choice)
-        if choice.named or self._mode(profile) not in ("replay", "auto"):
+        planned = plan(asked, profile, self.catalog, provider, key, wanted, lacks, choice, mode)
+        if choice.named or mode not in ("replay", "auto"):
             return planned
         take = self.decks.recorded(planned.question, profile, self.notebook)
         if take is None:
@@ -256,20 +290,7 @@ class Session:
         recorded = recorded_default(take)
         if (recorded.model, recorded.effort) == (choice.model, choice.effort):
             return planned
-        return plan(asked, profile, self.catalog, provider, key, wanted, lacks, recorded)
-
-    def _asked(
-        self,
-        prompt: str,
-        profile: Settings,
-        names: Mapping[str, Any] | None,
-        tools: Mapping[str, ToolFunction],
-    ) -> PromptInput:
-        """What is asked, names filled in. Raises TemplateError and BadOption."""
-        cell = self.talks.cell(profile.conversation)
-        place = CellPlace(cell, self.folder(profile))
-        store, known = self.talks.of(profile), {**self.tools, **tools}
-        return asked_of(prompt, profile, names, known, store, place, self.prompts)
+        return plan(asked, profile, self.catalog, provider, key, wanted, lacks, recorded, mode)
 
     def folder(self, profile: Settings) -> Path:
         """The folder of the notebook."""
@@ -287,19 +308,23 @@ class Session:
             pass
         return asking.answer
 
-    def _unsent(self, asked: PromptInput, profile: Settings, wanted: AnswerType | None) -> Plan:
-        """The plan of a question that is not sent: it needs no key, and nobody to be there."""
-        provider = self.reach.stand_in(profile)
-        choice = self.choose_model(profile, provider)
-        return self._planned(asked, profile, provider, None, wanted, choice)
+    def _unsent(
+        self,
+        asked: PromptInput,
+        profile: Settings,
+        provider: Provider | None,
+        wanted: AnswerType | None,
+        mode: Mode | None,
+    ) -> Plan:
+        """The plan of a question that is not sent: it needs neither a key nor a provider."""
+        provider = provider or self.providers.get("openai")
+        choice = self.choose_model(profile, provider, mode=mode)
+        return self._planned(asked, profile, provider, None, wanted, choice, mode)
 
-    def _mode(self, profile: Settings, can_ask: bool | None = None) -> Mode | None:
-        """Whether a question is asked or replayed. None where there is nobody to ask.
-
-        can_ask: whether there is somebody, where that is known already.
-        """
-        known = self.reach.can_ask(profile) if can_ask is None else can_ask
-        return self.decks.mode(profile, self.notebook, can_ask=known)
+    def _mode(self, profile: Settings, provider: Provider | None) -> Mode | None:
+        """The record mode; None where neither the provider nor a cassette can answer."""
+        can_ask = self.reach.has_access(provider, profile)
+        return self.decks.mode(profile, self.notebook, can_ask=can_ask)
 
     def begin_cell(self, cell_key: str, *, turn_key: str | None = None) -> None:
         """Another cell is run: what it asks is entered under its key.
@@ -307,7 +332,9 @@ class Session:
         turn_key: the key of its turn in a conversation, where that is another one.
         """
         self.cell_key = cell_key
-        self.talks.begin_cell(cell_key if turn_key is None else turn_key)
+        self._turn_key = cell_key if turn_key is None else turn_key
+        if "talks" in self.__dict__:
+            self.talks.begin_cell(self._turn_key)
         self.decks.begin_cell()
 
     def foreseen(self, planned: Plan) -> list[tuple[str, str]]:
@@ -315,8 +342,9 @@ class Session:
 
         Sends nothing, but for `exact`, where the provider counts its tokens. Raises RequestFailed.
         """
-        counter = counter_of(self.environment)
-        tokens = count(planned.call.request, counter)
+        from o3magic.cost.token_estimates import counter
+
+        tokens = count(planned.call.request, counter(self.environment))
         if planned.profile.exact:
             with self.reach.serving(planned.call) as call:
                 counted = self.client.count_tokens(call)
@@ -396,10 +424,7 @@ class Session:
         )
         turns = self.talks.turns(planned.profile) if name and keeps_turn else None
         provider = planned.call.provider
-        # A model on this machine is there if its file was found when it was planned.
-        can_ask = bool(provider.file) if provider.managed else None
-        mode = self._mode(planned.profile, can_ask)
-        tape = self.decks.tape(planned.profile, self.notebook, mode)
+        tape = self.decks.tape(planned.profile, self.notebook, planned.mode)
         return AnswerStream(
             planned,
             self.client,
@@ -418,6 +443,8 @@ class Session:
 
         They are asked at once, so nobody is asked to confirm a tool, and none becomes a turn.
         """
+        from o3magic.session.comparison import ComparisonStream
+
         return ComparisonStream(
             {way: self.begin(each, attended=False, keeps_turn=False) for way, each in ways.items()}
         )
@@ -439,6 +466,8 @@ class Session:
 
         Raises every error of `plan`, and BadOption where there is nothing to compare.
         """
+        from o3magic.session.comparison import variants
+
         models, efforts = listed(profile.models), listed(profile.efforts)
         if not models and not efforts:
             efforts = self.compared_efforts(profile)
@@ -515,6 +544,8 @@ class Session:
             return None, {**options}
         if isinstance(schema, str):
             return None, {**options, "schema": schema}
+        from o3magic.schemas.answer_type import answer_type
+
         wanted = answer_type(schema)
         return wanted, {**options, "schema": wanted.name}
 
@@ -530,7 +561,9 @@ def taken(chosen: dict[str, Any]) -> tuple[Mapping[str, Any] | None, dict[str, T
     names, given = chosen.pop("names", None), chosen.get("tools") or ""
     if isinstance(given, str):
         return names, {}
-    tools = {each.name: each for each in map(tool_of, given)}
+    from o3magic.tools.function import tool_of
+
+    tools = {tool.name: tool for tool in map(tool_of, given)}
     chosen["tools"] = ",".join(tools)
     return names, tools
 

@@ -140,7 +140,8 @@ def free(plan: Plan) -> bool:
 
 def counted_budgets(plan: Plan) -> list[Budget]:
     """The budgets that count for a question."""
-    return [] if free(plan) else budgets_of(plan.profile)
+    budgets = budgets_of(plan.profile)
+    return budgets if budgets and not free(plan) else []
 
 
 def unknown_price(plan: Plan) -> OverBudget:

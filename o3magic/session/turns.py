@@ -6,13 +6,23 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
 from o3magic.conversations.compaction import KEEP_TURNS, PLAIN, Compaction, compact, overflows
-from o3magic.conversations.store import ConversationStores, FileStore, MemoryStore
+from o3magic.conversations.conversation import Conversation, Turn, turn_of
+from o3magic.conversations.store import (
+    ConversationStore,
+    ConversationStores,
+    FileStore,
+    MemoryStore,
+)
+from o3magic.conversations.stored_responses import last_turn, mark_of, stores
+from o3magic.errors import BadOption
 from o3magic.events import Answer
+from o3magic.messages import Message
 from o3magic.models import Card
-from o3magic.session.prompt_input import TurnTarget
+from o3magic.session.plan import Plan, PromptInput
 from o3magic.settings import Settings
 
 AskFunction = Callable[[str, Settings], Answer]
@@ -45,6 +55,18 @@ class SessionConversations:
         count = self._asked[name]
         return f"{self._cell}#{count + 1}" if self._cell and count else self._cell
 
+    def with_turns(self, prompt: PromptInput, profile: Settings) -> PromptInput:
+        """The prompt with the turns before it. Raises BadOption for a broken conversation."""
+        name = profile.conversation
+        cell = self.cell(name)
+        conversation = self.of(profile).get(name) or Conversation(name)
+        return replace(
+            prompt,
+            before=conversation.messages(cell),
+            last=last_turn(conversation, cell),
+            cell=cell,
+        )
+
     def turns(self, profile: Settings) -> TurnTarget:
         """Where the turn of a question goes that is asked now."""
         self._asked[profile.conversation] += 1
@@ -64,3 +86,45 @@ class SessionConversations:
         """Have all turns but the last `keep` summed up. Raises O3Error."""
         plain = replace(profile, **PLAIN)
         return compact(self.of(profile), name, keep, lambda text: ask(text, plain))
+
+
+class TurnTarget:
+    """Where the turn of a question goes when it is answered."""
+
+    def __init__(self, conversations: ConversationStore, name: str) -> None:
+        self._conversations = conversations
+        self._name = name
+
+    def keep(
+        self, plan: Plan, answer: Answer, between: tuple[Message, ...], *, repaired: bool
+    ) -> tuple[str, ...]:
+        """Add the turn, or put it in the place of the cell's own; gives what should be known.
+
+        An answer is not lost where its turn cannot be kept: that is one of the things to know.
+        """
+        turn = turn_of(plan.asked.parts, answer, between, cell=plan.asked.cell)
+        if not repaired:
+            turn = marked(turn, plan, answer)
+        try:
+            return self._conversations.change(
+                self._name, lambda talk: (talk or Conversation(self._name)).with_turn(turn)
+            ).notes
+        except BadOption as error:
+            return (f"not kept in {self._name}: {error}",)
+
+
+def marked(turn: Turn, plan: Plan, answer: Answer) -> Turn:
+    """The turn with the mark of what the provider has of it now, where it has it."""
+    call, asked = plan.call, plan.asked
+    whole = answer.finish_reason == "stop" and not answer.replayed
+    if not whole or not stores(plan.profile, call.provider, call.api):
+        return turn
+    above = takewhile(lambda each: each.role in ("developer", "system"), call.request.whole)
+    words = "".join(message.text for message in above)
+    said = (*asked.before, *turn.messages)
+    before = asked.last.hidden_tokens if asked.last else 0
+    return replace(
+        turn,
+        mark=mark_of(call.provider, call.request.model, words, said),
+        hidden_tokens=before + (answer.usage.reasoning_tokens or answer.usage.output_tokens or 0),
+    )
