@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.request_key import CanonicalRequest
 from o3magic.client.cancellation import CancelToken
 from o3magic.client.request import HttpRequest
@@ -24,7 +23,6 @@ from o3magic.events import (
 )
 from o3magic.messages import Message
 from o3magic.money import usd
-from o3magic.schemas.lookup import SchemaMismatch
 from o3magic.session.attempts import (
     AttemptState,
     CallSender,
@@ -38,6 +36,7 @@ from o3magic.session.recorder import CassetteUse
 from o3magic.session.spending import CallAccounting
 
 if TYPE_CHECKING:
+    from o3magic.cassettes.entry import Recording
     from o3magic.session.turns import TurnTarget
     from o3magic.tools.toolbox import ConfirmCall, Toolbox
 
@@ -224,6 +223,8 @@ class AnswerStream:
         wanted = self.plan.answer_type
         if wanted is None or not take.schema_sha or take.schema_sha == question.schema_sha:
             return True
+        from o3magic.schemas.answer_type import SchemaMismatch
+
         try:
             wanted.validate(take.text)
         except SchemaMismatch:
@@ -259,6 +260,8 @@ class AnswerStream:
             return []
         if answer.finish_reason == "length":
             return [f"it was cut off: {why_cut(self.answer)}"]
+        from o3magic.schemas.answer_type import SchemaMismatch
+
         try:
             self._parsed = wanted.validate(answer.text)
         except SchemaMismatch as mismatch:

@@ -8,11 +8,9 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from o3magic.answer_builder import AnswerBuilder
-from o3magic.cassettes.entry import Recording
-from o3magic.cassettes.replay import events
 from o3magic.client.cancellation import CancelToken
 from o3magic.client.request import HttpRequest, located
 from o3magic.client.retry import RetryPolicy
@@ -36,10 +34,12 @@ from o3magic.params import laid_into
 from o3magic.redaction import redact
 from o3magic.session.capability_fallbacks import lack_in, model_lack, without
 from o3magic.session.default_model import next_default
-from o3magic.session.error_hints import current_replacement, explained, surviving_effort
 from o3magic.session.plan import Plan, with_default
 from o3magic.session.spending import CallAccounting
 from o3magic.wire.usage import oddities
+
+if TYPE_CHECKING:
+    from o3magic.cassettes.entry import Recording
 
 NOTHING = Usage(0, 0, 0, 0, 0, 0)
 
@@ -71,6 +71,8 @@ class AttemptState:
 
     def put_on(self, take: Recording) -> None:
         """It is on a cassette: from here on its words, cost and times are those of the take."""
+        from o3magic.cassettes.replay import events
+
         self.take = take
         self.elapsed_s = (take.total_ms or 0) / 1000
         self.first_token_s = None if take.first_ms is None else take.first_ms / 1000
@@ -213,6 +215,8 @@ class AttemptHistory:
 
     def _explained(self, error: RequestFailed, call: HttpRequest) -> RequestFailed:
         """The error with what we know besides."""
+        from o3magic.session.error_hints import explained
+
         catalog = self.plan.catalog
         request, provider = call.request, call.provider
         card = catalog.card(provider.cards.get(request.model, request.model))
@@ -261,6 +265,8 @@ class AttemptHistory:
         self, error: ModelRetired, call: HttpRequest
     ) -> tuple[HttpRequest, Retrying] | None:
         """The call to the replacement of a model that is gone, where the user asked for that."""
+        from o3magic.session.error_hints import current_replacement, surviving_effort
+
         catalog = self.plan.catalog
         card = catalog.card(call.request.model)
         new, mode = current_replacement(card, catalog, date.today())
@@ -338,6 +344,8 @@ class RetryLoop(AttemptHistory):
 
     def replayed(self, take: Recording, speed: float) -> Iterator[Event]:
         """The answer of a take, as if it came; in the ledger it is there, and costs nothing."""
+        from o3magic.cassettes.replay import events
+
         current = AttemptState(self.plan)
         current.source = "replayed"
         ticket = self._books.enter(self.plan, self.plan.call, "ask", "replayed")

@@ -9,13 +9,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.request_key import FIRST_DEFAULT
 from o3magic.errors import BadOption
 from o3magic.messages import EFFORTS, Effort
 from o3magic.models import Catalog
 from o3magic.providers import Provider
+
+if TYPE_CHECKING:
+    from o3magic.cassettes.entry import Recording
 
 MOST_LISTED = 12
 # Set by `o3magic migrate` for the kernel that asks everything again.

@@ -10,9 +10,8 @@ from decimal import Decimal
 
 from o3magic.cost.budgets import Budget, Scope
 from o3magic.cost.pricing import hosted_nano_usd
-from o3magic.cost.token_estimates import estimate_tokens
 from o3magic.events import HostedUse, Usage
-from o3magic.messages import HostedTool, Image, Request
+from o3magic.messages import HostedTool, Image, Part, Request, Text
 from o3magic.models import Card, Price
 from o3magic.money import show_usd
 from o3magic.providers import Provider
@@ -152,6 +151,8 @@ def count(request: Request, counter: Callable[[str], int] | None = None) -> Toke
     said, around = texts(request), overhead(request)
     if counter is not None:
         return TokenRange(sum(map(counter, said)) + around, most_tokens(request), "by tiktoken")
+    from o3magic.cost.token_estimates import estimate_tokens
+
     likely = sum(estimate_tokens(text).likely for text in said)
     return TokenRange(likely + around, most_tokens(request))
 
@@ -169,12 +170,19 @@ def size(text: str) -> int:
 
 def texts(request: Request) -> list[str]:
     """Every text in a request that counts as tokens."""
-    from o3magic.conversations.conversation import words_of
-
-    said = ["".join(map(words_of, message.parts)) for message in request.whole]
+    said = ["".join(map(text_of, message.parts)) for message in request.whole]
     if request.answer_schema is not None:
         said.append(minified(request.answer_schema.schema))
     return said + [minified(asdict(tool)) for tool in request.tools]
+
+
+def text_of(part: Part) -> str:
+    """The text of a part that counts as tokens."""
+    if isinstance(part, Text):
+        return part.text
+    from o3magic.conversations.conversation import words_of
+
+    return words_of(part)
 
 
 def overhead(request: Request) -> int:

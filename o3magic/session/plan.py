@@ -22,7 +22,6 @@ from o3magic.messages import Api, Effort, Image, Message, Part, Request, Text
 from o3magic.models import Card, Catalog
 from o3magic.params import fields_of
 from o3magic.providers import Provider, Providers, is_loopback, origin
-from o3magic.schemas.lookup import AnswerType
 from o3magic.session.capability_fallbacks import ENCRYPTED_REASONING, without
 from o3magic.session.default_model import ModelChoice
 from o3magic.settings import Settings
@@ -32,6 +31,7 @@ from o3magic.wire.strict_schema import AZURE, OPENAI
 
 if TYPE_CHECKING:
     from o3magic.conversations.conversation import Turn
+    from o3magic.schemas.answer_type import AnswerType
     from o3magic.tools.toolbox import Toolbox
 
 FORMATTING = "Formatting re-enabled"

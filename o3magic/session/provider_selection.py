@@ -14,7 +14,6 @@ from pydantic import SecretStr
 from o3magic.client.request import HttpRequest, located
 from o3magic.errors import LocalModelError, NoKey
 from o3magic.providers import Provider, Providers
-from o3magic.session.error_hints import nobody_to_ask
 from o3magic.session.plan import key_for, provider_for
 from o3magic.settings import Settings
 
@@ -77,6 +76,8 @@ class ProviderSelector:
     def locate(self, provider: Provider | None, profile: Settings) -> Provider:
         """The same where the provider of the profile is known already."""
         if provider is None:
+            from o3magic.session.error_hints import nobody_to_ask
+
             raise nobody_to_ask(filter(self._is_there, self._providers.local))
         if provider.embedded and not provider.base_url:
             return replace(provider, base_url=self._simulator_url())

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.closest_match import explained
 from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.format import EntryKey
 from o3magic.cassettes.record_mode import Mode, cassette_path, refresh_path, rule
@@ -83,6 +82,8 @@ class CassetteSession:
 
     def miss(self, question: CanonicalRequest, n: int) -> CassetteMiss:
         """What to say of a question that is to be replayed and is not recorded."""
+        from o3magic.cassettes.closest_match import explained
+
         told = explained(question, n, self.cassette.entries, [*self._used])
         what = f"not recorded in {self.cassette.path.name}: {told[0]}"
         return CassetteMiss("\n  ".join([what, *told[1:]]))

@@ -424,7 +424,9 @@ class Session:
         )
         turns = self.talks.turns(planned.profile) if name and keeps_turn else None
         provider = planned.call.provider
-        tape = self.decks.tape(planned.profile, self.notebook, planned.mode)
+        tape = None
+        if planned.mode != "live":
+            tape = self.decks.tape(planned.profile, self.notebook, planned.mode)
         return AnswerStream(
             planned,
             self.client,
