@@ -52,14 +52,15 @@ class Commands:
 
     def ask(self, line: str, cell: str | None = None) -> Any:
         """Ask a reasoning model; the answer appears as it is written."""
-        chosen, rest = parse(line)
+        chosen, rest = parse(line) if line else ({}, "")
         if cell is not None and rest:
             raise BadOption(
                 f"{rest[:40]!r} on the %%o3 line belongs to no option",
                 hint="the prompt goes below the line; a value with blanks goes in quotes",
             )
         profile = self.session.layers.profile(chosen)
-        check_name(profile.out)
+        if profile.out:
+            check_name(profile.out)
         prompt = rest if cell is None else cell.strip("\r\n")
         if profile.dry_run:
             self._show_requests(prompt, profile)

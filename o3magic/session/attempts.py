@@ -321,8 +321,7 @@ class RetryLoop(AttemptHistory):
 
         Gives the call that was answered. Raises RequestFailed.
         """
-        waits = RetryPolicy(self.plan.profile.retries).waits()
-        next(waits)
+        waits: RetryWaits | None = None
         while True:
             try:
                 if self._server is None:
@@ -332,6 +331,9 @@ class RetryLoop(AttemptHistory):
             except RequestFailed as error:
                 if self._stop.said:
                     raise Interrupted("stopped by you") from None
+                if waits is None:
+                    waits = RetryPolicy(self.plan.profile.retries).waits()
+                    next(waits)
                 model = call.request.model
                 call, retrying = self.again(error, call, waits)
                 if call.request.model != model:

@@ -17,7 +17,7 @@ from o3magic.cassettes.record_mode import Mode
 from o3magic.cassettes.request_key import CanonicalRequest
 from o3magic.client.request import HttpRequest
 from o3magic.cost.pricing import card_at
-from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
+from o3magic.errors import BadOption, EmptyPrompt, PromptTooLong
 from o3magic.messages import Api, Effort, Image, Message, Part, Request, Text
 from o3magic.models import Card, Catalog
 from o3magic.params import fields_of
@@ -333,17 +333,6 @@ def provider_for(profile: Settings, providers: Providers) -> Provider | None:
         local=is_loopback(host),
         default_models=default_models,
     )
-
-
-def key_for(provider: Provider, providers: Providers) -> SecretStr | None:
-    """The provider's key. Raises NoKey where it needs one and none is set."""
-    key = providers.key(provider)
-    if key is None and provider.auth != "none" and not (provider.local or not provider.key_env):
-        raise NoKey(
-            f"{provider.name} needs a key, and {provider.key_env} is not set",
-            hint=f"set {provider.key_env} in the environment, before the kernel starts",
-        )
-    return key
 
 
 def with_effort(request: Request, effort: Effort, provider: Provider, api: Api) -> Request:

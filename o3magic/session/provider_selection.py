@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from o3magic.client.request import HttpRequest, located
 from o3magic.errors import LocalModelError, NoKey
 from o3magic.providers import Provider, Providers
-from o3magic.session.plan import key_for, provider_for
+from o3magic.session.plan import provider_for
 from o3magic.settings import Settings
 
 if TYPE_CHECKING:
@@ -105,7 +105,14 @@ class ProviderSelector:
 
             if found := token(provider.scope):
                 return found
-        return key_for(provider, self._providers)
+        key = self._providers.key(provider)
+        is_needed = provider.auth != "none" and provider.key_env and not provider.local
+        if key is None and is_needed:
+            raise NoKey(
+                f"{provider.name} needs a key, and {provider.key_env} is not set",
+                hint=f"set {provider.key_env} in the environment, before the kernel starts",
+            )
+        return key
 
     @cached_property
     def model_server(self) -> ModelServer:

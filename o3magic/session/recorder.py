@@ -8,22 +8,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.entry import Recording
-from o3magic.cassettes.format import EntryKey
 from o3magic.cassettes.record_mode import Mode, cassette_path, refresh_path, rule
 from o3magic.cassettes.request_key import CanonicalRequest
-from o3magic.cassettes.scrub import safe_request
 from o3magic.errors import BadOption, CassetteError, CassetteMiss
 from o3magic.events import Answer, Finished
 from o3magic.settings import Settings
+
+if TYPE_CHECKING:
+    from o3magic.cassettes.cassette import Cassette
+    from o3magic.cassettes.entry import Recording
+    from o3magic.cassettes.format import EntryKey
 
 
 class CassetteSession:
     """The cassette of one notebook in one session, and which of its takes were used."""
 
     def __init__(self, path: Path, notebook: str = "") -> None:
+        from o3magic.cassettes.cassette import Cassette
+
         self.cassette = Cassette(path, notebook)
         self._fresh = Cassette(refresh_path(path), notebook)
         self._asked: Counter[str] = Counter()
@@ -118,6 +122,8 @@ class CassetteUse:
             return take
         if self.mode == "replay":
             raise self.deck.miss(question, n)
+        from o3magic.cassettes.scrub import safe_request
+
         safe_request(question.canonical(), scrub=self.scrub)
         self.deck.target(refresh=self.mode == "refresh").tape()  # one that is broken is told now
         return None
@@ -144,6 +150,8 @@ class CassetteUse:
         notes: tuple[str, ...],
     ) -> Recording | str:
         """The take of what arrived, or why it could not be kept: that loses no answer."""
+        from o3magic.cassettes.entry import Recording
+
         ended = replace(finished, notes=(*notes, *finished.notes))
         try:
             take = Recording.of(question, n, answer, ended, scrub=self.scrub)
