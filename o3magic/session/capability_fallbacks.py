@@ -1,9 +1,8 @@
-"""What a provider turns out not to have, and what is asked instead.
+"""Capabilities that a provider lacks, and the fallback for each.
 
-A lack is a word: responses, schema, summary, usage, memory, encrypted. It is known from the
-provider's table, or found out once from a refusal, remembered for the session, and told below the
-answer. What one model lacks ends in its name: `encrypted gpt-4.1`; `model o3-mini` is one that is
-not there.
+A lack is a word: responses, schema, summary, usage, memory, encrypted. It comes from the provider's
+table or from an error response; the session remembers it, and a note below the answer names it.
+The lack of one model ends in its name: `encrypted gpt-4.1`; `model o3-mini` is a missing model.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ NOT_UNDERSTOOD = frozenset({400, 404, 422, 501})
 
 
 def model_lack(model: str) -> str:
-    """The lack of a model."""
+    """The lack that stands for a missing model."""
     return f"{MODEL_LACK}{model}"
 
 
@@ -34,10 +33,10 @@ def missing_models(lacks: Iterable[str]) -> set[str]:
     return {each.removeprefix(MODEL_LACK) for each in lacks if each.startswith(MODEL_LACK)}
 
 
-def lack_in(error: RequestFailed, call: HttpRequest, *, api_free: bool) -> str:
-    """What a refusal shows to be missing, or "". api_free: the user left the choice of API to us.
+def find_lack(error: RequestFailed, call: HttpRequest, *, api_free: bool) -> str:
+    """The lack that an error response shows, or "". api_free: the user has not chosen the API.
 
-    By status, code and parameter; a wrong schema of the user's own is no lack of the provider.
+    Judged by status, code and parameter; an invalid schema of the user is not a lack.
     """
     param, request = error.param or "", call.request
     if param == "reasoning.summary" and request.summary:

@@ -1,7 +1,4 @@
-"""From a prompt and a profile to the request that would be sent, or the reason why none is.
-
-Everything that can be refused without asking the provider is refused here.
-"""
+"""From a prompt and a profile to a request. Checks all that needs no provider."""
 
 from __future__ import annotations
 
@@ -60,7 +57,7 @@ class PromptInput:
 
     @property
     def text(self) -> str:
-        """The words of the prompt."""
+        """The text of the prompt, without images."""
         return "".join(part.text for part in self.parts if isinstance(part, Text))
 
 
@@ -83,28 +80,28 @@ class Plan:
 
     @property
     def card(self) -> Card:
-        """The card of the model that is asked; a deployment may be called otherwise."""
+        """The card of the model; a deployment may have another name than its card."""
         asked = self.call.request.model
         return self.catalog.card(self.call.provider.cards.get(asked, asked))
 
     @cached_property
     def priced(self) -> Card:
-        """The same with the prices that hold at the provider; it has none where none is known."""
+        """The card with the prices of the provider, without any where none is known."""
         provider, model = self.call.provider, self.call.request.model
         return card_at(provider, self.catalog, model, date.today()) or self.card
 
     @property
     def partial(self) -> Callable[[str], Any] | None:
-        """What reads a structured answer while it comes."""
+        """Parses a structured answer that is still incomplete."""
         return self.answer_type.partial if self.answer_type else None
 
     @property
     def effort(self) -> str | None:
-        """The effort that will be used, said or the model's own, or None where it is not known."""
+        """The effort of the request or the model's default; None where it is not known."""
         return self.call.request.effort or self.card.default_effort
 
 
-def plan(
+def build_plan(
     asked: PromptInput,
     profile: Settings,
     catalog: Catalog,
@@ -129,7 +126,7 @@ def plan(
     if profile.model != choice.model:
         profile = replace(profile, model=choice.model)
     card = catalog.card(provider.cards.get(choice.model, choice.model))
-    api = api_for(profile, card, provider, structured=answer_type is not None)
+    api = choose_api(profile, card, provider, structured=answer_type is not None)
     if profile.effort is not None:
         check_effort(profile, card)
     if profile.max_output_tokens is not None:
@@ -139,10 +136,10 @@ def plan(
 
         earlier = [part for message in asked.before for part in message.parts]
         check_images((*earlier, *asked.parts), card, catalog)
-    request = request_of(asked, profile, card, provider, api, answer_type)
+    request = build_request(asked, profile, card, provider, api, answer_type)
     if effort := profile.effort or choice.effort:
-        request = with_effort(request, effort, provider, api)
-    request, notes = worded(request, asked, profile, card, provider, api, lacks)
+        request = set_effort(request, effort, provider, api)
+    request, notes = add_messages(request, asked, profile, card, provider, api, lacks)
     window = card.max_input_tokens or card.window_tokens
     # The lowest estimate is under two tokens a character: a short prompt needs none.
     characters = len(FORMATTING) + len(profile.developer) + len(text)
@@ -158,13 +155,13 @@ def plan(
         request,
         key,
         profile.connect_timeout_s,
-        first_token_timeout_s(profile),
+        choose_first_token_timeout(profile),
         profile.chunk_timeout_s,
         profile.max_answer_bytes,
     )
     for lack in sorted(lacks):
         if lack == "responses" and profile.api == "responses":
-            continue  # said in so many words: it may be there by now
+            continue  # the user named it: the provider may have it by now
         call, note = without(call, lack, card)
         notes = (*notes, *([note] if note else []))
     if asked.toolbox is not None:
@@ -172,11 +169,11 @@ def plan(
 
         strict = choice.named or provider.has_rules_of_openai
         check_tools(asked.toolbox, card, call.api, request.effort, strict=strict)
-    question = question_of(asked, profile, answer_type, request, choice)
+    question = build_canonical_request(asked, profile, answer_type, request, choice)
     return Plan(call, profile, catalog, question, asked, choice, answer_type, notes, mode)
 
 
-def worded(
+def add_messages(
     request: Request,
     asked: PromptInput,
     profile: Settings,
@@ -185,12 +182,12 @@ def worded(
     api: Api,
     lacks: Collection[str],
 ) -> tuple[Request, tuple[str, ...]]:
-    """A request with its messages, and what a reader should know."""
+    """The request with its messages, and notes for the reader."""
     structured = request.answer_schema is not None
-    first, user, notes = messages_for(asked, profile, card, structured=structured)
+    first, user, notes = build_messages(asked, profile, card, structured=structured)
     notes = (*asked.notes, *notes)
     if provider.system_role:
-        first = tuple(as_system(message) for message in first)
+        first = tuple(to_system_role(message) for message in first)
     kept = None
     if asked.last is not None:
         from o3magic.conversations.stored_responses import kept_by
@@ -212,7 +209,7 @@ def worded(
     return replace(request, messages=messages, summary=summary, kept=kept), notes
 
 
-def request_of(
+def build_request(
     asked: PromptInput,
     profile: Settings,
     card: Card,
@@ -220,7 +217,7 @@ def request_of(
     api: Api,
     answer_type: AnswerType | None,
 ) -> Request:
-    """All of a request but its messages. Raises BadOption and NotStrict."""
+    """A request without its messages. Raises BadOption and NotStrict."""
     if answer_type is not None and "schema" not in card.abilities:
         raise BadOption(f"{card.id} has no structured answers", hint="choose another --model")
     limits = AZURE if provider.small_schemas else OPENAI
@@ -231,7 +228,7 @@ def request_of(
         answer_schema=answer_type.request_schema(limits) if answer_type else None,
         tools=asked.toolbox.request_tools(limits) if asked.toolbox is not None else (),
         stream=profile.stream and "stream" in card.abilities,
-        options=unstored(card) if api == "responses" and not profile.store else {},
+        options=build_unstored_options(card) if api == "responses" and not profile.store else {},
         max_tokens_word="max_tokens" if provider.max_tokens else "max_completion_tokens",
         tier=profile.tier,
         verbosity=profile.verbosity,
@@ -240,7 +237,7 @@ def request_of(
 
 
 def with_default(planned: Plan, choice: ModelChoice) -> Plan:
-    """The plan with another default in the place of one that turned out to be gone."""
+    """The plan with the next default model, where the provider no longer serves the first."""
     request = replace(
         planned.call.request,
         model=choice.model,
@@ -261,19 +258,19 @@ def with_default(planned: Plan, choice: ModelChoice) -> Plan:
     )
 
 
-def unstored(card: Card) -> Mapping[str, Any]:
-    """What is said where the provider is to keep nothing. Who has no reasoning refuses the rest."""
+def build_unstored_options(card: Card) -> Mapping[str, Any]:
+    """The options with `store` off. A model without reasoning refuses `include`."""
     return {**UNSTORED, "include": [ENCRYPTED_REASONING]} if card.reasons else UNSTORED
 
 
-def first_token_timeout_s(profile: Settings) -> float:
-    """How long to wait for the first word: longer for flex, unless something else was chosen."""
+def choose_first_token_timeout(profile: Settings) -> float:
+    """Seconds to wait for the first token: longer for flex, unless the user set it."""
     chosen = profile.first_token_timeout_s
     usual = chosen == Settings.first_token_timeout_s
     return FLEX_FIRST_TOKEN_TIMEOUT_S if usual and profile.tier == "flex" else chosen
 
 
-def question_of(
+def build_canonical_request(
     asked: PromptInput,
     profile: Settings,
     answer_type: AnswerType | None,
@@ -308,7 +305,7 @@ def question_of(
 
 
 def provider_for(profile: Settings, providers: Providers) -> Provider | None:
-    """The provider a profile means, or None where none is named and no key is set.
+    """The provider of a profile, or None where none is named and no key is set.
 
     An address on the line or in the settings is a provider of its own, with a key of its own:
     a key goes to no other origin than the one it was made for.
@@ -335,7 +332,7 @@ def provider_for(profile: Settings, providers: Providers) -> Provider | None:
     )
 
 
-def with_effort(request: Request, effort: Effort, provider: Provider, api: Api) -> Request:
+def set_effort(request: Request, effort: Effort, provider: Provider, api: Api) -> Request:
     """The request at an effort, in the form that the provider takes."""
     options = request.options
     if provider.efforts_in == "template" and api == "chat":
@@ -343,8 +340,10 @@ def with_effort(request: Request, effort: Effort, provider: Provider, api: Api) 
     return replace(request, effort=effort, options=options)
 
 
-def api_for(profile: Settings, card: Card, provider: Provider, *, structured: bool = False) -> Api:
-    """Which API is spoken. Raises BadOption for one that this model or provider has not."""
+def choose_api(
+    profile: Settings, card: Card, provider: Provider, *, structured: bool = False
+) -> Api:
+    """The API of a request. Raises BadOption for one that the model or provider lacks."""
     both: list[Api] = ["responses", "chat"]
     if provider.efforts_in == "responses" and (structured or profile.effort is None):
         both.reverse()
@@ -355,7 +354,7 @@ def api_for(profile: Settings, card: Card, provider: Provider, *, structured: bo
                 f"{card.id} is not served by the {profile.api} API",
                 hint=f"--api {' or '.join(e for e in card.endpoints if e in both)}",
             )
-        return profile.api  # the user may know better than our table what a provider has
+        return profile.api  # the user may know more than our table of providers
     if not spoken:
         raise BadOption(
             f"{provider.name} serves none of the APIs {card.id} has", hint="choose another --model"
@@ -364,7 +363,7 @@ def api_for(profile: Settings, card: Card, provider: Provider, *, structured: bo
 
 
 def check_effort(profile: Settings, card: Card) -> None:
-    """Raise BadOption for an effort this model has not."""
+    """Raise BadOption for an effort that the model does not support."""
     if profile.effort is None or card.efforts is None or profile.effort in card.efforts:
         return
     if not card.efforts:
@@ -388,10 +387,10 @@ def check_limit(limit: int, card: Card, api: Api) -> None:
         )
 
 
-def messages_for(
+def build_messages(
     asked: PromptInput, profile: Settings, card: Card, *, structured: bool
 ) -> tuple[tuple[Message, ...], Message, tuple[str, ...]]:
-    """What stands above a question, the question, and what a reader should know about them.
+    """The developer messages, the user message, and notes for the reader.
 
     o1, o3-mini and their like answer in plain text unless the developer message begins with a
     magic line. Source: OpenAI's reasoning best practices (2026-07-15).
@@ -408,13 +407,13 @@ def messages_for(
     return (), above, (note,)
 
 
-def as_system(message: Message) -> Message:
-    """The same message in the word older servers know."""
+def to_system_role(message: Message) -> Message:
+    """The message with the role `system`, which older servers know."""
     return replace(message, role="system") if message.role == "developer" else message
 
 
 def check_window(request: Request, card: Card, conversation: str = "") -> None:
-    """Raise PromptTooLong where even the lowest estimate is over what the model takes."""
+    """Raise PromptTooLong where even the lowest token estimate exceeds the window."""
     from o3magic.conversations.conversation import tokens_of
 
     most = card.max_input_tokens or card.window_tokens
@@ -429,7 +428,7 @@ def check_window(request: Request, card: Card, conversation: str = "") -> None:
 
 
 def shown_request(plan: Plan) -> dict[str, Any]:
-    """What would be sent, for --dry-run: the address and the body, never a header or a key."""
+    """The address and the body of a request, for --dry-run; never a header or a key."""
     dialect = DIALECTS[plan.call.api]
     url = plan.call.provider.url(dialect.path, plan.call.request.model)
     body: Mapping[str, Any] = dialect.encode(plan.call.request)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST_PROMPT_FILE_BYTES = 16_000_000
 
 
-def asked_of(
+def build_prompt(
     prompt: str,
     profile: Settings,
     names: Mapping[str, Any] | None,
@@ -61,34 +61,36 @@ def build_toolbox(
 def with_file(
     prompt: str, name: str, folder: Path, prompts: Mapping[str, Path] = MappingProxyType({})
 ) -> str:
-    """The prompt in a file, the cell's own text below it. Raises BadOption."""
+    """The prompt in a file, followed by the text of the cell. Raises BadOption."""
     path = prompts.get(name) or folder / Path(name).expanduser()
     hint = did_you_mean(name, [*prompts], f"looked for in {folder}")
-    text = file_text(path, f"--file {name}", hint)
+    text = read_prompt_file(path, f"--file {name}", hint)
     return f"{text.rstrip()}\n\n{prompt}" if prompt.strip() else text
 
 
-def with_developer(profile: Settings, folder: Path) -> Settings:
-    """The profile with the developer message that `@file` stands for. Raises BadOption.
+def load_developer(profile: Settings, folder: Path) -> Settings:
+    """The profile with the text of the file in `developer = "@file"`. Raises BadOption.
 
-    `@@` begins one that begins with `@` itself.
+    `@@` escapes a message that begins with `@`.
     """
-    said = profile.developer
-    if not said.startswith("@"):
+    developer = profile.developer
+    if not developer.startswith("@"):
         return profile
-    if said.startswith("@@"):
-        return replace(profile, developer=said[1:])
-    path = folder / Path(said[1:]).expanduser()
+    if developer.startswith("@@"):
+        return replace(profile, developer=developer[1:])
+    path = folder / Path(developer[1:]).expanduser()
     hint = f"looked for in {folder}; @@ begins a message that begins with @"
-    return replace(profile, developer=file_text(path, f"--developer {said}", hint).strip())
+    return replace(
+        profile, developer=read_prompt_file(path, f"--developer {developer}", hint).strip()
+    )
 
 
-def file_text(path: Path, said: str, hint: str) -> str:
+def read_prompt_file(path: Path, option: str, hint: str) -> str:
     """The text of a file. Raises BadOption."""
     try:
         if path.stat().st_size > MOST_PROMPT_FILE_BYTES:
-            raise BadOption(f"{said}: it is too large for a prompt")
+            raise BadOption(f"{option}: it is too large for a prompt")
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        raise BadOption(f"{said}: {why}", hint=hint) from None
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise BadOption(f"{option}: {why}", hint=hint) from None

@@ -1,4 +1,4 @@
-"""Who is asked, at which address and with which key; and who could be, as far as that is known."""
+"""The provider of a question, its address and its key."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ SIMULATED_DELAY_S = 0.01  # between pieces: fast enough to work with, slow enoug
 
 
 class ProviderSelector:
-    """The providers of a session, their tokens, and what is started here once it is asked for: the
-    built-in simulator, and the server of a model on this machine.
+    """The providers of a session and their tokens.
+
+    Starts the built-in simulator and the server of a local model at their first use.
 
     is_there: whether something answers at a local provider's address. models: the folder with
     model files.
@@ -91,7 +92,7 @@ class ProviderSelector:
         return provider
 
     def stand_in(self, profile: Settings) -> Provider:
-        """Who would be asked, for a question that is not sent."""
+        """The provider of a profile, or OpenAI where none is configured: for requests not sent."""
         return provider_for(profile, self._providers) or self._providers.get("openai")
 
     def key(self, provider: Provider) -> SecretStr | None:
@@ -103,8 +104,8 @@ class ProviderSelector:
         if provider.auth == "entra" and self._providers.key(provider) is None:
             from o3magic.client.request import token
 
-            if found := token(provider.scope):
-                return found
+            if entra_token := token(provider.scope):
+                return entra_token
         key = self._providers.key(provider)
         is_needed = provider.auth != "none" and provider.key_env and not provider.local
         if key is None and is_needed:
@@ -116,7 +117,7 @@ class ProviderSelector:
 
     @cached_property
     def model_server(self) -> ModelServer:
-        """The server of a model on this machine; it is started by its first lease."""
+        """The server of a model on this machine; its first lease starts it."""
         from o3magic.local.server import ModelServer
 
         return ModelServer()
@@ -125,7 +126,7 @@ class ProviderSelector:
     def serving(
         self, call: HttpRequest, stopped: Callable[[], bool] = lambda: False
     ) -> Iterator[HttpRequest]:
-        """A call with an address: that of a model's own server is only known once it has loaded.
+        """The call with an address: that of a local model is known once it has loaded.
 
         Raises as `ModelServer.lease`.
         """
@@ -136,7 +137,7 @@ class ProviderSelector:
             yield located(call, address)
 
     def local_models(self, profile: Settings) -> list[str] | None:
-        """The models that are on this machine, where the profile asks one of these; else None."""
+        """The models on this machine, where the profile uses one of them; else None."""
         provider = provider_for(profile, self._providers)
         if provider is None or not provider.managed:
             return None
@@ -145,7 +146,7 @@ class ProviderSelector:
         return [path.stem for path in kept(self._models)]
 
     def _file(self, provider: Provider, profile: Settings) -> str:
-        """The file of the model that is asked. Raises LocalModelError."""
+        """The file of the model. Raises LocalModelError."""
         from o3magic.local.server import check_installed
         from o3magic.local.weights import file_of
 
@@ -154,7 +155,7 @@ class ProviderSelector:
         return str(file_of(model, self._models))
 
     def _has_model(self, provider: Provider, profile: Settings) -> bool:
-        """Whether a model on this machine can be asked."""
+        """Whether the model is on this machine."""
         try:
             self._file(provider, profile)
         except LocalModelError:
@@ -162,7 +163,7 @@ class ProviderSelector:
         return True
 
     def close(self) -> None:
-        """Stop the simulator and the model's server; asked again, they are started again."""
+        """Stop the simulator and the model server; their next use starts them again."""
         if self._simulator is not None:
             self._simulator.stop()
             self._simulator = None

@@ -1,4 +1,4 @@
-"""The conversations of a session: where they are kept, and which turn is whose."""
+"""The conversations of a session: their stores, and the turn of each cell."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AskFunction = Callable[[str, Settings], Answer]
 
 
 class SessionConversations:
-    """The conversations of one session. file: where those go that outlive the kernel."""
+    """The conversations of one session. file: the path of the persistent ones."""
 
     def __init__(self, file: Callable[[], Path]) -> None:
         self._file = file
@@ -46,12 +46,12 @@ class SessionConversations:
         return ConversationStores(self._memory, lambda: self._in_file, keeps=profile.keep_text)
 
     def begin_cell(self, cell: str) -> None:
-        """Another cell is run: its questions are its first ones again."""
+        """Start a cell: its questions are counted anew."""
         self._cell = cell
         self._asked.clear()
 
     def cell(self, name: str) -> str:
-        """The key of the next turn: the cell's own, numbered where the cell asks several times."""
+        """The key of the next turn: that of the cell, numbered from its second question on."""
         count = self._asked[name]
         return f"{self._cell}#{count + 1}" if self._cell and count else self._cell
 
@@ -68,12 +68,12 @@ class SessionConversations:
         )
 
     def turns(self, profile: Settings) -> TurnTarget:
-        """Where the turn of a question goes that is asked now."""
+        """The target for the turn of a new question."""
         self._asked[profile.conversation] += 1
         return TurnTarget(self.of(profile), profile.conversation)
 
     def compacted(self, profile: Settings, card: Card, ask: AskFunction) -> tuple[str, ...]:
-        """Sum up the oldest turns where that is wanted and needed; what a reader should know."""
+        """Summarize the oldest turns where `compact` is on and they do not fit; returns notes."""
         name = profile.conversation
         if not profile.compact or not name or profile.dry_run:
             return ()
@@ -83,13 +83,13 @@ class SessionConversations:
         return (str(self.compact(name, KEEP_TURNS, profile, ask)),)
 
     def compact(self, name: str, keep: int, profile: Settings, ask: AskFunction) -> Compaction:
-        """Have all turns but the last `keep` summed up. Raises O3Error."""
+        """Summarize all turns but the last `keep`. Raises O3Error."""
         plain = replace(profile, **PLAIN)
         return compact(self.of(profile), name, keep, lambda text: ask(text, plain))
 
 
 class TurnTarget:
-    """Where the turn of a question goes when it is answered."""
+    """Adds the turn of an answered question to its conversation."""
 
     def __init__(self, conversations: ConversationStore, name: str) -> None:
         self._conversations = conversations
@@ -98,13 +98,13 @@ class TurnTarget:
     def keep(
         self, plan: Plan, answer: Answer, between: tuple[Message, ...], *, repaired: bool
     ) -> tuple[str, ...]:
-        """Add the turn, or put it in the place of the cell's own; gives what should be known.
+        """Add the turn, or replace that of the same cell; returns notes.
 
-        An answer is not lost where its turn cannot be kept: that is one of the things to know.
+        Where the turn cannot be stored the answer is not lost: a note says so.
         """
         turn = turn_of(plan.asked.parts, answer, between, cell=plan.asked.cell)
         if not repaired:
-            turn = marked(turn, plan, answer)
+            turn = mark_turn(turn, plan, answer)
         try:
             return self._conversations.change(
                 self._name, lambda talk: (talk or Conversation(self._name)).with_turn(turn)
@@ -113,18 +113,20 @@ class TurnTarget:
             return (f"not kept in {self._name}: {error}",)
 
 
-def marked(turn: Turn, plan: Plan, answer: Answer) -> Turn:
-    """The turn with the mark of what the provider has of it now, where it has it."""
+def mark_turn(turn: Turn, plan: Plan, answer: Answer) -> Turn:
+    """The turn with the mark of what the provider stores, where it stores it."""
     call, asked = plan.call, plan.asked
     whole = answer.finish_reason == "stop" and not answer.replayed
     if not whole or not stores(plan.profile, call.provider, call.api):
         return turn
-    above = takewhile(lambda each: each.role in ("developer", "system"), call.request.whole)
-    words = "".join(message.text for message in above)
-    said = (*asked.before, *turn.messages)
+    developer = takewhile(
+        lambda message: message.role in ("developer", "system"), call.request.whole
+    )
+    instructions = "".join(message.text for message in developer)
+    messages = (*asked.before, *turn.messages)
     before = asked.last.hidden_tokens if asked.last else 0
     return replace(
         turn,
-        mark=mark_of(call.provider, call.request.model, words, said),
+        mark=mark_of(call.provider, call.request.model, instructions, messages),
         hidden_tokens=before + (answer.usage.reasoning_tokens or answer.usage.output_tokens or 0),
     )
