@@ -69,15 +69,15 @@ class AttemptState:
             return NOTHING if self.refused else Usage()
         return end.usage or Usage()
 
-    def use_recording(self, take: Recording) -> None:
+    def use_recording(self, recording: Recording) -> None:
         """Take text, cost and times from its recording on a cassette."""
         from o3magic.cassettes.replay import events
 
-        self.take = take
-        self.elapsed_s = (take.total_ms or 0) / 1000
-        self.first_token_s = None if take.first_ms is None else take.first_ms / 1000
+        self.take = recording
+        self.elapsed_s = (recording.total_ms or 0) / 1000
+        self.first_token_s = None if recording.first_ms is None else recording.first_ms / 1000
         self.draft = AnswerBuilder()
-        for event in events(take, speed=0):
+        for event in events(recording, speed=0):
             self.draft.add(event)
 
     @property
@@ -346,7 +346,7 @@ class RetryLoop(AttemptHistory):
             else:
                 return call
 
-    def replay(self, take: Recording, speed: float) -> Iterator[Event]:
+    def replay(self, recording: Recording, speed: float) -> Iterator[Event]:
         """The events of a recording, timed; the ledger has it at no cost."""
         from o3magic.cassettes.replay import events
 
@@ -356,7 +356,7 @@ class RetryLoop(AttemptHistory):
         self.rounds.append(current)
         stopped = True
         try:
-            for event in events(take, speed=speed, sleep=self._sleep):
+            for event in events(recording, speed=speed, sleep=self._sleep):
                 if self._stop.said:
                     raise Interrupted("stopped by you")
                 current.draft.add(event)
@@ -365,7 +365,7 @@ class RetryLoop(AttemptHistory):
         finally:
             self._accounting.settle(ticket, current.outcome(None, interrupted=stopped))
             if not stopped:
-                current.use_recording(take)
+                current.use_recording(recording)
 
     def _attempt_locally(
         self, server: LocalServer, call: HttpRequest, kind: str

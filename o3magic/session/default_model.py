@@ -90,19 +90,19 @@ def choose_default(
     )
 
 
-def choose_recorded_default(take: Recording | None) -> ModelChoice:
+def choose_recorded_default(recording: Recording | None) -> ModelChoice:
     """The model that answered a recorded question that named none.
 
     Older cassettes do not record it: then it was always the same.
     """
-    if take is None or not take.default_model:
+    if recording is None or not recording.default_model:
         return ModelChoice(FIRST_DEFAULT, named=False)
     return ModelChoice(
-        take.default_model,
+        recording.default_model,
         named=False,
-        reason=take.default_reason,
-        original=FIRST_DEFAULT if take.default_model != FIRST_DEFAULT else "",
-        effort=next((each for each in EFFORTS if each == take.default_effort), None),
+        reason=recording.default_reason,
+        original=FIRST_DEFAULT if recording.default_model != FIRST_DEFAULT else "",
+        effort=next((each for each in EFFORTS if each == recording.default_effort), None),
     )
 
 
