@@ -11,6 +11,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -56,11 +57,18 @@ class Config:
 
     def profile(self, line: Mapping[str, Any] | None = None) -> Settings:
         """The profile all layers make, the line's options on top. Raises BadOption."""
+        return self._merged(line) if line else self._without_line
+
+    @cached_property
+    def _without_line(self) -> Settings:
+        return self._merged({})
+
+    def _merged(self, line: Mapping[str, Any]) -> Settings:
         values: dict[str, Any] = {}
         for layer in LAYERS:
             said = checked(self.said.get(layer, {}), layer)
             values |= self._named(said, layer, values) | said
-        said = checked(line or {}, "the line")
+        said = checked(line, "the line")
         return profile_of(values | self._named(said, "the line", values) | said)
 
     def _named(

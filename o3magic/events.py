@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
 from o3magic.citations import Citation
-from o3magic.dataframes import frame
 from o3magic.messages import ToolCall
 from o3magic.money import show_usd
 
@@ -285,6 +284,8 @@ class Answer:
 
         Raises ImportError where pandas is not installed.
         """
+        from o3magic.dataframes import frame
+
         data = self.text if self.data is None else self.data
         rows = data if isinstance(data, list) else [data]
         return frame([row if isinstance(row, dict) else {"value": row} for row in rows])

@@ -17,7 +17,6 @@ from o3magic.errors import BrokenAnswer, Interrupted, O3Error
 from o3magic.events import Answer
 from o3magic.money import show_usd
 from o3magic.notebook.display import SingleDisplay
-from o3magic.notebook.panel_html import alarm, error_html, status
 from o3magic.render import tables
 from o3magic.render.answer import Bundle, cost
 from o3magic.render.live import LiveAnswer
@@ -138,6 +137,8 @@ class BackgroundRunner:
 
     def _ask(self, asking: AnswerStream, screen: SingleDisplay) -> None:
         """Take one answer; runs in the thread."""
+        from o3magic.notebook.panel_html import alarm
+
         said = alarm("the answer broke off")
         try:
             said = self._take(asking, screen)
@@ -189,6 +190,8 @@ def display_once(screen: SingleDisplay, planned: Plan) -> LiveAnswer:
 
 def ending(answer: Answer, failed: O3Error | None) -> str:
     """A line about an answer that ended."""
+    from o3magic.notebook.panel_html import error_html, status
+
     if failed is None:
         return status(f"answered in {answer.elapsed_s:.1f} s · {cost(answer)}")
     if isinstance(failed, Interrupted):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import StdinNotImplementedError
 
@@ -11,23 +11,22 @@ from o3magic.errors import BadOption, Interrupted, NoKey, O3Error, RequestFailed
 from o3magic.events import Answer
 from o3magic.interrupts import stop_on_interrupt
 from o3magic.messages import ToolCall
-from o3magic.notebook import conversations, costs, insert, panel_html
 from o3magic.notebook.background import AnswerFuture, BackgroundAnswers, drain, holds
-from o3magic.notebook.completion import default_model
 from o3magic.notebook.context import ShellContext, cell_key, notebook_path, sent_id
 from o3magic.notebook.display import KernelDisplay
-from o3magic.notebook.help import help_bundle
 from o3magic.notebook.line_parser import check_name, parse, refuse_words, words
 from o3magic.render import tables
 from o3magic.render.answer import request_bundle
-from o3magic.render.comparison import final
 from o3magic.render.markdown.sanitize import plain_text
-from o3magic.session.comparison import Comparison
 from o3magic.session.plan import Plan, shown_request
 from o3magic.settings import Settings
 
+if TYPE_CHECKING:
+    from o3magic.session.comparison import Comparison
+
+    ShownResult = Answer | Comparison | AnswerFuture
+
 MOST_ASKED_CHARS = 2_000
-ShownResult = Answer | Comparison | AnswerFuture
 
 
 class Commands:
@@ -54,14 +53,15 @@ class Commands:
 
     def ask(self, line: str, cell: str | None = None) -> Any:
         """Ask a reasoning model; the answer appears as it is written."""
-        chosen, rest = parse(line)
+        chosen, rest = parse(line) if line else ({}, "")
         if cell is not None and rest:
             raise BadOption(
                 f"{rest[:40]!r} on the %%o3 line belongs to no option",
                 hint="the prompt goes below the line; a value with blanks goes in quotes",
             )
         profile = self.session.layers.profile(chosen)
-        check_name(profile.out)
+        if profile.out:
+            check_name(profile.out)
         prompt = rest if cell is None else cell.strip("\r\n")
         if profile.dry_run:
             self._show_requests(prompt, profile)
@@ -118,6 +118,8 @@ class Commands:
 
     def _compare(self, prompt: str, profile: Settings) -> Comparison:
         """Ask in several ways at once, show them side by side, and keep the comparison."""
+        from o3magic.render.comparison import final
+
         ways = self.session.ways(prompt, profile, self.bench.names)
         asked = self.session.comparing(ways)
         showing = None if profile.quiet else self.bench.front.comparison(asked.labels)
@@ -185,6 +187,8 @@ class Commands:
         if isinstance(answer, Answer):
             self.bench.front.show_answer(answer, self.session.layers.profile())
             return
+        from o3magic.render.comparison import final
+
         for bundle in final(answer.labels, answer.answers, answer.errors):
             self.bench.front.show(bundle)
 
@@ -204,6 +208,8 @@ class Commands:
             # The newest word counts: what a panel said of these fields is over.
             self.session.configure(dict.fromkeys(values), layer="widget")
             self.bench.changed()
+        from o3magic.notebook.completion import default_model
+
         only = tuple(values)
         self.bench.front.show(
             tables.settings(self.session.layers, only, default_model(self.session))
@@ -217,11 +223,15 @@ class Commands:
 
     def cost(self, line: str) -> None:
         """Show what was used and cost: this session by model and effort, or what `line` asks."""
+        from o3magic.notebook import costs
+
         costs.show(self.bench, line)
 
     def models(self, line: str) -> None:
         """Show the models we know beside those the provider lists, if there is one to ask."""
         if line.split() == ["--check"]:
+            from o3magic.notebook import costs
+
             self.bench.front.show(costs.price_check())
             return
         chosen, rest = parse(line)
@@ -236,20 +246,26 @@ class Commands:
 
     def schemas(self, line: str) -> None:
         """Show the names in this notebook that `--schema` takes."""
+        from o3magic.notebook import panel_html
+
         refuse_words(line, "%o3_schemas")
         self.bench.front.show(panel_html.schemas(self.bench.names, self.session.schemas))
 
     def conversations(self, line: str) -> None:
         """List the conversations, or do with one of them what the line says."""
+        from o3magic.notebook import conversations
+
         folder = self.session.folder(self.session.layers.profile())
         self.bench.front.show(conversations.run(self.session, line, folder))
 
     def insert(self, line: str) -> None:
         """Put a block of code of the last answer into a new cell below; it is not run."""
+        from o3magic.notebook import insert
+
         last = self._last
         if isinstance(last, AnswerFuture):
             last = last.now
-        elif isinstance(last, Comparison):
+        elif last is not None and not isinstance(last, Answer):
             last = next((each for each in last.answers if insert.blocks(each.text)), None)
         code = insert.insert(self._ip, last, line)
         if getattr(self._ip, "simple_prompt", False):  # it has no line to put it into
@@ -257,6 +273,8 @@ class Commands:
 
     def help(self, line: str) -> None:
         """Show all options and magics with examples, or one of them."""
+        from o3magic.notebook.help import help_bundle
+
         magics = self._ip.magics_manager.magics["line"]
         own = {name: magic for name, magic in magics.items() if name.partition("_")[0] == "o3"}
         session = self.session

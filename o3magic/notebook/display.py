@@ -9,14 +9,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from o3magic.events import Answer, Event
 from o3magic.render.answer import Bundle, bundles
-from o3magic.render.comparison import LiveComparison
 from o3magic.render.live import LiveAnswer
 from o3magic.session.plan import Plan
 from o3magic.settings import Settings
+
+if TYPE_CHECKING:
+    from o3magic.render.comparison import LiveComparison
 
 INTERVAL_S = 0.125
 CHARS_PER_S = 40_000  # what a page renders without falling behind
@@ -186,6 +188,8 @@ class KernelDisplay:
 
     def comparison(self, labels: Sequence[str]) -> LiveComparison:
         """A column for each, in one display."""
+        from o3magic.render.comparison import LiveComparison
+
         return LiveComparison(self.screen, self._ids.__next__, labels)
 
     def show(self, bundle: Bundle) -> None:

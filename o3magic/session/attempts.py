@@ -1,4 +1,4 @@
-"""Attempts at one answer: sent, sent again after a wait, or asked in another way."""
+"""Attempts at one answer: sent, retried after a wait, or sent with a fallback."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from o3magic.answer_builder import AnswerBuilder
-from o3magic.cassettes.entry import Recording
-from o3magic.cassettes.replay import events
 from o3magic.client.cancellation import CancelToken
 from o3magic.client.request import HttpRequest, located
 from o3magic.client.retry import RetryPolicy
@@ -34,19 +32,20 @@ from o3magic.events import (
 from o3magic.models import Card
 from o3magic.params import laid_into
 from o3magic.redaction import redact
-from o3magic.session.capability_fallbacks import disproved, lack_in, model_lack, without
+from o3magic.session.capability_fallbacks import disproved, find_lack, model_lack, without
 from o3magic.session.default_model import next_default
-from o3magic.session.error_hints import current_replacement, explained, surviving_effort
 from o3magic.session.plan import Plan, with_default
 from o3magic.session.spending import CallAccounting
-from o3magic.tools.toolbox import check_tools
 from o3magic.wire.usage import oddities
+
+if TYPE_CHECKING:
+    from o3magic.cassettes.entry import Recording
 
 NOTHING = Usage(0, 0, 0, 0, 0, 0)
 
 
 class AttemptState:
-    """One attempt: its draft, its times and its cost."""
+    """One attempt: the answer so far, its times and its cost."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -64,66 +63,68 @@ class AttemptState:
 
     @property
     def usage(self) -> Usage:
-        """What the provider counted, if it came to that."""
+        """The usage that the provider reported."""
         end = self.draft.finished
         if end is None:
             return NOTHING if self.refused else Usage()
         return end.usage or Usage()
 
-    def put_on(self, take: Recording) -> None:
-        """It is on a cassette: from here on its words, cost and times are those of the take."""
-        self.take = take
-        self.elapsed_s = (take.total_ms or 0) / 1000
-        self.first_token_s = None if take.first_ms is None else take.first_ms / 1000
+    def use_recording(self, recording: Recording) -> None:
+        """Take text, cost and times from its recording on a cassette."""
+        from o3magic.cassettes.replay import events
+
+        self.take = recording
+        self.elapsed_s = (recording.total_ms or 0) / 1000
+        self.first_token_s = None if recording.first_ms is None else recording.first_ms / 1000
         self.draft = AnswerBuilder()
-        for event in events(take, speed=0):
+        for event in events(recording, speed=0):
             self.draft.add(event)
 
     @property
     def recorded(self) -> Recorded | None:
-        """The take it is on."""
+        """Where it is recorded, None where it is not."""
         if self.take is None:
             return None
         return Recorded(self.take.key, self.take.n, self.take.recorded, self.take.label)
 
     @property
-    def made_for_nano_usd(self) -> int | None:
-        """What the answer cost when it was made, now or when it was recorded."""
+    def original_nano_usd(self) -> int | None:
+        """The cost of the answer when it was made, now or at its recording."""
         if self.take is None:
             return self.cost_nano_usd
         return self.take.cost_nano_usd if self.take.label == "live" else 0
 
     def _charge(self) -> Charge:
-        """What it cost: by the served model, tier and day."""
+        """The cost by served model, tier and day."""
         if self.source != "live" or self.refused:
             return Charge(0, 0)
         end, provider = self.draft.finished, self._plan.call.provider
         if provider.managed:
-            return Charge(0, 0)  # it runs here, whatever came of it
+            return Charge(0, 0)  # a model on this machine costs nothing
         if end is None:
             return Charge()
         today, tier = date.today(), self._tier(end)
-        return charge(provider, self._served(), end, today, tier, self.said_cost_usd)
+        return charge(provider, self._served_card(), end, today, tier, self.said_cost_usd)
 
     def _tier(self, end: Finished) -> str:
-        """The tier it was served at; where nobody says, the one that was asked for."""
+        """The service tier of the response, or else of the request."""
         return end.service_tier or self._plan.call.request.tier or ""
 
-    def _served(self) -> Card | None:
-        """The card of the model that answered, None where we do not have it, with its prices."""
+    def _served_card(self) -> Card | None:
+        """The card with the prices of the model that answered; None where it has no card."""
         name, plan = self.draft.model, self._plan
         return (
             card_at(plan.call.provider, plan.catalog, name, date.today()) if name else plan.priced
         )
 
     def outcome(self, failed: O3Error | None, *, interrupted: bool) -> Outcome:
-        """What the ledger keeps of it."""
+        """The outcome for the ledger."""
         self.elapsed_s = time.perf_counter() - self.began_s
-        if self.source != "replayed":  # what is recorded stays as it was shown
+        if self.source != "replayed":  # a recording stays as it was shown
             self.draft.doubt_zeros()
         end = self.draft.finished
         self.reason = end.reason if end else "interrupted" if interrupted else "error"
-        self.refused = refused_unbilled(failed) and not self.draft.id
+        self.refused = is_unbilled_refusal(failed) and not self.draft.id
         charged = self._charge()
         self.cost_nano_usd = charged.nano_usd
         if end and charged.notes:
@@ -148,15 +149,15 @@ class AttemptState:
         )
 
 
-def refused_unbilled(failed: O3Error | None) -> bool:
-    """Whether the provider refused before it did any work that it charges for."""
+def is_unbilled_refusal(failed: O3Error | None) -> bool:
+    """Whether the provider refused the request before any work that it bills."""
     if isinstance(failed, RequestFailed | Interrupted):
         return failed.billed is False
-    return failed is not None  # an option or a key that could not be sent: nothing left
+    return failed is not None  # an option or a key that could not be sent
 
 
-def other_tier(last: AttemptState, plan: Plan) -> tuple[str, ...]:
-    """What to say of an answer that came by another tier than the one that was asked for."""
+def describe_other_tier(last: AttemptState, plan: Plan) -> tuple[str, ...]:
+    """A note where the answer was served at another tier than requested."""
     asked, end = plan.call.request.tier, last.draft.finished
     served = end.service_tier if end else ""
     if last.take or asked in (None, "auto") or served in ("", asked):
@@ -164,36 +165,36 @@ def other_tier(last: AttemptState, plan: Plan) -> tuple[str, ...]:
     return (f"asked for the {asked} tier, but served at {redact(served)[:20]}",)
 
 
-def odd(last: AttemptState, plan: Plan) -> tuple[str, ...]:
-    """What cannot be right in the usage of an attempt."""
+def find_usage_oddities(last: AttemptState, plan: Plan) -> tuple[str, ...]:
+    """Notes on a usage that cannot be right."""
     draft = last.draft.answer()
-    said = [draft.text, draft.refusal, *(c.name + c.arguments for c in draft.tool_calls)]
-    visible_bytes = sum(len(each.encode("utf-8", "replace")) for each in said)
+    texts = [draft.text, draft.refusal, *(c.name + c.arguments for c in draft.tool_calls)]
+    visible_bytes = sum(len(text.encode("utf-8", "replace")) for text in texts)
     return oddities(last.usage, visible_bytes, plan.call.request.max_output_tokens)
 
 
 class CallSender(Protocol):
-    """Who sends a call and yields what arrives."""
+    """Sends a call and yields the events of its response."""
 
     def events(self, call: HttpRequest, stop: CancelToken | None = None) -> Iterator[Event]:
-        """The events of one call, until `stop` is said."""
+        """The events of one call, until `stop` is set."""
 
 
 class LocalServer(Protocol):
-    """What runs a model on this machine, for as long as it is used."""
+    """The server of a model on this machine."""
 
     def has(self, file: str) -> bool:
-        """Whether it runs already."""
+        """Whether the model is loaded."""
 
     def lease(self, file: str, stopped: Callable[[], bool]) -> AbstractContextManager[str]:
-        """Its address; waits until it has loaded."""
+        """A context with its address; waits until the model is loaded."""
 
 
 RetryWaits = Generator[float, RequestFailed, None]
 
 
 class AttemptHistory:
-    """What was tried for one question: `rounds`, in order; `plan` is what is asked by now."""
+    """The attempts at one question, in order; `plan` is the current one."""
 
     def __init__(self, plan: Plan, lacks: set[str]) -> None:
         self.plan = plan
@@ -204,45 +205,49 @@ class AttemptHistory:
     def again(
         self, error: RequestFailed, call: HttpRequest, waits: RetryWaits
     ) -> tuple[HttpRequest, Retrying]:
-        """What to ask after an error, and when. Raises it, better explained, where that is all."""
-        closer = self._explained(error, call)
-        found = self._changed(closer, call) or self._waited(closer, call, waits)
-        if found is None:
+        """The next call after an error, and its wait. Raises the error where there is none."""
+        closer = self._explain(error, call)
+        retry = self._with_fallback(closer, call) or self._after_wait(closer, call, waits)
+        if retry is None:
             raise closer from None
-        self.plan = replace(self.plan, call=found[0])  # what is asked now, and its price
-        return found
+        self.plan = replace(self.plan, call=retry[0])  # the model, and so the price, may be another
+        return retry
 
-    def _explained(self, error: RequestFailed, call: HttpRequest) -> RequestFailed:
-        """The error with what we know besides."""
+    def _explain(self, error: RequestFailed, call: HttpRequest) -> RequestFailed:
+        """The error with a hint from the model catalog."""
+        from o3magic.session.error_hints import explain_error
+
         catalog = self.plan.catalog
         request, provider = call.request, call.provider
         card = catalog.card(provider.cards.get(request.model, request.model))
-        return explained(error, card, catalog, request, provider, date.today())
+        return explain_error(error, card, catalog, request, provider, date.today())
 
-    def _changed(
+    def _with_fallback(
         self, error: RequestFailed, call: HttpRequest
     ) -> tuple[HttpRequest, Retrying] | None:
-        """The call without what the provider turns out not to have; None where that is not it."""
+        """The call without the capability that the provider lacks, or None."""
         if self.rounds[-1].draft.holds:
             return None
         card = self.plan.card
         if isinstance(error, ModelNotFound) and not self.plan.choice.named:
-            return self._next_default(call)
+            return self._with_next_default(call)
         if isinstance(error, ModelRetired):
-            return self._replaced(error, call)
-        lack = lack_in(error, call, api_free=self.plan.profile.api == "auto")
+            return self._with_replacement(error, call)
+        lack = find_lack(error, call, api_free=self.plan.profile.api == "auto")
         changed, note = without(call, lack, card)
         if not note:
             return None
         self._lacks.add(lack)
-        strict = self.plan.choice.named or changed.provider.has_rules_of_openai
-        box, effort = self.plan.asked.toolbox, changed.request.effort
-        check_tools(box, card, changed.api, effort, strict=strict)
+        if (toolbox := self.plan.asked.toolbox) is not None:
+            from o3magic.tools.toolbox import check_tools
+
+            strict = self.plan.choice.named or changed.provider.has_rules_of_openai
+            check_tools(toolbox, card, changed.api, changed.request.effort, strict=strict)
         self.notes.append(note)
         return changed, Retrying(note, 0)
 
-    def _next_default(self, call: HttpRequest) -> tuple[HttpRequest, Retrying] | None:
-        """The call to the provider's next default, where the first one turned out to be gone."""
+    def _with_next_default(self, call: HttpRequest) -> tuple[HttpRequest, Retrying] | None:
+        """The call to the provider's next default model, or None."""
         gone, provider = self.plan.choice.model, call.provider
         self._lacks.add(model_lack(gone))
         choice = next_default(self.plan.choice, provider, self.plan.catalog)
@@ -256,30 +261,32 @@ class AttemptHistory:
         note = f"{provider.name} does not serve {gone}: {choice.model} is asked instead"
         return call, Retrying(note, 0)
 
-    def _replaced(
+    def _with_replacement(
         self, error: ModelRetired, call: HttpRequest
     ) -> tuple[HttpRequest, Retrying] | None:
-        """The call to the replacement of a model that is gone, where the user asked for that."""
+        """The call to the replacement of a retired model, where `on_retired` allows it."""
+        from o3magic.session.error_hints import current_replacement, find_surviving_effort
+
         catalog = self.plan.catalog
         card = catalog.card(call.request.model)
         new, mode = current_replacement(card, catalog, date.today())
         if self.plan.profile.on_retired != "replace" or new is None:
             return None
-        effort = surviving_effort(call.request.effort, card, new)
+        effort = find_surviving_effort(call.request.effort, card, new)
         request = replace(call.request, model=new.id, effort=effort)
         if mode:
             params = laid_into(request.params, {"reasoning": {"mode": mode}})
             request = replace(request, params=params)
         note = f"{card.id} is gone: {new.id} was asked instead (on_retired)"
         if note in self.notes:
-            return None  # the user's own cards replace each other
+            return None  # two cards that name each other as replacement
         self.notes.append(note)
         return replace(call, request=request), Retrying(note, 0)
 
-    def _waited(
+    def _after_wait(
         self, error: RequestFailed, call: HttpRequest, waits: RetryWaits
     ) -> tuple[HttpRequest, Retrying] | None:
-        """The same call after a wait, or None where that is hopeless or something came already."""
+        """The same call after a wait, or None where the policy ends or text has arrived."""
         if self.rounds[-1].draft.holds:
             return None
         try:
@@ -290,13 +297,13 @@ class AttemptHistory:
 
 
 class RetryLoop(AttemptHistory):
-    """All attempts of one question, sent and waited for."""
+    """Sends the attempts of one question and waits between them."""
 
     def __init__(
         self,
         plan: Plan,
         client: CallSender,
-        books: CallAccounting,
+        accounting: CallAccounting,
         stop: CancelToken,
         lacks: set[str],
         sleep: Callable[[float], None],
@@ -305,27 +312,34 @@ class RetryLoop(AttemptHistory):
         super().__init__(plan, lacks)
         self._server = server
         self._client = client
-        self._books = books
+        self._accounting = accounting
         self._stop = stop
         self._sleep = sleep
 
-    def answered(self, call: HttpRequest, kind: str) -> Generator[Event, None, HttpRequest]:
-        """One answer: again after a wait, or asked in another way, while nothing has come of it.
+    def answer_with_retries(
+        self, call: HttpRequest, kind: str
+    ) -> Generator[Event, None, HttpRequest]:
+        """One answer, retried or sent with a fallback as long as no text has arrived.
 
-        Gives the call that was answered. Raises RequestFailed.
+        Returns the call that was answered. Raises RequestFailed.
         """
-        waits = RetryPolicy(self.plan.profile.retries).waits()
-        next(waits)
+        waits: RetryWaits | None = None
         while True:
             try:
-                yield from self._served(call, kind)
+                if self._server is None:
+                    yield from self._attempt(call, kind)
+                else:
+                    yield from self._attempt_locally(self._server, call, kind)
             except RequestFailed as error:
                 if self._stop.is_set:
                     raise Interrupted("stopped by you") from None
+                if waits is None:
+                    waits = RetryPolicy(self.plan.profile.retries).waits()
+                    next(waits)
                 model = call.request.model
                 call, retrying = self.again(error, call, waits)
                 if call.request.model != model:
-                    self._books.hold_again(self.plan)
+                    self._accounting.hold_again(self.plan)
                 yield retrying
                 self._sleep(retrying.wait_s)
                 if self._stop.is_set:
@@ -335,43 +349,44 @@ class RetryLoop(AttemptHistory):
                 self._lacks.difference_update(disproved(call))
                 return call
 
-    def replayed(self, take: Recording, speed: float) -> Iterator[Event]:
-        """The answer of a take, as if it came; in the ledger it is there, and costs nothing."""
+    def replay(self, recording: Recording, speed: float) -> Iterator[Event]:
+        """The events of a recording, timed; the ledger has it at no cost."""
+        from o3magic.cassettes.replay import events
+
         current = AttemptState(self.plan)
         current.source = "replayed"
-        ticket = self._books.enter(self.plan, self.plan.call, "ask", "replayed")
+        ticket = self._accounting.enter(self.plan, self.plan.call, "ask", "replayed")
         self.rounds.append(current)
         stopped = True
         try:
-            for event in events(take, speed=speed, sleep=self._sleep):
+            for event in events(recording, speed=speed, sleep=self._sleep):
                 if self._stop.is_set:
                     raise Interrupted("stopped by you")
                 current.draft.add(event)
                 yield event
             stopped = False
         finally:
-            self._books.settle(ticket, current.outcome(None, interrupted=stopped))
+            self._accounting.settle(ticket, current.outcome(None, interrupted=stopped))
             if not stopped:
-                current.put_on(take)
+                current.use_recording(recording)
 
-    def _served(self, call: HttpRequest, kind: str) -> Iterator[Event]:
-        """One call, to the server of its model where that is started here. Loading is not timed."""
-        if self._server is None:
-            yield from self._attempt(call, kind)
-            return
+    def _attempt_locally(
+        self, server: LocalServer, call: HttpRequest, kind: str
+    ) -> Iterator[Event]:
+        """One call to the server of a model on this machine. The time to load is not counted."""
         file = call.provider.file
-        if loads := not self._server.has(file):
+        if loads := not server.has(file):
             yield ModelStatus("is loading")
-        with self._server.lease(file, lambda: self._stop.is_set) as address:
+        with server.lease(file, lambda: self._stop.is_set) as address:
             if loads:
                 yield ModelStatus("is thinking")
             yield from self._attempt(located(call, address), kind)
 
     def _attempt(self, call: HttpRequest, kind: str) -> Iterator[Event]:
-        """One call, in the ledger before it leaves and settled however it ends."""
+        """One call: a ledger row before it is sent, settled however it ends."""
         current = AttemptState(self.plan)
         draft, add_text = current.draft, current.draft.add_text
-        ticket = self._books.enter(self.plan, call, kind, current.source)
+        ticket = self._accounting.enter(self.plan, call, kind, current.source)
         self.rounds.append(current)
         failed: O3Error | None = None
         interrupted = True
@@ -392,7 +407,7 @@ class RetryLoop(AttemptHistory):
             interrupted = False
         except O3Error as error:
             interrupted = self._stop.is_set
-            failed = None if interrupted and not refused_unbilled(error) else error
+            failed = None if interrupted and not is_unbilled_refusal(error) else error
             raise
         finally:
-            self._books.settle(ticket, current.outcome(failed, interrupted=interrupted))
+            self._accounting.settle(ticket, current.outcome(failed, interrupted=interrupted))

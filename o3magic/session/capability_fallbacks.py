@@ -1,11 +1,10 @@
-"""What a provider turns out not to have, and what is asked instead.
+"""Capabilities that a provider lacks, and the fallback for each.
 
-A lack is a word: responses, schema, summary, usage, memory, encrypted. In a provider's table it
-holds for all its models. Found out from a refusal it holds for the model that was asked, and ends
-in its name: `schema gpt-4-turbo`; an address that is not there (`responses`), and summaries for
-an organization that is not verified, hold for all.
-`model o3-mini` is a model that is not there. What was found out is remembered for the session,
-told below the answer, and forgotten when a later answer shows otherwise.
+A lack is a word: responses, schema, summary, usage, memory, encrypted. From a provider's table it
+holds for all its models. From an error response it holds for the model of the request, and ends in
+its name: `schema gpt-4-turbo`; only a missing endpoint (`responses`), and summaries for an
+organization that is not verified, hold for all. `model o3-mini` is a missing model. The session
+remembers a lack until a later answer disproves it; a note below the answer names it.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ NOT_UNDERSTOOD = frozenset({400, 404, 422, 501})
 
 
 def model_lack(model: str) -> str:
-    """The lack of a model."""
+    """The lack that stands for a missing model."""
     return f"{MODEL_LACK}{model}"
 
 
@@ -40,10 +39,10 @@ def missing_models(lacks: Iterable[str]) -> set[str]:
     return {each.removeprefix(MODEL_LACK) for each in lacks if each.startswith(MODEL_LACK)}
 
 
-def lack_in(error: RequestFailed, call: HttpRequest, *, api_free: bool) -> str:
-    """What a refusal shows to be missing, or "". api_free: the user left the choice of API to us.
+def find_lack(error: RequestFailed, call: HttpRequest, *, api_free: bool) -> str:
+    """The lack that an error response shows, or "". api_free: the user has not chosen the API.
 
-    By status, code and parameter; a wrong schema of the user's own is no lack of the provider.
+    Judged by status, code and parameter; an invalid schema of the user is not a lack.
     """
     request = call.request
     word = _word_of_model(error, request)

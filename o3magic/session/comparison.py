@@ -1,4 +1,4 @@
-"""The same question asked in several ways at once: efforts, models, or both."""
+"""One question sent at several efforts, to several models, or both, concurrently."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from o3magic.settings import Settings
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of it: an answer for each label, in the order asked.
+    """The answer for each label, in the order of the question.
 
-    `errors` has a text for each answer that failed, "" for the others.
+    `errors` has a message for each answer that failed, "" for the others.
     """
 
     labels: tuple[str, ...]
@@ -57,10 +57,10 @@ class Comparison:
         return frame(self.rows())
 
 
-def variants(
+def build_variants(
     profile: Settings, efforts: Sequence[str] = (), models: Sequence[str] = ()
 ) -> dict[str, Settings]:
-    """A profile for each way of asking, by its label.
+    """The settings of each variant, by its label.
 
     Raises BadOption where there is nothing to compare.
     """
@@ -80,9 +80,9 @@ LOOK_S = 0.2
 
 
 class ComparisonStream:
-    """Several questions being answered at once. Iterate over it for (place, event) as they come.
+    """Several answers at once. Iterate for (index, event) as they arrive.
 
-    An event of None ends that place. Closing the iterator stops them all.
+    An event of None ends that index. Closing the iterator stops all answers.
     """
 
     def __init__(self, askings: Mapping[str, AnswerStream]) -> None:
@@ -93,26 +93,26 @@ class ComparisonStream:
         self._stopped = threading.Event()
 
     def __iter__(self) -> Iterator[tuple[int, Event | None]]:
-        """Ask all of them, each in a thread of its own."""
-        for place in range(len(self._askings)):
+        """Send all questions, each in a thread of its own."""
+        for index in range(len(self._askings)):
             context = contextvars.copy_context()
-            name = f"o3magic-compare-{place}"
+            name = f"o3magic-compare-{index}"
             thread = threading.Thread(
-                target=context.run, args=(self._ask, place), name=name, daemon=True
+                target=context.run, args=(self._ask, index), name=name, daemon=True
             )
             try:
                 thread.start()
-            except RuntimeError:  # no threads in a browser: one after the other
-                self._ask(place)
+            except RuntimeError:  # a browser has no threads: one after the other
+                self._ask(index)
         running = len(self._askings)
         try:
             while running:
-                place, event = self._next()
+                index, event = self._next()
                 running -= event is None
-                yield place, event
+                yield index, event
         finally:
             self._stop()
-            while running:  # the books of each are settled by its own thread
+            while running:  # each thread settles its own ledger rows
                 running -= self._next()[1] is None
 
     @property
@@ -121,7 +121,7 @@ class ComparisonStream:
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """Stop those that still run; what had arrived is kept."""
+        """Stop the answers that still arrive; their text so far is kept."""
         self._stopped.set()
         self._stop()
 
@@ -130,36 +130,36 @@ class ComparisonStream:
             asking.stop()
 
     def _next(self) -> tuple[int, Event | None]:
-        # Some interrupts (those on Windows, for one) do not wake who waits for a lock.
+        # Some interrupts (those on Windows, for one) do not wake a thread that waits for a lock.
         while True:
             with suppress(Empty):
                 return self._queue.get(timeout=LOOK_S)
 
-    def _ask(self, place: int) -> None:
-        """One of the questions, from its beginning to its end."""
-        events = iter(self._askings[place])
+    def _ask(self, index: int) -> None:
+        """Run one question in its thread."""
+        events = iter(self._askings[index])
         try:
             for event in events:
-                self._queue.put((place, event))
+                self._queue.put((index, event))
                 if self._stopped.is_set():
                     break
         except O3Error as error:
-            self._errors[place] = str(error)
+            self._errors[index] = str(error)
         except KeyboardInterrupt:  # in a tool
-            self._errors[place] = "stopped by you"
+            self._errors[index] = "stopped by you"
         finally:
             events.close()  # type: ignore[attr-defined]
-            self._queue.put((place, None))
+            self._queue.put((index, None))
 
     @property
     def comparison(self) -> Comparison:
-        """What there is so far."""
+        """The answers so far."""
         answers = tuple(asking.answer for asking in self._askings)
         return Comparison(self.labels, answers, tuple(self._errors))
 
 
 def flat(data: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Fields within fields as `a.b`; lists as they are."""
+    """Nested fields as `a.b`; lists unchanged."""
     found: dict[str, Any] = {}
     for name, value in data.items():
         if isinstance(value, Mapping) and value:

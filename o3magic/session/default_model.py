@@ -1,6 +1,6 @@
-"""Which model is asked where none is named: a decision of the provider and the day.
+"""The default model, chosen by provider and day.
 
-A cassette remembers what was decided, so that a replay does not depend on either.
+A cassette records the choice, so that a replay depends on neither.
 """
 
 from __future__ import annotations
@@ -9,27 +9,30 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.request_key import FIRST_DEFAULT
 from o3magic.errors import BadOption
 from o3magic.messages import EFFORTS, Effort
 from o3magic.models import Catalog
 from o3magic.providers import Provider
 
+if TYPE_CHECKING:
+    from o3magic.cassettes.entry import Recording
+
 MOST_LISTED = 12
 # Set by `o3magic migrate` for the kernel that asks everything again.
 MIGRATE_TO = "O3MAGIC_MIGRATE_TO"
-# What the names of models have that answer no question. Servers list all that they have.
+# Parts of the names of models that answer no questions; servers list them too.
 NOT_ASKED = ("embed", "bge-", "rerank", "whisper", "tts", "moderation", "stable-diffusion", "clip")
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """The model of a question, and how it came to be that one.
+    """The model of a question, and the reason for it.
 
-    named     whether the user named it; a model that was named is never replaced unasked
-    reason    why it is this one, in half a line; "" where there is nothing to say
+    named     whether the user named it; a named model is not replaced, except by `on_retired`
+    reason    the reason in half a line, or ""
     original  the first of the provider's defaults, where this one stands in for that: its efforts
               are those that are asked and compared
     effort    what is sent where no effort is chosen: the one that `original` would have used
@@ -53,22 +56,22 @@ def choose_default(
     served: Sequence[str] | None = None,
     shutdowns: Mapping[str, date | None] = MappingProxyType({}),
 ) -> ModelChoice:
-    """The model that a provider is asked where none is named.
+    """The default model of a provider.
 
-    missing: models it turned out not to have. served: the ids it lists, None where nobody looked.
-    shutdowns: the days that its list says, which beat those of the cards.
-    Raises BadOption where none can be chosen, with how to name one.
+    missing: models that it turned out to lack. served: the ids it lists, None where not known.
+    shutdowns: the days in its list, which replace those of the cards.
+    Raises BadOption where none can be chosen, with a hint to name one.
     """
     if not provider.default_models:
         if provider.local:
-            return only_one_listed(provider, catalog, served or (), missing)
-        raise unnamed_deployment(provider)
+            return choose_listed_model(provider, catalog, served or (), missing)
+        raise no_deployment_error(provider)
     names = [*provider.default_models]
     if provider.card_shutdowns:
-        names += successors(names[-1], catalog)
+        names += list_successors(names[-1], catalog)
     reason = f"{provider.name}'s default"
     for at, name in enumerate(names):
-        gone = why_gone(name, provider, catalog, on, missing, served, shutdowns)
+        gone = find_reason_gone(name, provider, catalog, on, missing, served, shutdowns)
         if not gone:
             original = names[0] if at else ""
             return ModelChoice(
@@ -76,7 +79,7 @@ def choose_default(
                 named=False,
                 reason="" if provider.embedded or provider.managed else reason,
                 original=original,
-                effort=inherited_effort(name, original, provider, catalog),
+                effort=find_inherited_effort(name, original, provider, catalog),
                 others=tuple(names[at + 1 :]),
             )
         if at == 0:
@@ -87,24 +90,24 @@ def choose_default(
     )
 
 
-def recorded_default(take: Recording | None) -> ModelChoice:
+def choose_recorded_default(recording: Recording | None) -> ModelChoice:
     """The model that answered a recorded question that named none.
 
-    Cassettes of before do not say it: then it was always the same.
+    Older cassettes do not record it: then it was always the same.
     """
-    if take is None or not take.default_model:
+    if recording is None or not recording.default_model:
         return ModelChoice(FIRST_DEFAULT, named=False)
     return ModelChoice(
-        take.default_model,
+        recording.default_model,
         named=False,
-        reason=take.default_reason,
-        original=FIRST_DEFAULT if take.default_model != FIRST_DEFAULT else "",
-        effort=next((each for each in EFFORTS if each == take.default_effort), None),
+        reason=recording.default_reason,
+        original=FIRST_DEFAULT if recording.default_model != FIRST_DEFAULT else "",
+        effort=next((each for each in EFFORTS if each == recording.default_effort), None),
     )
 
 
-def migrated_default(words: str, provider: Provider, catalog: Catalog) -> ModelChoice:
-    """The model that a notebook is being moved to. words: it, and the effort where one is said."""
+def choose_migrated_default(words: str, provider: Provider, catalog: Catalog) -> ModelChoice:
+    """The model that a notebook migrates to. words: the model, and optionally an effort."""
     model, _, effort = words.partition(" ")
     said = next((each for each in EFFORTS if each == effort), None)
     return ModelChoice(
@@ -112,12 +115,12 @@ def migrated_default(words: str, provider: Provider, catalog: Catalog) -> ModelC
         named=False,
         reason="the default of this notebook",
         original=FIRST_DEFAULT,
-        effort=said or inherited_effort(model, FIRST_DEFAULT, provider, catalog),
+        effort=said or find_inherited_effort(model, FIRST_DEFAULT, provider, catalog),
     )
 
 
 def next_default(choice: ModelChoice, provider: Provider, catalog: Catalog) -> ModelChoice | None:
-    """What is asked in the place of a default that turned out to be gone, or None."""
+    """The default after one that the provider no longer serves, or None."""
     if choice.named or not choice.others:
         return None
     first = choice.original or choice.model
@@ -127,12 +130,12 @@ def next_default(choice: ModelChoice, provider: Provider, catalog: Catalog) -> M
         named=False,
         reason=f"{provider.name}'s default since it does not serve {choice.model}",
         original=first,
-        effort=inherited_effort(model, first, provider, catalog),
+        effort=find_inherited_effort(model, first, provider, catalog),
         others=tuple(others),
     )
 
 
-def why_gone(
+def find_reason_gone(
     name: str,
     provider: Provider,
     catalog: Catalog,
@@ -152,20 +155,20 @@ def why_gone(
     return ""
 
 
-def successors(name: str, catalog: Catalog) -> list[str]:
-    """The replacements of a model, each that of the one before it."""
+def list_successors(name: str, catalog: Catalog) -> list[str]:
+    """The replacement of a model, the replacement of that, and so on."""
     found: list[str] = []
     while (name := catalog.card(name).replacement or "") and name not in found:
         found.append(name)
     return found
 
 
-def inherited_effort(
+def find_inherited_effort(
     name: str, original: str, provider: Provider, catalog: Catalog
 ) -> Effort | None:
-    """The effort that `original` would have used, where the model that stands in for it has it.
+    """The default effort of `original`, where its successor supports it.
 
-    Some successors do not think at all unless they are told to.
+    Some successors do not reason unless an effort is sent.
     """
     if not original:
         return None
@@ -174,8 +177,10 @@ def inherited_effort(
     return next((effort for effort in EFFORTS if effort == usual and effort in has), None)
 
 
-def compared_efforts(choice: ModelChoice, provider: Provider, catalog: Catalog) -> tuple[str, ...]:
-    """The efforts that are compared where none are said: of a stand-in those of its original."""
+def list_compared_efforts(
+    choice: ModelChoice, provider: Provider, catalog: Catalog
+) -> tuple[str, ...]:
+    """The efforts of a comparison that names none: for a successor those of its original."""
     has = catalog.card(provider.cards.get(choice.model, choice.model)).efforts or ()
     if not choice.original:
         return has
@@ -183,10 +188,10 @@ def compared_efforts(choice: ModelChoice, provider: Provider, catalog: Catalog) 
     return tuple(effort for effort in usual if effort in has) or has
 
 
-def only_one_listed(
+def choose_listed_model(
     provider: Provider, catalog: Catalog, served: Sequence[str], missing: Collection[str] = ()
 ) -> ModelChoice:
-    """The one model that a local server lists; of several, gpt-oss. Raises BadOption."""
+    """The only model that a local server lists; of several, gpt-oss. Raises BadOption."""
     found = [name for name in served if can_answer(name) and name not in missing]
     if not served:
         raise BadOption(
@@ -194,7 +199,8 @@ def only_one_listed(
         )
     if not found:
         raise BadOption(
-            f"none of the models that {provider.name} lists answers questions: {shortened(served)}",
+            f"none of the models that {provider.name} lists answers questions: "
+            f"{shorten_names(served)}",
             hint="load another one there, or name one with -m MODEL",
         )
     if len(found) == 1:
@@ -203,7 +209,7 @@ def only_one_listed(
     open_weights = [name for name in found if "gpt-oss" in name.lower()]
     if not open_weights:
         raise BadOption(
-            f"{provider.name} lists several models: {shortened(found)}",
+            f"{provider.name} lists several models: {shorten_names(found)}",
             hint=f"%%o3 -p {provider.name} -m {found[0]}, or %o3_config model={found[0]}",
         )
     chosen = min(open_weights, key=lambda name: (len(name), name))
@@ -211,18 +217,18 @@ def only_one_listed(
 
 
 def can_answer(name: str) -> bool:
-    """Whether a model is one to ask, as far as its name says."""
+    """Whether a model answers questions, judged by its name."""
     return not any(word in name.lower() for word in NOT_ASKED)
 
 
-def shortened(names: Sequence[str]) -> str:
-    """The first of many names."""
+def shorten_names(names: Sequence[str]) -> str:
+    """The first names of many, and the number of the others."""
     more = len(names) - MOST_LISTED
     return ", ".join(names[:MOST_LISTED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def unnamed_deployment(provider: Provider) -> BadOption:
-    """What to say where a model has to be named."""
+def no_deployment_error(provider: Provider) -> BadOption:
+    """The error where a deployment has to be named."""
     name = provider.name
     return BadOption(
         f"{name} needs the name of a deployment, and none was given",

@@ -1,4 +1,4 @@
-"""Refusals said with what we know besides: the model's dates, its replacements, near names."""
+"""Provider errors with hints from the catalog: shutdown dates, replacements, similar names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from o3magic.providers import Provider
 E = TypeVar("E", bound=RequestFailed)
 
 
-def explained(
+def explain_error(
     error: RequestFailed,
     card: Card,
     catalog: Catalog,
@@ -30,7 +30,7 @@ def explained(
     provider: Provider,
     today: date,
 ) -> RequestFailed:
-    """The same error, or a closer one where the catalogue knows why."""
+    """The same error with a hint, or a more specific one where the catalog knows the cause."""
     if isinstance(error, RateLimited) and request.tier == "flex":
         error.hint = "the flex tier is full now: run the cell again later, or use --tier default"
     if isinstance(error, WrongKey) and provider.key_env:
@@ -41,7 +41,7 @@ def explained(
     if not isinstance(error, ModelNotFound):
         return error
     if isinstance(error, ModelRetired) or card.retired(today):
-        return retired(error, card, catalog, provider, today, request.effort)
+        return build_model_retired(error, card, catalog, provider, today, request.effort)
     names = catalog.names
     if card.id in names:
         hint = (
@@ -50,10 +50,10 @@ def explained(
         )
     else:
         hint = did_you_mean(card.id, names, "%o3_models lists the models")
-    return copied(ModelNotFound, str(error), hint, error)
+    return copy_error(ModelNotFound, str(error), hint, error)
 
 
-def retired(
+def build_model_retired(
     error: RequestFailed,
     card: Card,
     catalog: Catalog,
@@ -61,29 +61,31 @@ def retired(
     today: date,
     effort: Effort | None,
 ) -> ModelRetired:
-    """What to say of a model that is gone: since when, and what to write instead at what price."""
+    """The error for a retired model: its date, its replacement, and the price of that."""
     when = f"; OpenAI announced its shutdown for {card.shutdown:%Y-%m-%d}" if card.shutdown else ""
     new, mode = current_replacement(card, catalog, today)
     hint = "%o3_models lists the models"
     if new is not None:
-        chosen = surviving_effort(effort, card, new)
+        chosen = find_surviving_effort(effort, card, new)
         options = f"-m {new.id}" + (f" -e {chosen}" if chosen else "")
         settings = f"model={new.id}" + (f" effort={chosen}" if chosen else "")
         if mode:
             options += f" --param 'reasoning.mode=\"{mode}\"'"
             settings += f" 'param=reasoning.mode=\"{mode}\"'"
-        hint = f"%%o3 {options} (OpenAI's replacement{prices(card, new, today)}), "
+        hint = f"%%o3 {options} (OpenAI's replacement{format_prices(card, new, today)}), "
         hint += f"or %o3_config {settings}"
         for other in (catalog.card(name) for name in card.also_suggested):
             if not other.retired(today):
-                hint += f"; nearer in price is {other.id}{prices(None, other, today)}"
-    return copied(ModelRetired, f"{provider.name} no longer serves {card.id}{when}", hint, error)
+                hint += f"; nearer in price is {other.id}{format_prices(None, other, today)}"
+    return copy_error(
+        ModelRetired, f"{provider.name} no longer serves {card.id}{when}", hint, error
+    )
 
 
 def current_replacement(card: Card, catalog: Catalog, today: date) -> tuple[Card | None, str]:
-    """OpenAI's replacement of a model, and the `reasoning.mode` it is to be asked with, or "".
+    """OpenAI's replacement of a model, and the `reasoning.mode` to send with it, or "".
 
-    Where the replacement is gone too, it is the replacement of that.
+    Where the replacement is retired too, its own replacement is used.
     """
     seen, mode = {card.id}, ""
     while card.replacement and card.replacement not in seen:
@@ -95,30 +97,30 @@ def current_replacement(card: Card, catalog: Catalog, today: date) -> tuple[Card
     return None, ""
 
 
-def surviving_effort(effort: Effort | None, old: Card, new: Card) -> Effort | None:
-    """The effort that the old model had, said or its own, where the new one has it.
+def find_surviving_effort(effort: Effort | None, old: Card, new: Card) -> Effort | None:
+    """The effort of the old model, chosen or default, where the new one supports it, else None.
 
-    None where nothing needs to be said: some successors do not think unless they are told to.
+    It has to be sent: some successors do not reason without one.
     """
     had = effort or old.default_effort
     has = EFFORTS if new.efforts is None else new.efforts
-    return next((each for each in EFFORTS if each == had and each in has), None)
+    return next((name for name in EFFORTS if name == had and name in has), None)
 
 
-def prices(old: Card | None, new: Card, today: date) -> str:
-    """The price of a replacement beside the old one, as far as both are known."""
+def format_prices(old: Card | None, new: Card, today: date) -> str:
+    """The price of a replacement and the old price, as far as they are known."""
     before = None if old is None else old.price(today)
     now = new.price(today)
     if now is None:
         return ""
-    said = f": ${now.rates.input:f} in, ${now.rates.output:f} out per million tokens"
+    text = f": ${now.rates.input:f} in, ${now.rates.output:f} out per million tokens"
     if before is None:
-        return said
-    return f"{said}, not ${before.rates.input:f} and ${before.rates.output:f}"
+        return text
+    return f"{text}, not ${before.rates.input:f} and ${before.rates.output:f}"
 
 
-def copied(kind: type[E], message: str, hint: str, error: RequestFailed) -> E:
-    """An error of another class with the same facts."""
+def copy_error(kind: type[E], message: str, hint: str, error: RequestFailed) -> E:
+    """The error as another class, with the same attributes."""
     return kind(
         message,
         hint=hint,
@@ -131,9 +133,9 @@ def copied(kind: type[E], message: str, hint: str, error: RequestFailed) -> E:
 
 
 def nobody_to_ask(there: Iterable[Provider]) -> NoKey:
-    """The ways on where no provider is named and no key is set; `there` answers locally."""
+    """The error where no provider and no key is set; `there` are local servers that answer."""
     ways = ["set OPENAI_API_KEY", "`%%o3 -p local` (pip install 'o3magic[local]')"]
-    local = [f"`%%o3 -p {each.name} -m MODEL` ({each.host} answers)" for each in there]
+    local = [f"`%%o3 -p {provider.name} -m MODEL` ({provider.host} answers)" for provider in there]
     ways.append(" or ".join(local) or "start a local server (Ollama, llama.cpp, LM Studio, vLLM)")
     ways.append("see `o3magic demo`")
     return NoKey("there is no key and no provider to ask", hint=", or ".join(ways))

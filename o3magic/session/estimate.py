@@ -1,4 +1,4 @@
-"""What a question may cost before it is asked: tokens, the worst case, and what is likely."""
+"""The cost of a question before it is sent: tokens, the worst case, the likely cost."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
 
-from o3magic.conversations.conversation import words_of
 from o3magic.cost.budgets import Budget, Scope
 from o3magic.cost.pricing import hosted_nano_usd
-from o3magic.cost.token_estimates import estimate_tokens
 from o3magic.events import HostedUse, Usage
-from o3magic.messages import HostedTool, Image, Request
+from o3magic.messages import HostedTool, Image, Part, Request, Text
 from o3magic.models import Card, Price
 from o3magic.money import show_usd
 from o3magic.providers import Provider
@@ -25,7 +23,7 @@ MESSAGE_TOKENS = 4
 ANSWER_TOKENS = 2
 # What a repair adds besides the answer it quotes: its instructions and the problems found.
 REPAIR_TOKENS = 500
-# No picture counts for more with any model here at detail "high". Source: OpenAI's guide to
+# No image has more tokens with any model here at detail "high". Source: OpenAI's guide to
 # images and vision (2026-07-15): at most 2,690 for models that count patches, 1,275 for tiles.
 MOST_IMAGE_TOKENS = 3_000
 
@@ -44,9 +42,9 @@ class TokenRange:
 
 @dataclass(frozen=True, slots=True)
 class CallEstimate:
-    """A question before it is asked. Money is nano-dollars, None where no price is known.
+    """The estimate of a question. Money is in nano-dollars, None where no price is known.
 
-    window_tokens  what the model takes, or None where that is not known
+    window_tokens  the context window of the model, None where it is not known
     likely_nano_usd, likely_output_tokens   by the mean of `calls` answered before it; None for 0
     """
 
@@ -60,7 +58,7 @@ class CallEstimate:
 
 @dataclass(frozen=True, slots=True)
 class WorstCase:
-    """The most a question can cost: one attempt, and all of them with its repairs."""
+    """The most that a question can cost: one attempt, and all attempts with repairs."""
 
     input_tokens: int
     output_tokens: int
@@ -70,10 +68,13 @@ class WorstCase:
 
 def worst(plan: Plan) -> WorstCase | None:
     """The worst case of a plan, or None where no price or no limit is known."""
-    card, request, price = plan.priced, plan.call.request, price_asked(plan)
+    price = price_asked(plan)
+    if price is None:
+        return None
+    card, request = plan.priced, plan.call.request
     out = request.max_output_tokens or card.max_output_tokens or card.window_tokens
-    hosted = cost_of(hosted_once(plan), plan.call.provider)
-    if price is None or out is None or hosted is None:
+    hosted = sum_hosted_cost(list_hosted_calls(plan), plan.call.provider)
+    if out is None or hosted is None:
         return None
     into = most_tokens(request)
     rounds = plan.profile.repairs + 1 if plan.answer_type is not None else 1
@@ -81,45 +82,45 @@ def worst(plan: Plan) -> WorstCase | None:
     inputs = [into + turn * (out + REPAIR_TOKENS) for turn in range(rounds)]
     if lacks_rates(card, price, inputs[-1]):
         return None
-    turns = [worst_nano_usd(card, price, each, out) + hosted for each in inputs]
+    turns = [worst_nano_usd(card, price, tokens, out) + hosted for tokens in inputs]
     return WorstCase(into, out, turns[0], sum(turns))
 
 
 def price_asked(plan: Plan) -> Price | None:
-    """The price of what is asked, by its tier, or None where the provider's is not known."""
+    """The price at the tier of the request, or None where it is not known."""
     return plan.priced.dearest(date.today(), plan.call.request.tier)
 
 
 def lacks_rates(card: Card, price: Price, input_tokens: int) -> bool:
-    """Whether a tier's price leaves out what the model charges more for in its standard one."""
+    """Whether a tier's price lacks a rate that the standard price has."""
     usual = card.price(date.today())
     if usual is None or usual == price:
         return False
-    long = price.long is None and usual.is_long(Usage(taken(card, input_tokens), 0, 0))
+    long = price.long is None and usual.is_long(Usage(cap_input_tokens(card, input_tokens), 0, 0))
     return long or (usual.rates.cache_write is not None and price.rates.cache_write is None)
 
 
-def taken(card: Card, input_tokens: int) -> int:
-    """How many of these tokens a model takes: a longer prompt is refused."""
+def cap_input_tokens(card: Card, input_tokens: int) -> int:
+    """The input tokens, at most the window: a longer prompt is refused."""
     return min(input_tokens, card.max_input_tokens or card.window_tokens or input_tokens)
 
 
-def hosted_once(plan: Plan) -> tuple[HostedUse, ...]:
-    """One call of each tool that the provider may run itself; how many come the model decides."""
+def list_hosted_calls(plan: Plan) -> tuple[HostedUse, ...]:
+    """One call of each hosted tool; the model decides how many there will be."""
     tools = plan.call.request.tools
     return tuple(HostedUse(each.type, 1) for each in tools if isinstance(each, HostedTool))
 
 
-def cost_of(uses: Iterable[HostedUse], provider: Provider) -> int | None:
-    """What calls of tools cost that the provider runs itself, None where nobody knows."""
+def sum_hosted_cost(uses: Iterable[HostedUse], provider: Provider) -> int | None:
+    """The cost of hosted tool calls in nano-dollars, None where it is not known."""
     costs = [hosted_nano_usd(provider, use) for use in uses]
     return None if None in costs else sum(cost or 0 for cost in costs)
 
 
-def forecast(
+def estimate_call(
     plan: Plan, tokens: TokenRange | None = None, history: tuple[int, int] = (0, 0)
 ) -> CallEstimate:
-    """The forecast of a plan. history: how many calls like it were answered, and their tokens."""
+    """The estimate of a plan. history: the number of similar calls and their output tokens."""
     tokens = tokens or count(plan.call.request)
     card, most = plan.priced, worst(plan)
     price = price_asked(plan)
@@ -134,11 +135,11 @@ def forecast(
 
 
 def worst_nano_usd(card: Card, price: Price, input_tokens: int, output_tokens: int) -> int:
-    """The most that one attempt costs: nothing cached, all of it written to a cache if that costs.
+    """The most that one attempt costs: no cached input, and all of it written to a billed cache.
 
-    A prompt cannot be longer than what the model takes: then it is refused.
+    Input is at most the window: a longer prompt is refused.
     """
-    into = taken(card, input_tokens)
+    into = cap_input_tokens(card, input_tokens)
     ways = [Usage(into, 0, output_tokens)]
     if price.rates.cache_write is not None:
         ways.append(Usage(into, 0, output_tokens, cache_write_tokens=into))
@@ -147,17 +148,19 @@ def worst_nano_usd(card: Card, price: Price, input_tokens: int, output_tokens: i
 
 def count(request: Request, counter: Callable[[str], int] | None = None) -> TokenRange:
     """The tokens of a request, its schema and tools included; images by their upper bound."""
-    said, around = texts(request), overhead(request)
+    said, around = collect_texts(request), count_overhead(request)
     if counter is not None:
         return TokenRange(sum(map(counter, said)) + around, most_tokens(request), "by tiktoken")
+    from o3magic.cost.token_estimates import estimate_tokens
+
     likely = sum(estimate_tokens(text).likely for text in said)
     return TokenRange(likely + around, most_tokens(request))
 
 
 def most_tokens(request: Request) -> int:
-    """An upper bound, cheap to find: a token has at least one byte."""
-    more = size(minified(request.params)) if request.params else 0
-    return sum(size(text) for text in texts(request)) + more + overhead(request)
+    """A cheap upper bound of the input tokens: a token has at least one byte."""
+    more = size(minify_json(request.params)) if request.params else 0
+    return sum(size(text) for text in collect_texts(request)) + more + count_overhead(request)
 
 
 def size(text: str) -> int:
@@ -165,16 +168,25 @@ def size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def texts(request: Request) -> list[str]:
-    """Everything in a request that is counted as words."""
-    said = ["".join(map(words_of, message.parts)) for message in request.whole]
+def collect_texts(request: Request) -> list[str]:
+    """Every text in a request that counts as tokens."""
+    said = ["".join(map(read_text, message.parts)) for message in request.whole]
     if request.answer_schema is not None:
-        said.append(minified(request.answer_schema.schema))
-    return said + [minified(asdict(tool)) for tool in request.tools]
+        said.append(minify_json(request.answer_schema.schema))
+    return said + [minify_json(asdict(tool)) for tool in request.tools]
 
 
-def overhead(request: Request) -> int:
-    """What is counted around the words, images included, and reasoning that comes back."""
+def read_text(part: Part) -> str:
+    """The text of a part that counts as tokens."""
+    if isinstance(part, Text):
+        return part.text
+    from o3magic.conversations.conversation import words_of
+
+    return words_of(part)
+
+
+def count_overhead(request: Request) -> int:
+    """The tokens around the texts: messages, images, and reasoning that is sent back."""
     messages = request.whole
     pictures = sum(isinstance(p, Image) for message in messages for p in message.parts)
     around = MESSAGE_TOKENS * len(messages) + ANSWER_TOKENS
@@ -182,8 +194,8 @@ def overhead(request: Request) -> int:
     return around + MOST_IMAGE_TOKENS * pictures + hidden
 
 
-def minified(value: object) -> str:
-    """JSON without blanks: about what a schema or tool is charged as."""
+def minify_json(value: object) -> str:
+    """JSON without spaces: about the form in which a schema or tool is billed."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
@@ -197,12 +209,12 @@ def budgets_of(profile: Settings) -> list[Budget]:
 
 
 def nano(usd: Decimal) -> int:
-    """Dollars as nano-dollars, the rest cut off: a limit is never more than was said."""
+    """Dollars as nano-dollars, rounded down."""
     return int(usd * 1_000_000_000)
 
 
-def facts(asked: CallEstimate, plan: Plan) -> list[tuple[str, str]]:
-    """A forecast in words, a label and a line each."""
+def format_estimate(asked: CallEstimate, plan: Plan) -> list[tuple[str, str]]:
+    """The estimate as text: (label, line) pairs."""
     into, window, most = asked.tokens, asked.window_tokens, asked.worst
     about = "about " if into.counted == "about" else ""
     how = {"about": f", at most {into.most:,}"}.get(into.counted, f", counted {into.counted}")
@@ -223,8 +235,8 @@ def facts(asked: CallEstimate, plan: Plan) -> list[tuple[str, str]]:
         whole = f", {show_usd(most.all_nano_usd)} with every repair" if repairs else ""
         one = show_usd(most.attempt_nano_usd)
         more = "; each turn of tools costs more than the one before" if plan.asked.toolbox else ""
-        for use in hosted_once(plan):
-            each = show_usd(cost_of([use], plan.call.provider))
+        for use in list_hosted_calls(plan):
+            each = show_usd(sum_hosted_cost([use], plan.call.provider))
             more += f"; with {use}, and {each} and what it reads for each more"
         said.append(("worst case", f"{one} for {most.output_tokens:,} output tokens{whole}{more}"))
     if asked.likely_output_tokens is None:

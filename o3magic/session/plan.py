@@ -1,7 +1,4 @@
-"""From a prompt and a profile to the request that would be sent, or the reason why none is.
-
-Everything that can be refused without asking the provider is refused here.
-"""
+"""From a prompt and a profile to a request. Checks all that needs no provider."""
 
 from __future__ import annotations
 
@@ -9,30 +6,30 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
+from o3magic.cassettes.record_mode import Mode
 from o3magic.cassettes.request_key import CanonicalRequest
 from o3magic.client.request import HttpRequest
-from o3magic.conversations.compaction import filled, room_of
-from o3magic.conversations.conversation import Turn, tokens_of
-from o3magic.conversations.stored_responses import kept_by
 from o3magic.cost.pricing import card_at
-from o3magic.errors import BadOption, EmptyPrompt, NoKey, PromptTooLong
-from o3magic.messages import AnswerSchema, Api, Effort, Image, Message, Part, Request, Text
+from o3magic.errors import BadOption, EmptyPrompt, PromptTooLong
+from o3magic.messages import Api, Effort, Image, Message, Part, Request, Text
 from o3magic.models import Card, Catalog
 from o3magic.params import fields_of
-from o3magic.prompts.images import check_images
 from o3magic.providers import Provider, Providers, is_loopback, origin
-from o3magic.schemas.lookup import AnswerType
 from o3magic.session.capability_fallbacks import ENCRYPTED_REASONING, without
 from o3magic.session.default_model import ModelChoice
 from o3magic.settings import Settings
-from o3magic.tools.toolbox import Toolbox, check_tools
 from o3magic.wire import responses
 from o3magic.wire.dialects import DIALECTS
 from o3magic.wire.strict_schema import AZURE, OPENAI
+
+if TYPE_CHECKING:
+    from o3magic.conversations.conversation import Turn
+    from o3magic.schemas.answer_type import AnswerType
+    from o3magic.tools.toolbox import Toolbox
 
 FORMATTING = "Formatting re-enabled"
 # The provider keeps nothing; then the reasoning between tool calls travels with us, encrypted.
@@ -45,28 +42,31 @@ CUSTOM_KEY = "O3MAGIC_API_KEY"
 
 @dataclass(frozen=True)
 class PromptInput:
-    """What a person asks: the parts of the prompt, what was said before it, and the tools.
+    """The parts of a prompt, the messages of its conversation before it, and the tools it offers.
 
-    notes: what a reader should know of how the prompt was filled in. last: the turn it follows.
-    cell: the key of its own turn.
+    toolbox: None where there is no tool. notes: what the reader should know about the rendering of
+    the prompt. last: the turn it follows. cell: the key of its own turn.
     """
 
     parts: tuple[Part, ...]
     before: tuple[Message, ...] = ()
-    toolbox: Toolbox = field(default_factory=Toolbox)
+    toolbox: Toolbox | None = None
     notes: tuple[str, ...] = ()
     last: Turn | None = None
     cell: str = ""
 
     @property
     def text(self) -> str:
-        """The words of the prompt."""
+        """The text of the prompt, without images."""
         return "".join(part.text for part in self.parts if isinstance(part, Text))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One question, ready to be sent: `call` for the client, the rest for those who fold."""
+    """One question, ready to be sent: `call` for the client, the rest to read its answer.
+
+    mode: its record mode, None where neither a provider nor a cassette can answer it.
+    """
 
     call: HttpRequest
     profile: Settings
@@ -76,31 +76,32 @@ class Plan:
     choice: ModelChoice
     answer_type: AnswerType | None = None
     notes: tuple[str, ...] = ()
+    mode: Mode | None = None
 
     @property
     def card(self) -> Card:
-        """The card of the model that is asked; a deployment may be called otherwise."""
+        """The card of the model; a deployment may have another name than its card."""
         asked = self.call.request.model
         return self.catalog.card(self.call.provider.cards.get(asked, asked))
 
     @cached_property
     def priced(self) -> Card:
-        """The same with the prices that hold at the provider; it has none where none is known."""
+        """The card with the prices of the provider, without any where none is known."""
         provider, model = self.call.provider, self.call.request.model
         return card_at(provider, self.catalog, model, date.today()) or self.card
 
     @property
     def partial(self) -> Callable[[str], Any] | None:
-        """What reads a structured answer while it comes."""
+        """Parses a structured answer that is still incomplete."""
         return self.answer_type.partial if self.answer_type else None
 
     @property
     def effort(self) -> str | None:
-        """The effort that will be used, said or the model's own, or None where it is not known."""
+        """The effort of the request or the model's default; None where it is not known."""
         return self.call.request.effort or self.card.default_effort
 
 
-def plan(
+def build_plan(
     asked: PromptInput,
     profile: Settings,
     catalog: Catalog,
@@ -109,28 +110,44 @@ def plan(
     answer_type: AnswerType | None,
     lacks: Collection[str] = (),
     choice: ModelChoice | None = None,
+    mode: Mode | None = None,
 ) -> Plan:
-    """The plan of one question; `lacks` is what was found out of the provider.
+    """The plan of one question; `lacks` is what the provider turned out not to have.
 
-    choice: the model that is asked; None: the one that the profile names.
+    choice: the model that is asked; None: the one that the profile names. mode: the record mode.
 
     Raises BadOption, EmptyPrompt, PromptTooLong, NotStrict, NoKey.
     """
-    if not asked.text.strip() and not any(isinstance(part, Image) for part in asked.parts):
+    text = asked.text
+    images = [part for part in asked.parts if isinstance(part, Image)]
+    if not images and not text.strip():
         raise EmptyPrompt("there is no prompt")
     choice = choice or ModelChoice(profile.model)
-    profile = replace(profile, model=choice.model)
+    if profile.model != choice.model:
+        profile = replace(profile, model=choice.model)
     card = catalog.card(provider.cards.get(choice.model, choice.model))
-    api = api_for(profile, card, provider, structured=answer_type is not None)
-    check_effort(profile, card)
-    check_limit(profile, card, api)
-    seen = [part for message in asked.before for part in message.parts]
-    check_images((*seen, *asked.parts), card, catalog)
-    request = request_of(asked, profile, card, provider, api, answer_type)
-    request = with_effort(request, profile.effort or choice.effort, provider, api)
-    request, notes = worded(request, asked, profile, card, provider, api, lacks)
-    check_window(request, card, profile.conversation)
+    api = choose_api(profile, card, provider, structured=answer_type is not None)
+    if profile.effort is not None:
+        check_effort(profile, card)
+    if profile.max_output_tokens is not None:
+        check_limit(profile.max_output_tokens, card, api)
+    if images or asked.before:
+        from o3magic.prompts.images import check_images
+
+        earlier = [part for message in asked.before for part in message.parts]
+        check_images((*earlier, *asked.parts), card, catalog)
+    request = build_request(asked, profile, card, provider, api, answer_type)
+    if effort := profile.effort or choice.effort:
+        request = set_effort(request, effort, provider, api)
+    request, notes = add_messages(request, asked, profile, card, provider, api, lacks)
+    window = card.max_input_tokens or card.window_tokens
+    # The lowest estimate is under two tokens a character: a short prompt needs none.
+    characters = len(FORMATTING) + len(profile.developer) + len(text)
+    if window and (asked.before or 2 * characters >= window):
+        check_window(request, card, profile.conversation)
     if profile.conversation:
+        from o3magic.conversations.compaction import filled
+
         notes = (*notes, *filled(request, card, profile.conversation))
     call = HttpRequest(
         provider,
@@ -138,22 +155,25 @@ def plan(
         request,
         key,
         profile.connect_timeout_s,
-        first_token_timeout_s(profile),
+        choose_first_token_timeout(profile),
         profile.chunk_timeout_s,
         profile.max_answer_bytes,
     )
     for lack in sorted(lacks):
         if lack == "responses" and profile.api == "responses":
-            continue  # said in so many words: it may be there by now
+            continue  # the user named it: the provider may have it by now
         call, note = without(call, lack, card)
         notes = (*notes, *([note] if note else []))
-    strict = choice.named or provider.has_rules_of_openai
-    check_tools(asked.toolbox, card, call.api, request.effort, strict=strict)
-    question = question_of(asked, profile, answer_type, request, choice)
-    return Plan(call, profile, catalog, question, asked, choice, answer_type, notes)
+    if asked.toolbox is not None:
+        from o3magic.tools.toolbox import check_tools
+
+        strict = choice.named or provider.has_rules_of_openai
+        check_tools(asked.toolbox, card, call.api, request.effort, strict=strict)
+    question = build_canonical_request(asked, profile, answer_type, request, choice)
+    return Plan(call, profile, catalog, question, asked, choice, answer_type, notes, mode)
 
 
-def worded(
+def add_messages(
     request: Request,
     asked: PromptInput,
     profile: Settings,
@@ -162,21 +182,25 @@ def worded(
     api: Api,
     lacks: Collection[str],
 ) -> tuple[Request, tuple[str, ...]]:
-    """A request with its messages, and what a reader should know."""
+    """The request with its messages, and notes for the reader."""
     structured = request.answer_schema is not None
-    first, user, notes = messages_for(asked, profile, card, structured=structured)
+    first, user, notes = build_messages(asked, profile, card, structured=structured)
     notes = (*asked.notes, *notes)
     if provider.system_role:
-        first = tuple(as_system(message) for message in first)
-    kept = kept_by(
-        asked.last,
-        asked.before,
-        developer=first,
-        profile=profile,
-        provider=provider,
-        api=api,
-        lacks=lacks,
-    )
+        first = tuple(to_system_role(message) for message in first)
+    kept = None
+    if asked.last is not None:
+        from o3magic.conversations.stored_responses import kept_by
+
+        kept = kept_by(
+            asked.last,
+            asked.before,
+            developer=first,
+            profile=profile,
+            provider=provider,
+            api=api,
+            lacks=lacks,
+        )
     messages = (user,) if kept else (*first, *asked.before, user)
     summary = None if profile.summary == "none" else profile.summary
     if summary and api == "chat":
@@ -185,7 +209,7 @@ def worded(
     return replace(request, messages=messages, summary=summary, kept=kept), notes
 
 
-def request_of(
+def build_request(
     asked: PromptInput,
     profile: Settings,
     card: Card,
@@ -193,26 +217,27 @@ def request_of(
     api: Api,
     answer_type: AnswerType | None,
 ) -> Request:
-    """All of a request but its messages. Raises BadOption and NotStrict."""
+    """A request without its messages. Raises BadOption and NotStrict."""
     if answer_type is not None and "schema" not in card.abilities:
         raise BadOption(f"{card.id} has no structured answers", hint="choose another --model")
+    limits = AZURE if provider.small_schemas else OPENAI
     return Request(
         model=profile.model,
         messages=(),
         max_output_tokens=profile.max_output_tokens or card.default_output_tokens,
-        answer_schema=schema_for(answer_type, provider) if answer_type else None,
-        tools=asked.toolbox.request_tools(AZURE if provider.small_schemas else OPENAI),
+        answer_schema=answer_type.request_schema(limits) if answer_type else None,
+        tools=asked.toolbox.request_tools(limits) if asked.toolbox is not None else (),
         stream=profile.stream and "stream" in card.abilities,
-        options=unstored(card) if api == "responses" and not profile.store else {},
+        options=build_unstored_options(card) if api == "responses" and not profile.store else {},
         max_tokens_word="max_tokens" if provider.max_tokens else "max_completion_tokens",
         tier=profile.tier,
         verbosity=profile.verbosity,
-        params=fields_of(profile.param),
+        params=fields_of(profile.param) if profile.param else {},
     )
 
 
 def with_default(planned: Plan, choice: ModelChoice) -> Plan:
-    """The plan with another default in the place of one that turned out to be gone."""
+    """The plan with the next default model, where the provider no longer serves the first."""
     request = replace(
         planned.call.request,
         model=choice.model,
@@ -233,26 +258,32 @@ def with_default(planned: Plan, choice: ModelChoice) -> Plan:
     )
 
 
-def unstored(card: Card) -> Mapping[str, Any]:
-    """What is said where the provider is to keep nothing. Who has no reasoning refuses the rest."""
+def build_unstored_options(card: Card) -> Mapping[str, Any]:
+    """The options with `store` off. A model without reasoning refuses `include`."""
     return {**UNSTORED, "include": [ENCRYPTED_REASONING]} if card.reasons else UNSTORED
 
 
-def first_token_timeout_s(profile: Settings) -> float:
-    """How long to wait for the first word: longer for flex, unless something else was chosen."""
+def choose_first_token_timeout(profile: Settings) -> float:
+    """Seconds to wait for the first token: longer for flex, unless the user set it."""
     chosen = profile.first_token_timeout_s
     usual = chosen == Settings.first_token_timeout_s
     return FLEX_FIRST_TOKEN_TIMEOUT_S if usual and profile.tier == "flex" else chosen
 
 
-def question_of(
+def build_canonical_request(
     asked: PromptInput,
     profile: Settings,
     answer_type: AnswerType | None,
     request: Request,
     choice: ModelChoice,
 ) -> CanonicalRequest:
-    """What is asked, as a cassette knows it: as the user said it, whoever answers."""
+    """The question as its cassette has it: in the user's own options, whoever answers it."""
+    # Only what was set: the keys of all other questions stay as they are.
+    options: dict[str, Any] = {**request.params}
+    if not profile.formatting:
+        options["formatting"] = False
+    if profile.verbosity is not None:
+        options["verbosity"] = profile.verbosity
     developer = [Message.of("developer", profile.developer)] if profile.developer else []
     return CanonicalRequest(
         model=profile.model if choice.named else "",
@@ -269,22 +300,12 @@ def question_of(
         summary=profile.summary,
         max_output_tokens=profile.max_output_tokens,
         sample=profile.sample,
-        options=said_besides(profile),
+        options=options,
     )
 
 
-def said_besides(profile: Settings) -> dict[str, Any]:
-    """What else makes it this question: only what was said, so that other keys stay as they are."""
-    said: dict[str, Any] = fields_of(profile.param)
-    if not profile.formatting:
-        said["formatting"] = False
-    if profile.verbosity is not None:
-        said["verbosity"] = profile.verbosity
-    return said
-
-
 def provider_for(profile: Settings, providers: Providers) -> Provider | None:
-    """The provider a profile means, or None where none is named and no key is set.
+    """The provider of a profile, or None where none is named and no key is set.
 
     An address on the line or in the settings is a provider of its own, with a key of its own:
     a key goes to no other origin than the one it was made for.
@@ -311,29 +332,18 @@ def provider_for(profile: Settings, providers: Providers) -> Provider | None:
     )
 
 
-def key_for(provider: Provider, providers: Providers) -> SecretStr | None:
-    """The provider's key. Raises NoKey where it needs one and none is set."""
-    key = providers.key(provider)
-    if key is None and provider.auth != "none" and not (provider.local or not provider.key_env):
-        raise NoKey(
-            f"{provider.name} needs a key, and {provider.key_env} is not set",
-            hint=f"set {provider.key_env} in the environment, before the kernel starts",
-        )
-    return key
-
-
-def with_effort(request: Request, effort: Effort | None, provider: Provider, api: Api) -> Request:
+def set_effort(request: Request, effort: Effort, provider: Provider, api: Api) -> Request:
     """The request at an effort, in the form that the provider takes."""
-    if effort is None:
-        return request
     options = request.options
     if provider.efforts_in == "template" and api == "chat":
         options = {**options, "chat_template_kwargs": {"reasoning_effort": effort}}
     return replace(request, effort=effort, options=options)
 
 
-def api_for(profile: Settings, card: Card, provider: Provider, *, structured: bool = False) -> Api:
-    """Which API is spoken. Raises BadOption for one that this model or provider has not."""
+def choose_api(
+    profile: Settings, card: Card, provider: Provider, *, structured: bool = False
+) -> Api:
+    """The API of a request. Raises BadOption for one that the model or provider lacks."""
     both: list[Api] = ["responses", "chat"]
     if provider.efforts_in == "responses" and (structured or profile.effort is None):
         both.reverse()
@@ -344,7 +354,7 @@ def api_for(profile: Settings, card: Card, provider: Provider, *, structured: bo
                 f"{card.id} is not served by the {profile.api} API",
                 hint=f"--api {' or '.join(e for e in card.endpoints if e in both)}",
             )
-        return profile.api  # the user may know better than our table what a provider has
+        return profile.api  # the user may know more than our table of providers
     if not spoken:
         raise BadOption(
             f"{provider.name} serves none of the APIs {card.id} has", hint="choose another --model"
@@ -353,7 +363,7 @@ def api_for(profile: Settings, card: Card, provider: Provider, *, structured: bo
 
 
 def check_effort(profile: Settings, card: Card) -> None:
-    """Raise BadOption for an effort this model has not."""
+    """Raise BadOption for an effort that the model does not support."""
     if profile.effort is None or card.efforts is None or profile.effort in card.efforts:
         return
     if not card.efforts:
@@ -362,11 +372,8 @@ def check_effort(profile: Settings, card: Card) -> None:
     raise BadOption(f"{card.id} has no effort {profile.effort!r}", hint=f"it has {has}")
 
 
-def check_limit(profile: Settings, card: Card, api: Api) -> None:
+def check_limit(limit: int, card: Card, api: Api) -> None:
     """Raise BadOption for an output limit this model or API refuses."""
-    limit = profile.max_output_tokens
-    if limit is None:
-        return
     most = card.max_output_tokens
     if most is not None and limit > most:
         raise BadOption(
@@ -380,10 +387,10 @@ def check_limit(profile: Settings, card: Card, api: Api) -> None:
         )
 
 
-def messages_for(
+def build_messages(
     asked: PromptInput, profile: Settings, card: Card, *, structured: bool
 ) -> tuple[tuple[Message, ...], Message, tuple[str, ...]]:
-    """What stands above a question, the question, and what a reader should know about them.
+    """The developer messages, the user message, and notes for the reader.
 
     o1, o3-mini and their like answer in plain text unless the developer message begins with a
     magic line. Source: OpenAI's reasoning best practices (2026-07-15).
@@ -400,19 +407,16 @@ def messages_for(
     return (), above, (note,)
 
 
-def as_system(message: Message) -> Message:
-    """The same message in the word older servers know."""
+def to_system_role(message: Message) -> Message:
+    """The message with the role `system`, which older servers know."""
     return replace(message, role="system") if message.role == "developer" else message
 
 
-def schema_for(answer_type: AnswerType, provider: Provider) -> AnswerSchema:
-    """The schema of an answer within this provider's limits. Raises NotStrict."""
-    return answer_type.request_schema(AZURE if provider.small_schemas else OPENAI)
-
-
 def check_window(request: Request, card: Card, conversation: str = "") -> None:
-    """Raise PromptTooLong where even the lowest estimate is over what the model takes."""
-    most = room_of(card)
+    """Raise PromptTooLong where even the lowest token estimate exceeds the window."""
+    from o3magic.conversations.conversation import tokens_of
+
+    most = card.max_input_tokens or card.window_tokens
     if most is None:
         return
     low = tokens_of(request.whole).low
@@ -424,7 +428,7 @@ def check_window(request: Request, card: Card, conversation: str = "") -> None:
 
 
 def shown_request(plan: Plan) -> dict[str, Any]:
-    """What would be sent, for --dry-run: the address and the body, never a header or a key."""
+    """The address and the body of a request, for --dry-run; never a header or a key."""
     dialect = DIALECTS[plan.call.api]
     url = plan.call.provider.url(dialect.path, plan.call.request.model)
     body: Mapping[str, Any] = dialect.encode(plan.call.request)

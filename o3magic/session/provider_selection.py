@@ -1,4 +1,4 @@
-"""Who is asked, at which address and with which key; and who could be, as far as that is known."""
+"""The provider of a question, its address and its key."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from pydantic import SecretStr
 from o3magic.client.request import HttpRequest, located
 from o3magic.errors import LocalModelError, NoKey
 from o3magic.providers import Provider, Providers
-from o3magic.session.error_hints import nobody_to_ask
-from o3magic.session.plan import key_for, provider_for
+from o3magic.session.plan import provider_for
 from o3magic.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,8 +25,9 @@ SIMULATED_DELAY_S = 0.01  # between pieces: fast enough to work with, slow enoug
 
 
 class ProviderSelector:
-    """The providers of a session, their tokens, and what is started here once it is asked for: the
-    built-in simulator, and the server of a model on this machine.
+    """The providers of a session and their tokens.
+
+    Starts the built-in simulator and the server of a local model at their first use.
 
     is_there: whether something answers at a local provider's address. models: the folder with
     model files.
@@ -50,23 +50,35 @@ class ProviderSelector:
         self._tokens[self._providers.get(provider).name] = source
 
     def can_ask(self, profile: Settings) -> bool:
-        """Whether there is somebody to ask, as far as that is known without asking."""
-        provider = provider_for(profile, self._providers)
+        """Whether a request could be sent, as far as that is known without sending one."""
+        return self.has_access(provider_for(profile, self._providers), profile)
+
+    def has_access(self, provider: Provider | None, profile: Settings) -> bool:
+        """The same where the provider of the profile is known already."""
         if provider is None:
             return False
         if provider.managed:
             return self._has_model(provider, profile)
-        open_to_all = provider.auth in ("none", "entra") or provider.local or not provider.key_env
-        known = self._providers.key(provider) is not None or provider.name in self._tokens
-        return open_to_all or known
+        needs_no_key = provider.auth in ("none", "entra") or provider.local or not provider.key_env
+        return (
+            needs_no_key
+            or provider.name in self._tokens
+            or self._providers.key(provider) is not None
+        )
 
     def provider(self, profile: Settings) -> Provider:
-        """Who is asked. Raises NoKey where there is nobody, LocalModelError for a missing model.
+        """The provider of a profile, with its address. Raises NoKey where there is none, and
+        LocalModelError for a missing model.
 
-        A model's own server has no address yet: see `serving`.
+        A model on this machine has no address yet: see `serving`.
         """
-        provider = provider_for(profile, self._providers)
+        return self.locate(provider_for(profile, self._providers), profile)
+
+    def locate(self, provider: Provider | None, profile: Settings) -> Provider:
+        """The same where the provider of the profile is known already."""
         if provider is None:
+            from o3magic.session.error_hints import nobody_to_ask
+
             raise nobody_to_ask(filter(self._is_there, self._providers.local))
         if provider.embedded and not provider.base_url:
             return replace(provider, base_url=self._simulator_url())
@@ -80,7 +92,7 @@ class ProviderSelector:
         return provider
 
     def stand_in(self, profile: Settings) -> Provider:
-        """Who would be asked, for a question that is not sent."""
+        """The provider of a profile, or OpenAI where none is configured: for requests not sent."""
         return provider_for(profile, self._providers) or self._providers.get("openai")
 
     def key(self, provider: Provider) -> SecretStr | None:
@@ -92,13 +104,20 @@ class ProviderSelector:
         if provider.auth == "entra" and self._providers.key(provider) is None:
             from o3magic.client.request import token
 
-            if found := token(provider.scope):
-                return found
-        return key_for(provider, self._providers)
+            if entra_token := token(provider.scope):
+                return entra_token
+        key = self._providers.key(provider)
+        is_needed = provider.auth != "none" and provider.key_env and not provider.local
+        if key is None and is_needed:
+            raise NoKey(
+                f"{provider.name} needs a key, and {provider.key_env} is not set",
+                hint=f"set {provider.key_env} in the environment, before the kernel starts",
+            )
+        return key
 
     @cached_property
     def model_server(self) -> ModelServer:
-        """The server of a model on this machine; it is started by its first lease."""
+        """The server of a model on this machine; its first lease starts it."""
         from o3magic.local.server import ModelServer
 
         return ModelServer()
@@ -107,7 +126,7 @@ class ProviderSelector:
     def serving(
         self, call: HttpRequest, stopped: Callable[[], bool] = lambda: False
     ) -> Iterator[HttpRequest]:
-        """A call with an address: that of a model's own server is only known once it has loaded.
+        """The call with an address: that of a local model is known once it has loaded.
 
         Raises as `ModelServer.lease`.
         """
@@ -117,17 +136,8 @@ class ProviderSelector:
         with self.model_server.lease(call.provider.file, stopped) as address:
             yield located(call, address)
 
-    def model_name(self, profile: Settings) -> str:
-        """The model that a profile names; of a file on this machine its name, not its path."""
-        provider = provider_for(profile, self._providers)
-        if provider is None or not provider.managed:
-            return profile.model
-        from o3magic.local.weights import name_of
-
-        return name_of(profile.model)
-
     def local_models(self, profile: Settings) -> list[str] | None:
-        """The models that are on this machine, where the profile asks one of these; else None."""
+        """The models on this machine, where the profile uses one of them; else None."""
         provider = provider_for(profile, self._providers)
         if provider is None or not provider.managed:
             return None
@@ -136,7 +146,7 @@ class ProviderSelector:
         return [path.stem for path in kept(self._models)]
 
     def _file(self, provider: Provider, profile: Settings) -> str:
-        """The file of the model that is asked. Raises LocalModelError."""
+        """The file of the model. Raises LocalModelError."""
         from o3magic.local.server import check_installed
         from o3magic.local.weights import file_of
 
@@ -145,7 +155,7 @@ class ProviderSelector:
         return str(file_of(model, self._models))
 
     def _has_model(self, provider: Provider, profile: Settings) -> bool:
-        """Whether a model on this machine can be asked."""
+        """Whether the model is on this machine."""
         try:
             self._file(provider, profile)
         except LocalModelError:
@@ -153,7 +163,7 @@ class ProviderSelector:
         return True
 
     def close(self) -> None:
-        """Stop the simulator and the model's server; asked again, they are started again."""
+        """Stop the simulator and the model server; their next use starts them again."""
         if self._simulator is not None:
             self._simulator.stop()
             self._simulator = None

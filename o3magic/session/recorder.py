@@ -1,4 +1,4 @@
-"""The cassette of a notebook while its questions are asked: what is replayed, and what is kept."""
+"""The cassettes of a session: recordings replayed, recordings added."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.closest_match import explained
-from o3magic.cassettes.entry import Recording
-from o3magic.cassettes.format import EntryKey
 from o3magic.cassettes.record_mode import SUFFIX, Mode, cassette_path, refresh_path, rule
 from o3magic.cassettes.request_key import CanonicalRequest
-from o3magic.cassettes.scrub import safe_request
 from o3magic.errors import BadOption, CassetteError, CassetteMiss
 from o3magic.events import Answer, Finished
 from o3magic.settings import Settings
 
+if TYPE_CHECKING:
+    from o3magic.cassettes.cassette import Cassette
+    from o3magic.cassettes.entry import Recording
+    from o3magic.cassettes.format import EntryKey
+
 
 class CassetteSession:
-    """The cassette of one notebook in one session, and which of its takes were used."""
+    """The cassette of one notebook in one session, and the recordings used so far."""
 
     def __init__(self, path: Path, notebook: str = "") -> None:
+        from o3magic.cassettes.cassette import Cassette
+
         self.cassette = Cassette(path, notebook)
         self._fresh = Cassette(refresh_path(path), notebook)
         self._asked: Counter[str] = Counter()
@@ -33,59 +36,63 @@ class CassetteSession:
 
     @property
     def used(self) -> tuple[EntryKey, ...]:
-        """Keys and numbers of the takes that were replayed or kept, the last one last."""
+        """Keys of the recordings that were replayed or added, the last one last."""
         with self._lock:
             return tuple(self._used)
 
     def begin_cell(self) -> None:
-        """A cell begins: the first question of each kind in it is the first again."""
+        """Start a cell: the repetitions of its questions are counted anew."""
         with self._lock:
             self._asked.clear()
 
     def number(self, question: CanonicalRequest) -> int:
-        """How often this cell has asked this by now."""
+        """Count a question of this cell; returns its number, from 1 for the first time."""
         with self._lock:
             self._asked[question.key] += 1
             return self._asked[question.key]
 
     def unasked(self, question: CanonicalRequest) -> None:
-        """It came to nothing: the next time is that time again."""
+        """Undo the count of a question that failed."""
         with self._lock:
             self._asked[question.key] -= 1
 
     def find(self, question: CanonicalRequest, n: int) -> Recording | None:
-        """The take of a question's n-th time, or None."""
-        take = self.cassette.find(question, n)
-        if take is not None:
-            self._use(take.place)
-        return take
+        """The recording of the n-th time of a question, or None."""
+        recording = self.cassette.find(question, n)
+        if recording is not None:
+            self._use(recording.place)
+        return recording
 
     def target(self, *, refresh: bool) -> Cassette:
         """The cassette that is written to."""
         return self._fresh if refresh else self.cassette
 
-    def keep(self, take: Recording, *, refresh: bool) -> None:
-        """Write a take down behind the one used before it. Raises CassetteError."""
-        self.keep_all([take], refresh=refresh)
+    def keep(self, recording: Recording, *, refresh: bool) -> None:
+        """Add a recording after the one used last. Raises CassetteError."""
+        self.keep_all([recording], refresh=refresh)
 
-    def keep_all(self, takes: Sequence[Recording], *, refresh: bool) -> None:
-        """Write several down, one behind the other, in one change of the file."""
-        if not takes:
+    def keep_all(self, recordings: Sequence[Recording], *, refresh: bool) -> None:
+        """Add several recordings in order, in one write of the file."""
+        if not recordings:
             return
         target = self.target(refresh=refresh)
         if refresh and not target.exists and self.cassette.exists:
-            shutil.copyfile(self.cassette.path, target.path)  # what is not asked again stays
+            shutil.copyfile(
+                self.cassette.path, target.path
+            )  # recordings that are not refreshed stay
         with self._lock:
             before = next(reversed(self._used), None)
-        target.keep_all(takes, after=before)
-        for take in takes:
-            self._use(take.place)
+        target.keep_all(recordings, after=before)
+        for recording in recordings:
+            self._use(recording.place)
 
     def miss(self, question: CanonicalRequest, n: int) -> CassetteMiss:
-        """What to say of a question that is to be replayed and is not recorded."""
-        told = explained(question, n, self.cassette.entries, [*self._used])
-        what = f"not recorded in {self.cassette.path.name}: {told[0]}"
-        return CassetteMiss("\n  ".join([what, *told[1:]]))
+        """The error for a question to replay that is not recorded."""
+        from o3magic.cassettes.closest_match import explained
+
+        first, *lines = explained(question, n, self.cassette.entries, [*self._used])
+        message = f"not recorded in {self.cassette.path.name}: {first}"
+        return CassetteMiss("\n  ".join([message, *lines]))
 
     def _use(self, place: EntryKey) -> None:
         with self._lock:
@@ -95,7 +102,7 @@ class CassetteSession:
 
 @dataclass(frozen=True)
 class CassetteUse:
-    """How one question uses the deck. speed: of a replay, 0 for at once."""
+    """How one question uses a cassette. speed: of a replay, 0 for no waits."""
 
     deck: CassetteSession
     mode: Mode
@@ -104,35 +111,39 @@ class CassetteUse:
 
     @property
     def records(self) -> bool:
-        """Whether what is asked is kept."""
+        """Whether new answers are recorded."""
         return self.mode in ("auto", "record", "refresh")
 
     def find(self, question: CanonicalRequest, n: int) -> Recording | None:
-        """The take to replay, or None to ask. Raises CassetteMiss where asking is not wanted.
+        """The recording to replay, or None to send. Raises CassetteMiss in mode replay.
 
-        Before anything is sent, raises CassetteError for a question that could not be kept.
+        Raises CassetteError, before anything is sent, for a question that cannot be recorded.
         """
-        take = self.recorded(question, n)
-        if take is not None:
-            return take
+        recording = self.recorded(question, n)
+        if recording is not None:
+            return recording
         if self.mode == "replay":
             raise self.deck.miss(question, n)
+        from o3magic.cassettes.scrub import safe_request
+
         safe_request(question.canonical(), scrub=self.scrub)
-        self.deck.target(refresh=self.mode == "refresh").tape()  # one that is broken is told now
+        self.deck.target(
+            refresh=self.mode == "refresh"
+        ).tape()  # a broken file raises before the request is sent
         return None
 
     def recorded(self, question: CanonicalRequest, n: int) -> Recording | None:
-        """The take to replay, or None.
+        """The recording to replay, or None.
 
-        What is asked in a batch has a take of its own, for it costs less. Where nobody can be asked
-        the same question, asked the other way, is answered by it too.
+        A question in a batch has a recording of its own, since it costs less. In mode replay the
+        recording of the other tier answers it too.
         """
         if self.mode not in ("replay", "auto"):
             return None
-        take = self.deck.find(question, n)
-        if take is None and self.mode == "replay":
-            take = self.deck.find(question.at_other_tier, n)
-        return take
+        recording = self.deck.find(question, n)
+        if recording is None and self.mode == "replay":
+            recording = self.deck.find(question.at_other_tier, n)
+        return recording
 
     def keep(
         self,
@@ -142,33 +153,35 @@ class CassetteUse:
         finished: Finished,
         notes: tuple[str, ...],
     ) -> Recording | str:
-        """The take of what arrived, or why it could not be kept: that loses no answer."""
+        """The recording of an answer, or a note why it failed: the answer is not lost."""
+        from o3magic.cassettes.entry import Recording
+
         ended = replace(finished, notes=(*notes, *finished.notes))
         try:
-            take = Recording.of(question, n, answer, ended, scrub=self.scrub)
-            self.deck.keep(take, refresh=self.mode == "refresh")
+            recording = Recording.of(question, n, answer, ended, scrub=self.scrub)
+            self.deck.keep(recording, refresh=self.mode == "refresh")
         except (CassetteError, OSError) as error:
             return f"not recorded: {error}"
-        return take
+        return recording
 
 
 NOT_KNOWN = "whose cassette is not known, since this is no notebook that we know the name of"
 
 
 class SessionCassettes:
-    """The cassettes that were used so far. `notebook` is what the front end says it is."""
+    """The cassettes of a session. `notebook` is the path that the front end reports."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._decks: dict[Path, CassetteSession] = {}
 
     def begin_cell(self) -> None:
-        """A cell begins."""
+        """Start a cell."""
         for deck in tuple(self._decks.values()):
             deck.begin_cell()
 
     def used(self) -> dict[str, tuple[EntryKey, ...]]:
-        """The takes that were replayed or kept, by the path of their cassette."""
+        """Keys of the recordings that were replayed or added, by cassette path."""
         return {str(path): deck.used for path, deck in tuple(self._decks.items())}
 
     def cassettes_in(self, folder: Path) -> list[Path]:
@@ -177,7 +190,7 @@ class SessionCassettes:
         return sorted((Path(named).expanduser() if named else folder).glob(f"*{SUFFIX}"))
 
     def mode(self, profile: Settings, notebook: str, *, can_ask: bool) -> Mode | None:
-        """Whether a question is asked or replayed. None where there is nobody to ask."""
+        """The record mode; None where neither a provider nor a cassette can answer."""
         deck = self._deck(profile, notebook)
         there = deck is not None and deck.cassette.exists
         mode = rule(profile.mode, self._environment, there, can_ask)

@@ -1,4 +1,4 @@
-"""A session, and the ways to ask with it from Python: wait, take the events, compare, await."""
+"""The session of one shell: plan, ask, stream, compare, in plain and async Python."""
 
 from __future__ import annotations
 
@@ -18,11 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from o3magic.cassettes.record_mode import Mode
 from o3magic.config import Config, conversations_file, ledger_file, load_layers, models_folder
-from o3magic.conversations.compaction import Compaction
-from o3magic.conversations.store import ConversationStores
 from o3magic.cost.budgets import BudgetStatus
 from o3magic.cost.ledger import FallbackLedger, Ledger
-from o3magic.cost.token_estimates import counter as counter_of
 from o3magic.errors import (
     BadOption,
     CassetteError,
@@ -37,104 +34,49 @@ from o3magic.events import Answer, Event
 from o3magic.interrupts import raise_interrupted, stop_on_interrupt
 from o3magic.models import Catalog
 from o3magic.providers import Provider, Providers
-from o3magic.schemas.lookup import AnswerType, answer_type, resolve
 from o3magic.session.answer_stream import AnswerStream
 from o3magic.session.capability_fallbacks import missing_models
-from o3magic.session.comparison import Comparison, ComparisonStream, variants
 from o3magic.session.default_model import (
     MIGRATE_TO,
     ModelChoice,
     choose_default,
-    compared_efforts,
-    migrated_default,
-    recorded_default,
+    choose_migrated_default,
+    choose_recorded_default,
+    list_compared_efforts,
 )
-from o3magic.session.estimate import TokenRange, budgets_of, count, facts, forecast
-from o3magic.session.plan import Plan, PromptInput, plan
-from o3magic.session.prompt_input import CellContext as CellPlace
-from o3magic.session.prompt_input import asked_of, with_developer
+from o3magic.session.estimate import TokenRange, budgets_of, count, estimate_call, format_estimate
+from o3magic.session.plan import Plan, PromptInput, build_plan, provider_for
+from o3magic.session.prompt_input import build_prompt, load_developer
 from o3magic.session.provider_selection import ProviderSelector
 from o3magic.session.recorder import SessionCassettes
 from o3magic.session.spending import CallAccounting, LedgerContext
-from o3magic.session.turns import SessionConversations
 from o3magic.settings import Settings, listed
-from o3magic.tools.function import ToolFunction, tool_of
-from o3magic.tools.toolbox import ConfirmCall
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from o3magic.client.http import Client, ServedModel
+    from o3magic.conversations.compaction import Compaction
+    from o3magic.conversations.store import ConversationStores
+    from o3magic.schemas.answer_type import AnswerType
+    from o3magic.session.comparison import Comparison, ComparisonStream
+    from o3magic.session.turns import SessionConversations
+    from o3magic.tools.function import ToolFunction
+    from o3magic.tools.toolbox import ConfirmCall
 
 MOST_WAIT_S = 10.0
-
-
-async def answer_of(asking: AnswerStream) -> Answer:
-    """The whole answer. Cancelled, it stops the provider's work. Raises as iterating would."""
-    async with aclosing(events_of(asking)) as events:
-        async for _ in events:
-            pass
-    return asking.answer
-
-
-async def events_of(asking: AnswerStream) -> AsyncGenerator[Event]:
-    """The events as they arrive. Closed or cancelled, it stops the answer and settles its books."""
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
-    ended = asyncio.Event()
-
-    def put(item: Event | BaseException | None) -> None:
-        with suppress(RuntimeError):  # the loop was closed: nobody listens any more
-            loop.call_soon_threadsafe(arrived.put_nowait, item)
-
-    def run() -> None:
-        try:
-            for event in asking:
-                put(event)
-        except KeyboardInterrupt:  # in a tool
-            put(Interrupted("stopped by you", answer=asking.answer))
-        except BaseException as error:
-            put(error)
-        else:
-            put(None)
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(ended.set)
-
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(run,), name="o3magic-async", daemon=True)
-    thread.start()
-    awake = asyncio.create_task(stay_awake())
-    try:
-        while (item := await arrived.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        awake.cancel()
-        asking.stop()  # does nothing to an answer that has ended
-        with suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), MOST_WAIT_S)
-            thread.join(LOOK_S)  # it has nothing left to do
-
-
-async def stay_awake() -> None:
-    """Wake the event loop now and then: a kernel's Ctrl-C cancels its task, but wakes no loop."""
-    while True:
-        await asyncio.sleep(LOOK_S)
-
-
 LOGGER = logging.getLogger("o3magic")
 LOOK_S = 0.2
 LIST_TIMEOUT_S = 10.0
-LOOK_TIMEOUT_S = 2.0  # somebody waits for an answer
+LOOK_TIMEOUT_S = 2.0  # a user waits for an answer
 
 
 @dataclass
 class ProviderFindings:
-    """What a session found out of one provider.
+    """The facts that a session learned about one provider.
 
-    lacks: what it turned out not to have, in the words of `talk.lacks`. served: the ids it lists,
-    None where nobody looked; shutdowns: the days that the list says.
+    lacks: missing capabilities, see `capability_fallbacks`. served: the model ids it lists, None
+    before the first look; shutdowns: the days in that list.
     """
 
     lacks: set[str] = field(default_factory=set)
@@ -142,8 +84,8 @@ class ProviderFindings:
     shutdowns: Mapping[str, date | None] = field(default_factory=dict)
 
 
-class SessionBase:
-    """Settings, connections, books and registered schemas of one shell.
+class Session:
+    """One shell's settings, connections, ledger and schemas, and all ways to ask with them.
 
     Nothing is opened before it is needed: not the network, not the ledger, not a file.
     """
@@ -162,14 +104,14 @@ class SessionBase:
         self.tools: dict[str, ToolFunction] = {}
         self.prompts: dict[str, Path] = {}
         self.schemas: dict[str, Any] = {}
-        self.talks = SessionConversations(lambda: conversations_file(environment))
-        self._seen: dict[tuple[str, str], ProviderFindings] = {}
-        # The default models of which an answer has said already why it is they.
+        self._turn_key = ""
+        self._findings: dict[tuple[str, str], ProviderFindings] = {}
+        # The default models that an answer has explained already.
         self._introduced: set[tuple[str, str]] = set()
         self.decks = SessionCassettes(environment)
-        # What rooms above keep for as long as the session lives, by its name.
+        # State of higher layers that lives as long as the session, by name.
         self.kept: dict[str, Any] = {}
-        # Who is asked before a dangerous tool is called; without anybody it is not.
+        # Confirms the calls of dangerous tools; without it they are declined.
         self.confirm: ConfirmCall | None = None
 
     @classmethod
@@ -197,7 +139,7 @@ class SessionBase:
 
     @cached_property
     def reach(self) -> ProviderSelector:
-        """Who can be asked, and with which key."""
+        """The selection of provider and key."""
         models = models_folder(self.environment)
         return ProviderSelector(
             self.providers, lambda provider: self.client.is_there(provider), models
@@ -211,18 +153,27 @@ class SessionBase:
         return Client(system_certificates=self.layers.profile().certificates == "system")
 
     @cached_property
+    def conversation_turns(self) -> SessionConversations:
+        """The conversations, and the turns that the running cell adds to them."""
+        from o3magic.session.turns import SessionConversations
+
+        conversations = SessionConversations(lambda: conversations_file(self.environment))
+        conversations.begin_cell(self._turn_key)
+        return conversations
+
+    @cached_property
     def keeping(self) -> FallbackLedger:
-        """Who keeps the books."""
+        """The ledger, in memory where its file fails."""
         return FallbackLedger(Ledger(ledger_file(self.environment)))
 
     @property
     def conversations(self) -> ConversationStores:
         """The conversations by the settings as they are."""
-        return self.talks.of(self.layers.profile())
+        return self.conversation_turns.of(self.layers.profile())
 
     @property
     def ledger(self) -> Ledger:
-        """The books: a file, or memory where that fails."""
+        """The ledger: a file, or memory where that fails."""
         return self.keeping.ledger
 
     def configure(self, values: Mapping[str, Any], layer: str = "%o3_config") -> Settings:
@@ -231,22 +182,34 @@ class SessionBase:
         return self.layers.profile()
 
     def choose_model(
-        self, profile: Settings, provider: Provider | None = None, *, look: bool = True
+        self,
+        profile: Settings,
+        provider: Provider | None = None,
+        *,
+        look: bool = True,
+        mode: Mode | None = None,
     ) -> ModelChoice:
-        """The model that a profile asks: the one it names, else the default of its provider.
+        """The model of a profile: the one it names, else the default of its provider.
 
         In a replay that is the default of the day it was recorded. look: a local server may be
-        asked what it has. Raises BadOption where none can be chosen, and RequestFailed.
+        asked for its list of models. mode: the record mode, where it is known already.
+        Raises BadOption where none can be chosen, and RequestFailed.
         """
-        if profile.model:
-            return ModelChoice(self.reach.model_name(profile))
         provider = provider or self.reach.stand_in(profile)
-        if self._mode(profile) == "replay":
-            return recorded_default(self.decks.newest_default(profile, self._recorded_notebook))
+        if profile.model and provider.managed:
+            from o3magic.local.weights import name_of
+
+            return ModelChoice(name_of(profile.model))
+        if profile.model:
+            return ModelChoice(profile.model)
+        if (mode or self._mode(profile, provider_for(profile, self.providers))) == "replay":
+            return choose_recorded_default(
+                self.decks.newest_default(profile, self._recorded_notebook)
+            )
         if moved := self.environment.get(MIGRATE_TO):
-            return migrated_default(moved, provider, self.catalog)
-        seen = self._seen_at(provider)
-        if seen.served is None and look and provider.local and not provider.default_models:
+            return choose_migrated_default(moved, provider, self.catalog)
+        findings = self._findings_for(provider)
+        if findings.served is None and look and provider.local and not provider.default_models:
             try:
                 self._list_models(provider, LOOK_TIMEOUT_S)
             except RequestFailed as error:
@@ -257,9 +220,9 @@ class SessionBase:
             provider,
             self.catalog,
             date.today(),
-            missing=missing_models(seen.lacks),
-            served=seen.served,
-            shutdowns=seen.shutdowns,
+            missing=missing_models(findings.lacks),
+            served=findings.served,
+            shutdowns=findings.shutdowns,
         )
 
     def plan(
@@ -270,38 +233,54 @@ class SessionBase:
         wanted: AnswerType | None = None,
         tools: Mapping[str, ToolFunction] = MappingProxyType({}),
     ) -> Plan:
-        """What would be sent. names: where schemas, tools and `{{ names }}` are looked up; None:
-        nothing is filled in. wanted: the type of the answer, where it is known already.
+        """The plan of a question. names: the namespace of schemas, tools and `{{ names }}`; None
+        renders none. wanted: the type of the answer, where it is known already.
 
-        Raises every error that needs no provider to be found. Asks one only where `compact` has
-        a conversation summed up before.
+        Raises every error that needs no provider. Sends a request only where `compact`
+        summarizes a conversation first.
         """
         notes: tuple[str, ...] = ()
         if profile.compact and profile.conversation:
             card = self.catalog.card(self.choose_model(profile).model)
-            notes = self.talks.compacted(profile, card, self._answer)
-        profile = with_developer(profile, self.folder(profile))
+            notes = self.conversation_turns.compacted(profile, card, self._ask_plainly)
+        if profile.developer.startswith("@"):
+            profile = load_developer(profile, self.folder(profile))
         if wanted is None and profile.schema:
+            from o3magic.schemas.lookup import resolve
+
             wanted = resolve(profile.schema, names or {}, self.schemas)
-        asked = self._asked(prompt, profile, names, tools)
-        asked = replace(asked, notes=(*notes, *asked.notes))
+        prompt_input = build_prompt(
+            prompt,
+            profile,
+            names,
+            {**self.tools, **tools},
+            lambda: self.folder(profile),
+            self.prompts,
+        )
+        if profile.conversation:
+            prompt_input = self.conversation_turns.with_turns(prompt_input, profile)
+        if notes:
+            prompt_input = replace(prompt_input, notes=(*notes, *prompt_input.notes))
+        configured = provider_for(profile, self.providers)
         if self.searches_cassettes and not (profile.notebook or self._recorded_notebook):
-            self._found_cassette = self._search_cassettes(asked, profile, wanted)
-        if (profile.dry_run and not profile.exact) or self._mode(profile) == "replay":
-            return self._unsent(asked, profile, wanted)
+            self._found_cassette = self._search_cassettes(prompt_input, profile, wanted)
+        is_dry = profile.dry_run and not profile.exact
+        mode = None if is_dry and profile.model else self._mode(profile, configured)
+        if is_dry or mode == "replay":
+            return self._plan_unsent(prompt_input, profile, configured, wanted, mode)
         try:
-            provider = self.reach.provider(profile)
+            provider = self.reach.locate(configured, profile)
             key = self.reach.key(provider)
         except (NoKey, LocalModelError):
-            # What is on the cassette needs nobody to be there.
-            if self._mode(profile) != "auto":
+            # An answer on the cassette needs no provider.
+            if mode != "auto":
                 raise
-            unsent = self._unsent(asked, profile, wanted)
+            unsent = self._plan_unsent(prompt_input, profile, configured, wanted, mode)
             if self.decks.recorded(unsent.question, profile, self._recorded_notebook) is None:
                 raise
             return unsent
-        choice = self.choose_model(profile, provider)
-        return self._planned(asked, profile, provider, key, wanted, choice)
+        choice = self.choose_model(profile, provider, mode=mode)
+        return self._plan_as_recorded(prompt_input, profile, provider, key, wanted, choice, mode)
 
     @property
     def _recorded_notebook(self) -> str:
@@ -309,7 +288,7 @@ class SessionBase:
         return self.notebook or self._found_cassette
 
     def _search_cassettes(
-        self, asked: PromptInput, profile: Settings, wanted: AnswerType | None
+        self, prompt_input: PromptInput, profile: Settings, wanted: AnswerType | None
     ) -> str:
         """The one cassette in the folder that holds this question, or "".
 
@@ -322,7 +301,10 @@ class SessionBase:
         for path in self.decks.cassettes_in(self.folder(profile)):
             there = replace(profile, notebook=str(path))
             try:
-                question = self._unsent(asked, there, wanted).question
+                configured = provider_for(there, self.providers)
+                mode = self._mode(there, configured)
+                unsent = self._plan_unsent(prompt_input, there, configured, wanted, mode)
+                question = unsent.question
                 if self.decks.recorded(question, there, "") is not None:
                     holders.append(path)
             except O3Error:
@@ -338,40 +320,32 @@ class SessionBase:
         LOGGER.info("replaying %s, found by its content", holders[0].name)
         return str(holders[0])
 
-    def _planned(
+    def _plan_as_recorded(
         self,
-        asked: PromptInput,
+        prompt_input: PromptInput,
         profile: Settings,
         provider: Provider,
         key: SecretStr | None,
         wanted: AnswerType | None,
         choice: ModelChoice,
+        mode: Mode | None,
     ) -> Plan:
-        """The plan; of a question that is on the cassette, with the model that answered it."""
-        lacks = self._seen_at(provider).lacks | set(provider.lacks)
-        planned = plan(asked, profile, self.catalog, provider, key, wanted, lacks, choice)
-        if choice.named or self._mode(profile) not in ("replay", "auto"):
+        """The plan; for a recorded question that named no model, with the recorded one."""
+        lacks = self._findings_for(provider).lacks | set(provider.lacks)
+        planned = build_plan(
+            prompt_input, profile, self.catalog, provider, key, wanted, lacks, choice, mode
+        )
+        if choice.named or mode not in ("replay", "auto"):
             return planned
-        take = self.decks.recorded(planned.question, profile, self._recorded_notebook)
-        if take is None:
+        recording = self.decks.recorded(planned.question, profile, self._recorded_notebook)
+        if recording is None:
             return planned
-        recorded = recorded_default(take)
+        recorded = choose_recorded_default(recording)
         if (recorded.model, recorded.effort) == (choice.model, choice.effort):
             return planned
-        return plan(asked, profile, self.catalog, provider, key, wanted, lacks, recorded)
-
-    def _asked(
-        self,
-        prompt: str,
-        profile: Settings,
-        names: Mapping[str, Any] | None,
-        tools: Mapping[str, ToolFunction],
-    ) -> PromptInput:
-        """What is asked, names filled in. Raises TemplateError and BadOption."""
-        cell = self.talks.cell(profile.conversation)
-        place = CellPlace(cell, self.folder(profile))
-        store, known = self.talks.of(profile), {**self.tools, **tools}
-        return asked_of(prompt, profile, names, known, store, place, self.prompts)
+        return build_plan(
+            prompt_input, profile, self.catalog, provider, key, wanted, lacks, recorded, mode
+        )
 
     def folder(self, profile: Settings) -> Path:
         """The folder of the notebook."""
@@ -379,60 +353,69 @@ class SessionBase:
         return Path(notebook).absolute().parent if notebook else Path.cwd()
 
     def compact(self, name: str, keep: int, profile: Settings) -> Compaction:
-        """Have all turns of a conversation but the last `keep` summed up. Raises O3Error."""
-        return self.talks.compact(name, keep, profile, self._answer)
+        """Summarize all turns of a conversation but the last `keep`. Raises O3Error."""
+        return self.conversation_turns.compact(name, keep, profile, self._ask_plainly)
 
-    def _answer(self, prompt: str, profile: Settings) -> Answer:
+    def _ask_plainly(self, prompt: str, profile: Settings) -> Answer:
         """The answer to a plain prompt."""
-        asking = self.begin(self.plan(prompt, profile))
-        for _ in asking:
+        stream = self.begin(self.plan(prompt, profile))
+        for _ in stream:
             pass
-        return asking.answer
+        return stream.answer
 
-    def _unsent(self, asked: PromptInput, profile: Settings, wanted: AnswerType | None) -> Plan:
-        """The plan of a question that is not sent: it needs no key, and nobody to be there."""
-        provider = self.reach.stand_in(profile)
-        choice = self.choose_model(profile, provider)
-        return self._planned(asked, profile, provider, None, wanted, choice)
+    def _plan_unsent(
+        self,
+        prompt_input: PromptInput,
+        profile: Settings,
+        provider: Provider | None,
+        wanted: AnswerType | None,
+        mode: Mode | None,
+    ) -> Plan:
+        """The plan of a question that is not sent: it needs neither a key nor a provider."""
+        provider = provider or self.providers.get("openai")
+        choice = self.choose_model(profile, provider, mode=mode)
+        return self._plan_as_recorded(prompt_input, profile, provider, None, wanted, choice, mode)
 
-    def _mode(self, profile: Settings, can_ask: bool | None = None) -> Mode | None:
-        """Whether a question is asked or replayed. None where there is nobody to ask.
-
-        can_ask: whether there is somebody, where that is known already.
-        """
-        known = self.reach.can_ask(profile) if can_ask is None else can_ask
-        return self.decks.mode(profile, self._recorded_notebook, can_ask=known)
+    def _mode(self, profile: Settings, provider: Provider | None) -> Mode | None:
+        """The record mode; None where neither the provider nor a cassette can answer."""
+        can_ask = self.reach.has_access(provider, profile)
+        return self.decks.mode(profile, self._recorded_notebook, can_ask=can_ask)
 
     def begin_cell(self, cell_key: str, *, turn_key: str | None = None) -> None:
-        """Another cell is run: what it asks is entered under its key.
+        """Start a cell: its questions have its key in the ledger.
 
-        turn_key: the key of its turn in a conversation, where that is another one.
+        turn_key: the key of its turn in a conversation, where that differs.
         """
         self.cell_key = cell_key
-        self.talks.begin_cell(cell_key if turn_key is None else turn_key)
+        self._turn_key = cell_key if turn_key is None else turn_key
+        if "conversation_turns" in self.__dict__:
+            self.conversation_turns.begin_cell(self._turn_key)
         self.decks.begin_cell()
 
     def foreseen(self, planned: Plan) -> list[tuple[str, str]]:
-        """What a question may cost, and how the budgets stand: labels with a line each.
+        """The estimated cost of a question and the state of the budgets: (label, line) pairs.
 
-        Sends nothing, but for `exact`, where the provider counts its tokens. Raises RequestFailed.
+        Sends nothing, except for `exact`: the provider counts the tokens. Raises RequestFailed.
         """
-        counter = counter_of(self.environment)
-        tokens = count(planned.call.request, counter)
+        from o3magic.cost.token_estimates import counter
+
+        tokens = count(planned.call.request, counter(self.environment))
         if planned.profile.exact:
             with self.reach.serving(planned.call) as call:
                 counted = self.client.count_tokens(call)
             tokens = TokenRange(counted, counted, f"by {planned.call.provider.name}")
-        said = facts(forecast(planned, tokens, self._history(planned)), planned)
-        return said + [("budget", str(each)) for each in self.standing(planned.profile)]
+        lines = format_estimate(
+            estimate_call(planned, tokens, self._count_similar_calls(planned)), planned
+        )
+        return lines + [("budget", str(status)) for status in self.standing(planned.profile)]
 
     def standing(self, profile: Settings) -> list[BudgetStatus]:
-        """How the budgets of a profile stand. Raises LedgerUnavailable."""
+        """The state of each budget of a profile. Raises LedgerUnavailable."""
         budgets = budgets_of(profile)
         return self.keeping.standing(budgets, self.id, self.notebook) if budgets else []
 
-    def _history(self, planned: Plan) -> tuple[int, int]:
-        """How many calls like a plan were answered, and with how many tokens."""
+    def _count_similar_calls(self, planned: Plan) -> tuple[int, int]:
+        """The number of answered calls with this model and effort, and their output tokens."""
         return self.ledger.answered(planned.call.request.model, planned.effort or "")
 
     def token_from(self, provider: str, source: Callable[[], str]) -> None:
@@ -443,9 +426,9 @@ class SessionBase:
         self.reach.token_from(provider, source)
 
     def served_models(self, profile: Settings) -> list[ServedModel]:
-        """What a provider lists now; sends no prompt. Raises NoKey and RequestFailed.
+        """The models that a provider lists. Raises NoKey and RequestFailed.
 
-        For the rest of the session the days on which it shuts models down beat those of the cards.
+        For the rest of the session its shutdown dates replace those of the cards.
         """
         on_disk = self.reach.local_models(profile)
         if on_disk is not None:
@@ -457,18 +440,18 @@ class SessionBase:
     def _list_models(
         self, provider: Provider, timeout_s: float = LIST_TIMEOUT_S
     ) -> list[ServedModel]:
-        """The same of a provider that is known already."""
+        """The same for a provider that is known already."""
         listed = self.client.served_models(provider, self.reach.key(provider), timeout_s)
-        seen = self._seen_at(provider)
-        seen.served = tuple(each.id for each in listed)
-        seen.shutdowns = {each.id: each.shutdown for each in listed if each.dated}
+        findings = self._findings_for(provider)
+        findings.served = tuple(model.id for model in listed)
+        findings.shutdowns = {model.id: model.shutdown for model in listed if model.dated}
         if provider.card_shutdowns:
-            self.catalog = self.catalog.with_shutdowns(seen.shutdowns)
+            self.catalog = self.catalog.with_shutdowns(findings.shutdowns)
         return listed
 
-    def _seen_at(self, provider: Provider) -> ProviderFindings:
-        """What this session found out of a provider."""
-        return self._seen.setdefault((provider.name, provider.base_url), ProviderFindings())
+    def _findings_for(self, provider: Provider) -> ProviderFindings:
+        """The findings about a provider, made at first use."""
+        return self._findings.setdefault((provider.name, provider.base_url), ProviderFindings())
 
     def begin(
         self,
@@ -479,36 +462,34 @@ class SessionBase:
         keeps_turn: bool = True,
         sleep: Callable[[float], None] | None = None,
     ) -> AnswerStream:
-        """Ask it, when it is iterated over. Raises BadOption for a dry run, which sends nothing.
+        """The stream of an answer; iteration sends the request. Raises BadOption for a dry run.
 
-        attended: somebody is there to confirm the calls of dangerous tools; confirm: asks them, in
-        the place of the session's own. keeps_turn: it becomes
-        a turn of its conversation.
-        sleep: waits between attempts, instead of waiting that a stop can end.
+        attended: a user can confirm the calls of dangerous tools; confirm: does so instead of the
+        session's own. keeps_turn: the answer becomes a turn of its conversation. sleep: waits
+        between attempts; by default a wait that `stop` ends.
         """
         if planned.profile.dry_run:
             raise BadOption(
                 "a dry run sends nothing, so there is no answer",
                 hint="%%o3 --dry-run shows the request; dry_run=False asks",
             )
-        lacks = self._seen_at(planned.call.provider).lacks
+        lacks = self._findings_for(planned.call.provider).lacks
         name = planned.profile.conversation
-        books = CallAccounting(
+        accounting = CallAccounting(
             self.keeping, LedgerContext(self.id, self.notebook, self.cell_key, name)
         )
-        turns = self.talks.turns(planned.profile) if name and keeps_turn else None
+        turns = self.conversation_turns.turns(planned.profile) if name and keeps_turn else None
         provider = planned.call.provider
-        # A model on this machine is there if its file was found when it was planned.
-        can_ask = bool(provider.file) if provider.managed else None
-        mode = self._mode(planned.profile, can_ask)
-        tape = self.decks.tape(planned.profile, self._recorded_notebook, mode)
+        cassette = None
+        if planned.mode != "live":
+            cassette = self.decks.tape(planned.profile, self._recorded_notebook, planned.mode)
         return AnswerStream(
             planned,
             self.client,
-            books,
+            accounting,
             lacks=lacks,
             introduced=self._introduced,
-            tape=tape,
+            cassette=cassette,
             turns=turns,
             confirm=(confirm or self.confirm) if attended else None,
             sleep=sleep,
@@ -516,18 +497,23 @@ class SessionBase:
         )
 
     def comparing(self, ways: Mapping[str, Plan]) -> ComparisonStream:
-        """The same question in several ways, asked when it is iterated over.
+        """The stream of several variants of a question, sent concurrently on iteration.
 
-        They are asked at once, so nobody is asked to confirm a tool, and none becomes a turn.
+        Calls of dangerous tools are declined, and no answer becomes a turn.
         """
+        from o3magic.session.comparison import ComparisonStream
+
         return ComparisonStream(
-            {way: self.begin(each, attended=False, keeps_turn=False) for way, each in ways.items()}
+            {
+                label: self.begin(plan, attended=False, keeps_turn=False)
+                for label, plan in ways.items()
+            }
         )
 
     def compared_efforts(self, profile: Settings) -> tuple[str, ...]:
-        """The efforts that are compared where none are said."""
+        """The efforts of a comparison that names none."""
         choice = self.choose_model(profile)
-        return compared_efforts(choice, self.reach.stand_in(profile), self.catalog)
+        return list_compared_efforts(choice, self.reach.stand_in(profile), self.catalog)
 
     def ways(
         self,
@@ -537,28 +523,23 @@ class SessionBase:
         wanted: AnswerType | None = None,
         tools: Mapping[str, ToolFunction] = MappingProxyType({}),
     ) -> dict[str, Plan]:
-        """What would be sent for each way of asking, by its label.
+        """The plan of each variant of a question, by its label.
 
         Raises every error of `plan`, and BadOption where there is nothing to compare.
         """
+        from o3magic.session.comparison import build_variants
+
         models, efforts = listed(profile.models), listed(profile.efforts)
         if not models and not efforts:
             efforts = self.compared_efforts(profile)
             if len(efforts) < 2:
                 model = self.choose_model(profile).model
                 raise BadOption(f"{model} has nothing to compare", hint="--models a,b")
-        chosen = variants(profile, efforts, models)
-        return {way: self.plan(prompt, each, names, wanted, tools) for way, each in chosen.items()}
-
-    def close(self) -> None:
-        """Close what was opened. A session that is used again opens it again."""
-        for name in ("client", "keeping", "reach"):
-            if opened := self.__dict__.pop(name, None):
-                opened.close()
-
-
-class Session(SessionBase):
-    """One shell's: its settings, connections, books and schemas, and all ways to ask with them."""
+        chosen = build_variants(profile, efforts, models)
+        return {
+            label: self.plan(prompt, variant, names, wanted, tools)
+            for label, variant in chosen.items()
+        }
 
     def compare(
         self,
@@ -573,18 +554,18 @@ class Session(SessionBase):
 
         A question that fails does not stop the others: see `Comparison.errors`.
         """
-        chosen = {**options, "efforts": joined(efforts), "models": joined(models)}
+        chosen = {**options, "efforts": join_names(efforts), "models": join_names(models)}
         with raise_interrupted():
-            wanted, chosen = self._wanted(schema, chosen)
-            names, tools = taken(chosen)
+            wanted, chosen = self._resolve_schema(schema, chosen)
+            names, tools = split_options(chosen)
             profile = self.layers.profile(chosen)
-            asked = self.comparing(self.ways(prompt, profile, names, wanted, tools))
-        with stop_on_interrupt(asked.stop):
-            for _ in asked:
+            stream = self.comparing(self.ways(prompt, profile, names, wanted, tools))
+        with stop_on_interrupt(stream.stop):
+            for _ in stream:
                 pass
-        if asked.is_stopped:
-            raise Interrupted("stopped by you", answer=asked.comparison)
-        return asked.comparison
+        if stream.is_stopped:
+            raise Interrupted("stopped by you", answer=stream.comparison)
+        return stream.comparison
 
     def ask(self, prompt: str, *, schema: Any = None, **options: Any) -> Answer:
         """Ask and wait for the answer. `schema` is a type or the name of a registered one.
@@ -594,62 +575,129 @@ class Session(SessionBase):
         Raises O3Error; one that comes after the request left holds what arrived in `.answer`.
         """
         with raise_interrupted():
-            asking = self._asking(prompt, schema, options)
-        with stop_on_interrupt(asking.stop):
-            for _ in asking:
+            stream = self._begin_with_options(prompt, schema, options)
+        with stop_on_interrupt(stream.stop):
+            for _ in stream:
                 pass
-        return asking.answer
+        return stream.answer
 
     def stream(self, prompt: str, *, schema: Any = None, **options: Any) -> Iterator[Event]:
         """Ask and yield the events as they arrive. Closing the iterator stops the answer."""
-        return iter(self._asking(prompt, schema, options))
+        return iter(self._begin_with_options(prompt, schema, options))
 
     async def aask(self, prompt: str, *, schema: Any = None, **options: Any) -> Answer:
         """The same as `ask` for `await`. Calls that have to be confirmed are declined."""
-        asking = self._asking(prompt, schema, options, attended=False)
-        return await answer_of(asking)
+        stream = self._begin_with_options(prompt, schema, options, attended=False)
+        return await collect_answer(stream)
 
     async def astream(
         self, prompt: str, *, schema: Any = None, **options: Any
     ) -> AsyncGenerator[Event]:
         """The same as `stream` for `async for`; closing or cancelling it stops the answer."""
-        asking = self._asking(prompt, schema, options, attended=False)
-        async with aclosing(events_of(asking)) as events:
+        stream = self._begin_with_options(prompt, schema, options, attended=False)
+        async with aclosing(iterate_async(stream)) as events:
             async for event in events:
                 yield event
 
-    def _asking(
+    def _begin_with_options(
         self, prompt: str, schema: Any, options: Mapping[str, Any], *, attended: bool = True
     ) -> AnswerStream:
-        wanted, chosen = self._wanted(schema, options)
-        names, tools = taken(chosen)
+        wanted, chosen = self._resolve_schema(schema, options)
+        names, tools = split_options(chosen)
         profile = self.layers.profile(chosen)
         return self.begin(self.plan(prompt, profile, names, wanted, tools), attended=attended)
 
-    def _wanted(
+    def _resolve_schema(
         self, schema: Any, options: Mapping[str, Any]
     ) -> tuple[AnswerType | None, dict[str, Any]]:
-        """The type of a schema that was given as one, and the options that name it."""
+        """The type of a schema given as a type, and the options with its name."""
         if schema is None:
             return None, {**options}
         if isinstance(schema, str):
             return None, {**options, "schema": schema}
+        from o3magic.schemas.answer_type import answer_type
+
         wanted = answer_type(schema)
         return wanted, {**options, "schema": wanted.name}
 
+    def close(self) -> None:
+        """Close connections, ledger and servers. The next use opens them again."""
+        for name in ("client", "keeping", "reach"):
+            if opened := self.__dict__.pop(name, None):
+                opened.close()
 
-def joined(names: Sequence[str] | str) -> str:
-    """Names as an option takes them: "low,high". One name may stand for itself."""
+
+def join_names(names: Sequence[str] | str) -> str:
+    """Names as an option takes them: "low,high". One string stands for itself."""
     return names if isinstance(names, str) else ",".join(names)
 
 
-def taken(chosen: dict[str, Any]) -> tuple[Mapping[str, Any] | None, dict[str, ToolFunction]]:
-    """The names and the functions among options; what is left of `tools` are their names."""
+def split_options(
+    chosen: dict[str, Any],
+) -> tuple[Mapping[str, Any] | None, dict[str, ToolFunction]]:
+    """The names and the functions among options; `tools` keeps only their names."""
     names, given = chosen.pop("names", None), chosen.get("tools") or ""
     if isinstance(given, str):
         return names, {}
     if callable(given):
         given = [given]
-    tools = {each.name: each for each in map(tool_of, given)}
+    from o3magic.tools.function import tool_of
+
+    tools = {tool.name: tool for tool in map(tool_of, given)}
     chosen["tools"] = ",".join(tools)
     return names, tools
+
+
+async def collect_answer(stream: AnswerStream) -> Answer:
+    """The whole answer. Cancelling it cancels the request. Raises as the iteration does."""
+    async with aclosing(iterate_async(stream)) as events:
+        async for _ in events:
+            pass
+    return stream.answer
+
+
+async def iterate_async(stream: AnswerStream) -> AsyncGenerator[Event]:
+    """The events as they arrive. Closing or cancelling it stops and settles the answer."""
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
+    ended = asyncio.Event()
+
+    def put(item: Event | BaseException | None) -> None:
+        with suppress(RuntimeError):  # the loop was closed
+            loop.call_soon_threadsafe(arrived.put_nowait, item)
+
+    def run() -> None:
+        try:
+            for event in stream:
+                put(event)
+        except KeyboardInterrupt:  # in a tool
+            put(Interrupted("stopped by you", answer=stream.answer))
+        except BaseException as error:
+            put(error)
+        else:
+            put(None)
+
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(ended.set)
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run,), name="o3magic-async", daemon=True)
+    thread.start()
+    awake = asyncio.create_task(stay_awake())
+    try:
+        while (item := await arrived.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        awake.cancel()
+        stream.stop()  # without effect on an answer that has ended
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), MOST_WAIT_S)
+            thread.join(LOOK_S)  # it has nothing left to do
+
+
+async def stay_awake() -> None:
+    """Wake the event loop now and then: a kernel's Ctrl-C cancels its task, but wakes no loop."""
+    while True:
+        await asyncio.sleep(LOOK_S)

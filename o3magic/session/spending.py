@@ -1,4 +1,4 @@
-"""One question in the books: what it may cost is held until it is over, each attempt is entered."""
+"""The ledger entries of one question: its budget hold and a row for each attempt."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from o3magic.cost.entries import Attempt, Outcome
 from o3magic.cost.ledger import FallbackLedger, OpenEntry
 from o3magic.errors import LedgerUnavailable, OverBudget
 from o3magic.events import AnswerSource, Usage
-from o3magic.session.estimate import WorstCase, budgets_of, cost_of, hosted_once, price_asked, worst
+from o3magic.session.estimate import (
+    WorstCase,
+    budgets_of,
+    list_hosted_calls,
+    price_asked,
+    sum_hosted_cost,
+    worst,
+)
 from o3magic.session.plan import CUSTOM_KEY, Plan
 
-LEAST_TOKENS = 500  # fewer are not worth asking for: reasoning alone takes more
+LEAST_TOKENS = 500  # a smaller limit is no help: reasoning alone takes more
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerContext:
-    """Where a question is asked: the names its entries in the ledger get."""
+    """The session, notebook, cell and conversation that the rows of a question name."""
 
     session: str
     notebook: str = ""
@@ -57,11 +64,11 @@ class LedgerContext:
 
 
 class CallAccounting:
-    """The books of one question. `notes` is what its reader should know of them, when closed."""
+    """The budget hold and the ledger rows of one question. `notes` are complete after `close`."""
 
-    def __init__(self, keeping: FallbackLedger, place: LedgerContext) -> None:
-        self._keeping = keeping
-        self._place = place
+    def __init__(self, ledger: FallbackLedger, context: LedgerContext) -> None:
+        self._ledger = ledger
+        self._context = context
         self._hold: int | None = None
         self._spent_nano_usd = 0
         self._in_tools = False
@@ -69,34 +76,34 @@ class CallAccounting:
         self.notes: list[str] = []
 
     def open(self, plan: Plan) -> None:
-        """Hold what the whole question may cost. Raises OverBudget where a budget lacks it."""
+        """Reserve the worst-case cost. Raises OverBudget where a budget has less left."""
         budgets = counted_budgets(plan)
         if not budgets:
             return
         most = worst(plan)
         if most is None:
             raise unknown_price(plan)
-        place = self._place
+        context = self._context
         try:
-            self._hold = self._keeping.hold(
-                most.all_nano_usd, budgets, place.session, place.notebook
+            self._hold = self._ledger.hold(
+                most.all_nano_usd, budgets, context.session, context.notebook
             )
         except OverBudget as error:
-            error.hint = way_on(error, plan, most)
+            error.hint = build_budget_hint(error, plan, most)
             raise
 
     def hold_again(self, plan: Plan) -> None:
-        """Another model is asked: hold what that may cost instead. Raises OverBudget."""
+        """Replace the reservation after a change of the model. Raises OverBudget."""
         if self._hold is not None:
-            self._keeping.release(self._hold)
+            self._ledger.release(self._hold)
             self._hold = None
         self.open(plan)
 
     def enter(self, plan: Plan, call: HttpRequest, kind: str, source: AnswerSource) -> OpenEntry:
-        """A row for one attempt, before its request leaves. Raises OverBudget."""
-        # By what leaves now: a question grows with the results of its tools.
+        """Write a row for one attempt, before its request is sent. Raises OverBudget."""
+        # By this call: a question grows with the results of its tools.
         most = worst(replace(plan, call=call)) if source == "live" else None
-        attempt = self._place.attempt(
+        attempt = self._context.attempt(
             call.provider.name,
             call.request.model,
             effort=plan.effort or "",
@@ -110,12 +117,12 @@ class CallAccounting:
         self._in_tools = self._in_tools or kind == "tool"
         if self._in_tools and budgets:
             self._check_call(budgets, attempt.worst_nano_usd)
-        return self._keeping.enter(attempt, hold=self._hold, budgets=budgets)
+        return self._ledger.enter(attempt, hold=self._hold, budgets=budgets)
 
     def _check_call(self, budgets: list[Budget], nano_usd: int) -> None:
         """Raise OverBudget where one more turn of tools may break the budget of the question.
 
-        How many turns follow is the model's to say: they are not held back, but looked at each.
+        The model decides how many turns follow: each is checked, none is reserved.
         """
         for budget in budgets:
             stands = BudgetStatus(budget, self._spent_nano_usd)
@@ -123,54 +130,55 @@ class CallAccounting:
                 raise over(nano_usd, stands)
 
     def settle(self, ticket: OpenEntry, outcome: Outcome) -> None:
-        """What became of it."""
+        """Write the outcome into the row of an attempt."""
         if ticket.attempt.source == "live":
             cost, usage = outcome.cost_nano_usd, outcome.usage
             if cost is None and None not in (usage.input_tokens, usage.output_tokens):
                 self._unpriced = True
             self._spent_nano_usd += ticket.attempt.worst_nano_usd if cost is None else cost
-        self._keeping.settle(ticket, outcome)
+        self._ledger.settle(ticket, outcome)
 
     def close(self, plan: Plan) -> None:
-        """The question is over: give back what it did not spend, and say how the budgets stand."""
+        """Release the reservation, and note how the budgets stand."""
         if self._hold is not None:
-            self._keeping.release(self._hold)
+            self._ledger.release(self._hold)
             self._hold = None
             self.notes += self._warnings(plan)
         if self._unpriced and plan.priced.price(date.today()) is None and not free(plan):
-            told = how_priced(plan)
-            self.notes += [told] if self._keeping.is_new(told) else []
-        if trouble := self._keeping.news():
+            note = format_price_hint(plan)
+            self.notes += [note] if self._ledger.is_new(note) else []
+        if trouble := self._ledger.news():
             self.notes.append(trouble)
 
     def _warnings(self, plan: Plan) -> list[str]:
-        """The budgets of which more is gone than the user wants to be told of."""
-        place = self._place
+        """A note for each budget that is used beyond `budget_warn`."""
+        context = self._context
         try:
-            stands = self._keeping.standing(counted_budgets(plan), place.session, place.notebook)
+            stands = self._ledger.standing(counted_budgets(plan), context.session, context.notebook)
         except LedgerUnavailable:
-            return []  # told by itself
+            return []  # the ledger has its own note about it
         share = plan.profile.budget_warn
-        return [f"budget of {each}" for each in stands if each.share >= share]
+        return [f"budget of {status}" for status in stands if status.share >= share]
 
 
 def free(plan: Plan) -> bool:
-    """Whether it costs nothing: the simulator, and a server of the user's own."""
+    """Whether a call is free: the simulator, and a local server without prices."""
     provider = plan.call.provider
     bills = provider.list_prices or plan.priced.prices
     return provider.embedded or (provider.local and not bills)
 
 
 def counted_budgets(plan: Plan) -> list[Budget]:
-    """The budgets that count for a question."""
-    return [] if free(plan) else budgets_of(plan.profile)
+    """The budgets that apply to a question."""
+    budgets = budgets_of(plan.profile)
+    return budgets if budgets and not free(plan) else []
 
 
 def unknown_price(plan: Plan) -> OverBudget:
-    """A budget is set, and nobody knows what the question costs."""
+    """The error for a budget where the price of the question is not known."""
     name, provider, tier = plan.card.id, plan.call.provider.name, plan.call.request.tier
-    if price_asked(plan) and cost_of(hosted_once(plan), plan.call.provider) is None:
-        name = " and ".join(use.type for use in hosted_once(plan))
+    if price_asked(plan) and sum_hosted_cost(list_hosted_calls(plan), plan.call.provider) is None:
+        name = " and ".join(use.type for use in list_hosted_calls(plan))
         return OverBudget(
             f"not sent: what {name} costs at {provider} is not known, so no budget can be kept",
             hint=f"give its price in [providers.{provider}.hosted_tools], or lift the budget",
@@ -187,8 +195,8 @@ def unknown_price(plan: Plan) -> OverBudget:
     )
 
 
-def how_priced(plan: Plan) -> str:
-    """How to make a cost known that is not, told once a session."""
+def format_price_hint(plan: Plan) -> str:
+    """How to give a missing price; shown once in a session."""
     name, provider = plan.call.request.model, plan.call.provider
     if provider.list_prices:
         return f"cost unknown: add the price of {name} under [models.{name}] in your settings"
@@ -199,18 +207,19 @@ def how_priced(plan: Plan) -> str:
         )
     return (
         f"cost unknown: `list_prices = true` in [providers.{provider.name}] of your settings if it "
-        f"bills OpenAI's prices, or its own in [providers.{provider.name}.prices.{key(name)}]"
+        "bills OpenAI's prices, or its own in "
+        f"[providers.{provider.name}.prices.{quote_toml_key(name)}]"
     )
 
 
-def key(name: str) -> str:
-    """A name as a key of TOML."""
+def quote_toml_key(name: str) -> str:
+    """A name as a TOML key."""
     bare = name.replace("-", "").replace("_", "")
     return name if bare.isascii() and bare.isalnum() else json.dumps(name)
 
 
-def way_on(error: OverBudget, plan: Plan, most: WorstCase) -> str:
-    """How to go on: the output limit that would fit, where one does, and the budget's name."""
+def build_budget_hint(error: OverBudget, plan: Plan, most: WorstCase) -> str:
+    """The output limit that would fit, if any, and the setting of the budget."""
     raised = f"raise budget_{error.scope} ({OF[error.scope]})"
     price = price_asked(plan)
     if price is None or not most.all_nano_usd:

@@ -122,7 +122,8 @@ def encode(request: Request) -> dict[str, Any]:
         body["verbosity"] = request.verbosity
     if request.tier is not None:
         body["service_tier"] = request.tier
-    return with_params(body | dict(request.options), request)
+    body |= request.options
+    return with_params(body, request) if request.params else body
 
 
 def response_format(wanted: AnswerSchema) -> dict[str, Any]:

@@ -85,7 +85,8 @@ def encode(request: Request) -> dict[str, Any]:
         body["previous_response_id"] = request.kept.response_id
     if request.tier is not None:
         body["service_tier"] = request.tier
-    return with_params(body | dict(request.options), request)
+    body |= request.options
+    return with_params(body, request) if request.params else body
 
 
 def items(message: Message) -> Iterator[dict[str, Any]]:

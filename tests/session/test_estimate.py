@@ -7,7 +7,7 @@ import pytest
 
 from o3magic.cost import token_estimates
 from o3magic.errors import NoConnection, RequestFailed
-from o3magic.session.estimate import count, forecast, worst
+from o3magic.session.estimate import count, estimate_call, worst
 from o3magic.simulator import Reply
 from tests.sessions import COST_NANO_USD, USAGE, response, response_stream, session_at
 
@@ -43,7 +43,7 @@ def test_what_is_likely_comes_from_calls_like_it(sim, session):
     session.ask("four?")
     said = foreseen(session)["likely"]
     assert said.endswith("for 87 output tokens, the call like it so far")
-    likely = forecast(planned(session), history=session._history(planned(session)))
+    likely = estimate_call(planned(session), history=session._count_similar_calls(planned(session)))
     assert abs(likely.likely_nano_usd - COST_NANO_USD) < 50 * 1100
 
 
