@@ -107,7 +107,7 @@ def refuse_words(line: str, magic: str) -> None:
 def unknown(name: str, known: list[str]) -> Option:
     """Never returns: an option nobody declared. Raises BadOption with near names."""
     raise BadOption(
-        f"there is no option {name}", hint=did_you_mean(name, known, "%%o3? lists the options")
+        f"there is no option {name}", hint=did_you_mean(name, known, "%o3_help all lists the options")
     )
 
 
@@ -116,15 +116,16 @@ def missing(name: str, option: Option) -> BadOption:
     return BadOption(f"{name} needs a value", hint=" or ".join(option.choices) or option.flag.help)
 
 
-def usage_of(option: Option) -> str:
+def format_usage(option: Option) -> str:
     """How an option is written: `-e, --effort low|medium|...`."""
     flags = ", ".join(option.flag.names)
     if option.flag.switch is not None:
         return flags
-    return f"{flags} {'|'.join(option.choices) or option.flag.value or option.name.upper()}"
+    unit = option.name.rpartition("_")[2].upper()
+    return f"{flags} {'|'.join(option.choices) or option.flag.value or unit}"
 
 
-def default_of(option: Option) -> str:
+def format_default(option: Option) -> str:
     """` (default: o3-mini)`, or "" where there is nothing to say."""
     if option.flag.switch is not None or option.default in (None, ""):
         return ""

@@ -57,9 +57,9 @@ class O3Magics(Magics):
     @cached_property
     def matcher(self) -> Any:
         """What TAB offers. It needs less than a question: JupyterLab waits a second at most."""
-        from o3magic.notebook.completion import matcher_for
+        from o3magic.notebook.completion import build_matcher
 
-        return matcher_for(self.session, self._ip.user_ns)
+        return build_matcher(self.session, self._ip.user_ns)
 
     @property
     def opened(self) -> Commands | None:
@@ -171,7 +171,7 @@ class O3Magics(Magics):
 
     @line_magic
     def o3_help(self, line: str) -> None:
-        """Show all options and magics with examples, or one of them: `%o3_help effort`."""
+        """Show common options and magics with examples; `%o3_help all`, `%o3_help effort`."""
         self.actions.help(line)
 
 

@@ -8,6 +8,7 @@ from IPython.core.completer import CompletionContext
 from IPython.core.interactiveshell import InteractiveShell
 
 from o3magic.notebook.magics import O3Magics
+from o3magic.settings import options
 from o3magic.simulator import Simulator
 from tests.notebook.conftest import Kernel
 
@@ -58,7 +59,22 @@ def kinds(kernel: Kernel, code: str) -> set[str]:
         ("%o3 -p ol", ["ollama"]),
         ("%%o3 --schema Inv", ["Invoice"]),
         ("%%o3 --map re", ["records", "reviews"]),
+        # An option that few need: where no common one begins so, or a name is whole.
         ("%%o3 -q --ti", ["--tier"]),
+        ("%%o3 --t", ["--tools"]),
+        ("%%o3 --tu", ["--turns"]),
+        ("%%o3 --comp", ["--compare"]),
+        ("%%o3 --compac", ["--compact"]),
+        ("%%o3 --bud", ["--budget", "--budget-call", "--budget-session"]),
+        (
+            "%%o3 --budget",
+            [
+                *("--budget", "--budget-call", "--budget-day", "--budget-month"),
+                *("--budget-notebook", "--budget-session", "--budget-warn"),
+            ],
+        ),
+        ("%%o3 --budget-d", ["--budget-day"]),
+        ("%o3_config retr", ["retries="]),
         ("%%o3 --tier fl", ["flex"]),
         ("%%o3 --verb", ["--verbosity"]),
         ("%%o3 --verbosity ", ["high", "low", "medium"]),
@@ -78,6 +94,17 @@ def test_what_may_follow_is_offered(kernel: Kernel, line: str, wanted: list[str]
         assert offered == wanted
     else:
         assert not [each for each in offered if each.startswith("-")]
+
+
+@pytest.mark.parametrize(("line", "form"), [("%%o3 -", "{}"), ("%o3_config ", "{}=")])
+def test_what_is_offered_first_are_the_common_options(kernel: Kernel, line: str, form: str):
+    names = {True: set(), False: set()}
+    for option in options():
+        flags = option.flag.names if line == "%%o3 -" else [option.name]
+        names[option.flag.common] |= {form.format(flag) for flag in flags}
+    offered = set(complete(kernel, line))
+    assert offered >= names[True]
+    assert offered.isdisjoint(names[False])
 
 
 def test_the_efforts_are_those_of_the_model_that_is_set(kernel: Kernel):

@@ -7,9 +7,9 @@ import pytest
 
 from o3magic.config import Config
 from o3magic.notebook.help import EXAMPLES, GROUPS, cell_help, help_bundle, option_sections
-from o3magic.notebook.line_parser import parse, usage_of
+from o3magic.notebook.line_parser import format_usage, parse
 from o3magic.providers import Providers
-from o3magic.settings import Settings, options
+from o3magic.settings import Option, Settings, options
 from o3magic.simulator import Reply, Simulator
 from tests.notebook.conftest import Kernel
 
@@ -47,17 +47,43 @@ def test_every_example_runs(kernel: Kernel, simulator: Simulator):
     assert kernel.value("[later.wait(20).finish_reason, lines.parsed[0].price]") == ["stop", 8.5]
 
 
+COMMON = [option for option in options() if option.flag.common]
+RARE = [option for option in options() if not option.flag.common]
+
+
+def usages(text: str) -> list[str]:
+    """The options that a page has a row of."""
+    lines = [line.strip().removeprefix("| `") for line in text.replace("\\|", "|").split("\n")]
+
+    def has_row(option: Option) -> bool:
+        usage = format_usage(option)
+        return any(line.startswith((f"{usage} ", f"{usage}`")) or line == usage for line in lines)
+
+    return [option.name for option in options() if has_row(option)]
+
+
+def test_about_twenty_options_are_common():
+    assert 15 <= len(COMMON) <= 25
+    assert {"model", "effort", "schema", "developer", "out"} <= {each.name for each in COMMON}
+
+
 def test_every_option_is_in_one_group():
-    grouped = [row for section in option_sections() for row in section.rows]
-    assert sorted(code for code, _ in grouped) == sorted(map(usage_of, options()))
+    grouped = [row for section in option_sections(options()) for row in section.rows]
+    assert sorted(code for code, _ in grouped) == sorted(map(format_usage, options()))
     assert set(GROUPS) <= {field.name for field in fields(Settings)}
 
 
-def test_the_page_says_everything(kernel: Kernel):
+def test_the_rest_is_listed_by_help_all(kernel: Kernel):
+    [shown] = kernel.run("%o3_help all").outputs
+    for text in (shown["data"]["text/plain"], shown["data"]["text/markdown"]):
+        assert usages(text) == [option.name for option in options()]
+
+
+def test_the_page_has_common_options_examples_magics_and_keys(kernel: Kernel):
     [shown] = kernel.run("%o3_help").outputs
     for text in (shown["data"]["text/plain"], shown["data"]["text/markdown"]):
-        for option in options():
-            assert usage_of(option) in text.replace("\\|", "|")
+        assert usages(text) == [option.name for option in COMMON]
+        assert f"`%o3_help all` lists {len(RARE)} more options" in text
         for example in EXAMPLES:
             assert example.cell.partition("\n")[0] in text
         for magic in ("%o3_config", "%o3_cost", "%o3_models", "%o3_schemas", "%o3_panel"):
@@ -71,7 +97,7 @@ def test_the_page_says_everything(kernel: Kernel):
 def test_one_option_is_told_whatever_it_is_called(kernel: Kernel, word: str):
     kernel.run("%o3_config effort=low")
     told = kernel.run(f"%o3_help {word}").texts()[0]
-    assert "One of none, minimal, low, medium, high, xhigh, max." in told
+    assert "One of none, minimal, low, medium, high, xhigh, max." in " ".join(told.split())
     assert "%o3_config effort=" in told
     assert "O3MAGIC_EFFORT=" in told
     assert 'effort = "' in told
@@ -100,7 +126,7 @@ def test_an_address_belongs_into_ones_own_file():
 def test_a_part_of_the_page_is_a_topic(kernel: Kernel, topic: str):
     part, whole = (kernel.run(f"%o3_help {word}").texts()[0] for word in (topic, ""))
     assert 0 < len(part) < len(whole)
-    assert part in whole
+    assert " ".join(part.split()) in " ".join(whole.split())  # only the columns' width differs
 
 
 @pytest.mark.parametrize("word", ["cost", "%o3_cost", "o3_cost"])
@@ -124,7 +150,7 @@ def test_what_is_near_a_topic_is_suggested(kernel: Kernel, word: str, meant: str
 def test_what_is_near_none_is_told_where_to_look(kernel: Kernel):
     ran = kernel.run("%o3_help <img src=x>")
     assert ran.error["ename"] == "BadOption"
-    assert "examples, options, magics, keys" in "\n".join(ran.error["traceback"])
+    assert "examples, options, magics, keys, all" in "\n".join(ran.error["traceback"])
 
 
 @pytest.mark.parametrize("asked", ["%%o3?", "%o3?"])
@@ -134,8 +160,8 @@ def test_help_on_the_magic_has_options_and_examples(kernel: Kernel, asked: str):
     kernel.run("from IPython.core.oinspect import getdoc")
     shown = kernel.value("getdoc(get_ipython().find_cell_magic('o3'))")
     assert shown == cell_help()
-    for option in options():
-        assert usage_of(option) in shown
+    assert usages(shown) == [option.name for option in COMMON]
+    assert f"`%o3_help all` lists {len(RARE)} more options" in shown
     assert "%%o3 --schema list[Line]" in shown
 
 
@@ -143,13 +169,24 @@ def test_help_on_the_magic_has_options_and_examples(kernel: Kernel, asked: str):
 def test_the_options_fit_into_the_pager_and_no_value_is_torn(monkeypatch, columns: int):
     monkeypatch.setenv("COLUMNS", str(columns))
     page = cell_help().partition("\nExamples\n")[0]
+    assert usages(page) == [option.name for option in COMMON]
+    page = help_on("all")
     lines = page.split("\n")
     assert max(map(len, lines)) <= min(max(columns, 60), 100)
     for option in options():
-        assert sum(line.strip().startswith(usage_of(option)) for line in lines) == 1
+        assert sum(line.strip().startswith(format_usage(option)) for line in lines) == 1
     # What is said of an option is whole, and what belongs together stands on one line.
     told = " ".join(page.split())
     for option in options():
         assert " ".join(option.flag.help.split()) in told
     assert [line for line in lines if line.count("(") != line.count(")")] == []
     assert re.search(r"\(default: auto\)", page)
+
+
+@pytest.mark.parametrize(("cell", "status"), [("%%o3?", "complete"), ("%%o3 -q", "incomplete")])
+def test_a_request_for_help_waits_for_no_further_line(kernel: Kernel, cell: str, status: str):
+    kernel.client.is_complete(cell)
+    reply = kernel.client.get_shell_msg(timeout=10)
+    while reply["msg_type"] != "is_complete_reply":
+        reply = kernel.client.get_shell_msg(timeout=10)
+    assert reply["content"]["status"] == status
