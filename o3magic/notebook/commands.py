@@ -16,7 +16,7 @@ from o3magic.notebook.completion import default_model
 from o3magic.notebook.context import ShellContext, cell_key, notebook_path
 from o3magic.notebook.display import KernelDisplay
 from o3magic.notebook.help import help_bundle
-from o3magic.notebook.line_parser import check_name, parse, refuse_words, words
+from o3magic.notebook.line_parser import check_name, parse, refuse_words, split_words
 from o3magic.render import tables
 from o3magic.render.answer import request_bundle
 from o3magic.render.comparison import final
@@ -197,7 +197,7 @@ class Commands:
         `name=` with nothing behind it gives a field back to the settings below.
         """
         values: dict[str, Any] = {}
-        for word in words(line):
+        for word in split_words(line):
             name, equals, value = word.partition("=")
             if not equals:
                 raise BadOption(f"{word!r} is no setting", hint="%o3_config effort=high")

@@ -20,7 +20,7 @@ from o3magic.conversations.store import existing, moved, placed
 from o3magic.errors import BadOption, did_you_mean
 from o3magic.money import show_usd
 from o3magic.notebook.completion import card_of
-from o3magic.notebook.line_parser import words
+from o3magic.notebook.line_parser import split_words
 from o3magic.render.answer import Bundle
 from o3magic.render.markdown.sanitize import plain_text, safe_markdown
 from o3magic.render.tables import aligned, line, table
@@ -56,7 +56,7 @@ def help_text() -> str:
 
 def run(session: Session, said: str, folder: Path) -> Bundle:
     """Do what a line says; what is to be shown. Raises BadOption, and O3Error for `compact`."""
-    given = [*words(said)]
+    given = [*split_words(said)]
     if not given:
         return listed(session)
     word, *rest = given

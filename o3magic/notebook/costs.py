@@ -9,7 +9,7 @@ from datetime import date
 from typing import TYPE_CHECKING, NoReturn
 
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.notebook.line_parser import words
+from o3magic.notebook.line_parser import split_words
 from o3magic.render.answer import Bundle
 from o3magic.render.tables import line as one_line
 from o3magic.reports.query import add_words, costs
@@ -39,7 +39,7 @@ def parser() -> LineParser:
 
 def read(line: str) -> argparse.Namespace:
     """The options of a line. Raises BadOption."""
-    chosen, rest = parser().parse_known_args(list(words(line)))
+    chosen, rest = parser().parse_known_args(list(split_words(line)))
     if rest:
         hint = did_you_mean(rest[0], FLAGS, "%o3_cost? lists the options")
         raise BadOption(f"%o3_cost takes no {rest[0]!r}", hint=hint)
