@@ -171,12 +171,12 @@ def map(
     twice; another `name` makes it another job. Raises O3Error, with the rows so far in `.answer`.
     """
     from o3magic.cluster.map_on_cluster import map_on
-    from o3magic.notebook.progress import show_for
+    from o3magic.notebook.progress import create_progress_display
 
     context, names = _batch_context()
     arguments = {"concurrency": concurrency, "budget": budget, "on_error": on_error, "name": name}
     arguments |= {"names": names, "schema": schema, "flatten": flatten} | options
-    show = show_for(_shell(), quiet=bool(options.get("quiet")))
+    show = create_progress_display(_shell(), quiet=bool(options.get("quiet")))
     return map_on(client, context.session, rows, prompt, arguments, show, context.opened)
 
 
@@ -243,12 +243,12 @@ def sweep(
     `.rows_frame()`. The same call continues where it stopped. Raises O3Error, with the result so
     far in `.answer`.
     """
-    from o3magic.notebook.progress import show_for
+    from o3magic.notebook.progress import create_progress_display
     from o3magic.rows.sweep.sweep import sweep_in
 
     arguments = {"expected": expected, "scorer": scorer, "efforts": efforts, "models": models}
     arguments |= {"schema": schema, "names": _names()} | options
-    show = show_for(_shell(), quiet=bool(options.get("quiet")))
+    show = create_progress_display(_shell(), quiet=bool(options.get("quiet")))
     with _session() as session:
         return sweep_in(session, rows, prompt, show=show, **arguments)
 
@@ -378,8 +378,8 @@ def _batch_context() -> tuple[BatchContext, dict[str, Any]]:
     shell = _shell()
 
     def show() -> ProgressDisplay:
-        from o3magic.notebook.progress import show_for
+        from o3magic.notebook.progress import create_progress_display
 
-        return show_for(shell)
+        return create_progress_display(shell)
 
     return room_of(_open_session(), show, close_after=shell is None), _names()

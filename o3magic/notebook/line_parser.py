@@ -99,7 +99,7 @@ def split_words(line: str) -> Iterator[str]:
 def check_name(name: str) -> None:
     """Raise BadOption for an --out name that is no Python identifier."""
     if name and (not name.isidentifier() or keyword.iskeyword(name)):
-        raise BadOption(f"--out {name}: this is no name in Python", hint="--out answer")
+        raise BadOption(f"--out {name}: this is not a Python name", hint="--out answer")
 
 
 def refuse_words(line: str, magic: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from o3magic.errors import BrokenAnswer, Interrupted, RateLimited
 from o3magic.events import Answer
-from o3magic.notebook.background import hint
+from o3magic.notebook.background import build_hint
 
 CUT = {"text": "words", "finish_reason": "interrupted"}
 
@@ -23,17 +23,17 @@ CUT = {"text": "words", "finish_reason": "interrupted"}
     ],
 )
 def test_a_stopped_answer_says_where_it_is_and_what_it_cost(answer, out, said):
-    assert said in hint(Interrupted("stopped by you"), answer, out)
+    assert said in build_hint(Interrupted("stopped by you"), answer, out)
 
 
 def test_a_broken_answer_says_where_it_is():
     error = BrokenAnswer("it broke off")
-    assert hint(error, Answer(text="a"), "kept") == (
+    assert build_hint(error, Answer(text="a"), "kept") == (
         "run the cell again; what had arrived is kept in kept"
     )
-    assert hint(error, Answer(), "kept") == "run the cell again"
+    assert build_hint(error, Answer(), "kept") == "run the cell again"
 
 
 def test_a_hint_of_its_own_is_kept():
-    assert hint(Interrupted("stopped", hint="mine"), Answer(), "") == "mine"
-    assert hint(RateLimited("wait"), Answer(), "kept") == RateLimited.hint
+    assert build_hint(Interrupted("stopped", hint="mine"), Answer(), "") == "mine"
+    assert build_hint(RateLimited("wait"), Answer(), "kept") == RateLimited.hint

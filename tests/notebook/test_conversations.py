@@ -158,7 +158,7 @@ def test_conversations_are_shown_forked_undone_renamed_and_deleted(
         ("fork plan 1 plan", "there is a conversation plan already", "another name"),
         ("fork plan 'a b'", "is no name", "letters"),
         ("undo plan 5", "plan has 1 turns, not 5", ""),
-        ("undo plan many", "'many' is no number", ""),
+        ("undo plan many", "'many' is not a number", ""),
         ("show plan 0", "plan has no turn 0", "it has 1 turn"),
         ("shwo plan", "cannot 'shwo'", "did you mean show?"),
         ("rename plan", "rename takes NAME NEW", ""),

@@ -107,7 +107,7 @@ def test_the_help_lists_every_option(kernel: Kernel):
     assert "usage:" not in ran.stdout
 
 
-WATCHED = "magics_of(get_ipython()).actions.bench.views(CostWatch)"
+WATCHED = "magics_of(get_ipython()).actions.context.views(CostWatch)"
 
 
 def watch(kernel: Kernel) -> None:
@@ -121,7 +121,7 @@ def watch(kernel: Kernel) -> None:
 
 
 def watched(kernel: Kernel) -> str:
-    return kernel.value(f"{WATCHED}[0].said.value")
+    return kernel.value(f"{WATCHED}[0].table.value")
 
 
 def test_a_view_follows_the_books_and_shows_money_as_text(asked: Kernel, simulator: Simulator):
@@ -139,7 +139,7 @@ def test_a_view_follows_the_books_and_shows_money_as_text(asked: Kernel, simulat
         "import threading\n"
         "news = threading.Event()\n"
         "tell = lambda change: '$0.00429' in change.new and news.set()\n"
-        f"{WATCHED}[0].said.observe(tell, 'value')\n"
+        f"{WATCHED}[0].table.observe(tell, 'value')\n"
         "later = get_ipython().run_cell_magic('o3', '-q --background', '2+2?')\n"
         "later.wait(20)\n"
         "assert news.wait(20), 'the view did not hear of it'"

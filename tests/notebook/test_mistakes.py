@@ -23,14 +23,14 @@ MISTAKES = [
     ("%o3", "EmptyPrompt", "no prompt"),
     ("%%o3 --max-output-tokens 5\nhi", "BadOption", "16"),
     ("%%o3 --max-output-tokens 999999\nhi", "BadOption", "100,000"),
-    ("%%o3 -o class\nhi", "BadOption", "no name in Python"),
+    ("%%o3 -o class\nhi", "BadOption", "not a Python name"),
     ("%%o3 -m o1-pro --api chat\nhi", "BadOption", "responses"),
     ("%%o3 -m o1-mini -s Invoice\nhi", "BadOption", "structured"),
     ("%%o3 -p nobody\nhi", "BadOption", "no provider"),
     ("%%o3 -p azure\nhi", "NoKey", "AZURE_OPENAI"),
     ("%o3_config efort=low", "BadOption", "effort"),
     ("%o3_config effort=hgih", "BadOption", "high"),
-    ("%o3_config effort", "BadOption", "no setting"),
+    ("%o3_config effort", "BadOption", "not a setting"),
 ]
 
 

@@ -14,7 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from pydantic import BaseModel
 
 from o3magic.config import Config
-from o3magic.notebook.display import SingleDisplay, joined
+from o3magic.notebook.display import SingleDisplay, merge_bundles
 from o3magic.notebook.extension import load, magics_of, unload
 from o3magic.notebook.line_parser import cell_text, parse
 from o3magic.render.answer import Bundle
@@ -125,7 +125,7 @@ def test_an_emptied_field_goes_back_to_the_settings_below_and_says_so(shell, pan
     panel.controls.effort.value = ""
     assert profile_of(shell).effort == "low"
     assert panel.controls.effort.value == "low"
-    assert "effort low is what %o3_config says" in panel.controls.status.value
+    assert "effort low is set by %o3_config" in panel.controls.status.value
     panel.controls.model.value = "o4-mini"
     panel.controls.model.value = "  "
     assert profile_of(shell).model == panel.controls.model.value == "o3-mini"
@@ -263,7 +263,7 @@ def test_a_question_that_was_left_behind_does_not_write_into_the_next_one(shell,
     simulator.script(Reply(text="the first", wait_s=1.0, pause_s=0.5), Reply(text="the second"))
     panel.controls.prompt.value = "hi"
     panel.run()
-    first = panel._asker._thread
+    first = panel._runner._thread
     until(lambda: simulator.requests)
     panel.stop()
     panel.run()
@@ -282,7 +282,7 @@ def test_a_question_that_was_left_behind_does_not_write_into_the_next_one(shell,
     [
         ({}, "", "there is no prompt"),
         ({"schema": "Nothing"}, "hi", "there is no schema named Nothing"),
-        ({"out": "two words"}, "hi", "this is no name in Python"),
+        ({"out": "two words"}, "hi", "this is not a Python name"),
         ({"provider": "nobody"}, "hi", "nobody"),
     ],
 )
@@ -299,7 +299,7 @@ def test_what_cannot_be_asked_is_one_clear_line(shell, panel, simulator, setting
 def test_a_name_python_would_not_take_is_not_set(shell, panel):
     panel.controls.out.value = "two words"
     assert profile_of(shell).out == ""
-    assert "this is no name in Python" in panel.controls.status.value
+    assert "this is not a Python name" in panel.controls.status.value
 
 
 def test_a_refused_question_says_why_in_the_panel_and_in_the_saved_output(panel, shell, simulator):
@@ -437,7 +437,7 @@ def test_every_control_has_a_name_for_a_screen_reader(panel):
 def test_a_terminal_is_told_in_one_line(shell, capsys):
     from o3magic.notebook.display import TerminalDisplay
 
-    magics_of(shell).actions.bench.front = TerminalDisplay()
+    magics_of(shell).actions.context.display = TerminalDisplay()
     assert shell.run_line_magic("o3_panel", "") is None
     assert capsys.readouterr().out.strip().startswith("a panel needs a notebook")
 
@@ -445,7 +445,7 @@ def test_a_terminal_is_told_in_one_line(shell, capsys):
 def test_without_ipywidgets_there_is_a_clear_error(shell, monkeypatch):
     from o3magic.errors import BadOption
 
-    for name in ("panel", "controls", "asker"):
+    for name in ("panel", "panel_widgets"):
         monkeypatch.delitem(sys.modules, f"o3magic.notebook.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     with pytest.raises(BadOption, match="ipywidgets, which is not installed") as caught:
@@ -475,11 +475,13 @@ def test_one_display_sends_the_last_word_and_not_every_one():
 def test_displays_are_joined_into_one():
     words = {"text/markdown": "**a**", "text/plain": "a"}
     empty = Bundle({"text/plain": ""}, {})
-    both = joined([Bundle(words, {}), empty, Bundle({**words, "application/json": {}}, {"x": 1})])
+    both = merge_bundles(
+        [Bundle(words, {}), empty, Bundle({**words, "application/json": {}}, {"x": 1})]
+    )
     assert both.data["text/markdown"] == "**a**\n\n**a**"
     assert both.data["application/json"] == {}
     assert both.metadata == {"x": 1}
-    part = joined([Bundle(words, {}), Bundle({"text/plain": "b"}, {})])
+    part = merge_bundles([Bundle(words, {}), Bundle({"text/plain": "b"}, {})])
     assert part.data == {"text/plain": "a\n\nb"}
 
 

@@ -73,7 +73,7 @@ def test_in_a_browser_the_notebook_is_the_one_that_holds_the_running_cell(monkey
     assert context.notebook_path(shell, {}) == ""
     parent.clear()
     assert context.notebook_path(shell, {}) == ""
-    assert context.notebook_path(shell, {context.SERVER: "said.ipynb"}) == "said.ipynb"
+    assert context.notebook_path(shell, {context.SERVER_VARIABLE: "said.ipynb"}) == "said.ipynb"
 
 
 def test_elsewhere_no_notebook_is_looked_for(monkeypatch, tmp_path):
