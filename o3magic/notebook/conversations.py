@@ -22,7 +22,8 @@ from o3magic.money import show_usd
 from o3magic.notebook.completion import card_of
 from o3magic.notebook.line_parser import split_words
 from o3magic.render.answer import Bundle
-from o3magic.render.markdown.sanitize import plain_text, safe_markdown
+from o3magic.render.markdown.escape import plain_text, shorten
+from o3magic.render.markdown.sanitize import safe_markdown
 from o3magic.render.tables import aligned, line, table
 from o3magic.session.session import Session
 
@@ -136,7 +137,12 @@ def show(session: Session, rest: list[str]) -> Bundle:
     if more:
         return show_turn(conversation, parse_turn(conversation, more[0]))
     rows = [
-        (str(number), shorten(question_of(turn)), shorten(turn.answer), format_cost((turn,)))
+        (
+            str(number),
+            shorten(question_of(turn), MAX_SHOWN_CHARS),
+            shorten(turn.answer, MAX_SHOWN_CHARS),
+            format_cost((turn,)),
+        )
         for number, turn in enumerate(conversation.turns, 1)
     ]
     if not rows:
@@ -250,9 +256,3 @@ def parse_number(text: str) -> int:
 def format_count(turns: int) -> str:
     """`1 turn`, `3 turns`."""
     return "1 turn" if turns == 1 else f"{turns} turns"
-
-
-def shorten(text: str) -> str:
-    """The beginning of a text, on one line."""
-    start = " ".join(plain_text(text[:1000]).split())
-    return start if len(start) <= MAX_SHOWN_CHARS else f"{start[: MAX_SHOWN_CHARS - 1]}…"

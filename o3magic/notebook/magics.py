@@ -104,7 +104,7 @@ class O3Magics(Magics):
     def o3_config(self, line: str) -> None:
         """Show the settings, or set some: `%o3_config effort=high model=o4-mini`.
 
-        `name=` with nothing behind it gives a field back to the settings below.
+        `name=` unsets it: the value of the settings files or of the environment counts again.
         """
         self.actions.config(line)
 
@@ -115,9 +115,9 @@ class O3Magics(Magics):
 
     @line_magic
     def o3_models(self, line: str) -> None:
-        """Show the models we know beside those the provider lists: `%o3_models -p ollama`.
+        """Show the known models beside those that the provider lists: `%o3_models -p ollama`.
 
-        `%o3_models --check` compares our prices with those of genai-prices.
+        `%o3_models --check` compares the built-in prices with those of genai-prices.
         """
         self.actions.models(line)
 

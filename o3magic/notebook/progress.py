@@ -14,6 +14,7 @@ from o3magic.notebook.context import ShellContext
 from o3magic.notebook.display import KernelDisplay, create_display
 from o3magic.render import tables
 from o3magic.render.answer import Bundle
+from o3magic.render.markdown.escape import shorten
 from o3magic.render.markdown.sanitize import plain_text, table_cell
 from o3magic.rows.map_job import MapOptions, jobs_of, map_rows
 from o3magic.rows.progress import JobProgress, NoProgress, ProgressDisplay, ProgressLines
@@ -159,6 +160,5 @@ def first_rows(progress: JobProgress) -> Bundle:
 
 
 def format_cell(value: Any) -> str:
-    """A value on one line, cut where it is long."""
-    text = "" if value is None else " ".join(str(value).split())
-    return text if len(text) <= MAX_CELL_CHARS else text[: MAX_CELL_CHARS - 1] + "…"
+    """A value on one line, cut where it is long; "" for None."""
+    return "" if value is None else shorten(str(value), MAX_CELL_CHARS)
