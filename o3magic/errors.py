@@ -213,6 +213,7 @@ class InvalidAnswer(O3Error):
 
 class Interrupted(O3Error):
     hint = "what had arrived is kept in _"
+    billed: bool | None = None
 
     def lines(self) -> list[str]:
         """As O3Error's; what is known of the answer is nothing to try."""

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import httpx
 from pydantic import SecretStr
 
-from o3magic.client.cancellation import CancelToken, StallTimeout
+from o3magic.client.cancellation import CancelToken, OpenCall, use_backend
 from o3magic.client.request import HttpRequest, as_bytes, body, headers, secrets_of, to_provider
 from o3magic.client.response_stream import bounded, stream_events, unpacked
 from o3magic.client.retry import retry_after_s, should_retry
 from o3magic.errors import (
     BadOption,
     BrokenAnswer,
+    Interrupted,
     NoConnection,
     O3Error,
     RequestFailed,
@@ -83,6 +84,7 @@ class Client:
                 f"the proxy in the environment cannot be used: {redact(str(error))}",
                 hint="change HTTPS_PROXY or ALL_PROXY; socks proxies need the package socksio",
             ) from None
+        use_backend(self._http)
 
     def close(self) -> None:
         """Close the connections."""
@@ -91,60 +93,53 @@ class Client:
     def events(self, call: HttpRequest, stop: CancelToken | None = None) -> Iterator[Event]:
         """Send a call and yield what arrives, as it arrives; the first event is `Accepted`.
 
-        stop: with it another thread ends the answer; what arrives then is a BrokenAnswer.
+        stop: with it another thread ends the call, at any moment from its first byte on.
 
-        Raises RequestFailed for a refusal, a broken line or a broken answer. Closing the iterator
-        closes the connection, which stops the provider's work.
+        Raises RequestFailed for a refusal, a broken line or a broken answer, and Interrupted after
+        a stop. Closing the iterator closes the connection, which stops the provider's work.
         """
         dialect = DIALECTS[call.api]
-        with self._answer(call, dialect) as (response, watch):
-            if stop is not None:
-                stop.watch(response.extensions["network_stream"])
+        with self._answer(call, dialect, stop) as (response, open_call):
             request_id = response.headers.get("x-request-id", "")
             simulated = "x-o3magic-simulated" in response.headers
             cost_usd = cost_in_header(response.headers.get(COST_HEADER))
             yield Accepted(redact(request_id), simulated, cost_usd)
-            chunks = iter_chunks(response, call.max_answer_bytes)
-            try:
-                stream, chunks = is_stream(response, chunks)
-                if stream:
-                    yield from stream_events(chunks, dialect, watch, call.chunk_timeout_s)
-                else:
-                    yield from dialect.decode(read_json(chunks))
-            finally:
-                if stop is not None:
-                    stop.watch(None)  # the line goes to the next question now
+            stream, chunks = is_stream(response, iter_chunks(response, call.max_answer_bytes))
+            if stream:
+                yield from stream_events(chunks, dialect, open_call, call.chunk_timeout_s)
+            else:
+                yield from dialect.decode(read_json(chunks))
 
     @contextmanager
     def _answer(
-        self, call: HttpRequest, dialect: Dialect
-    ) -> Iterator[tuple[httpx.Response, StallTimeout]]:
+        self, call: HttpRequest, dialect: Dialect, stop: CancelToken | None
+    ) -> Iterator[tuple[httpx.Response, OpenCall]]:
         """The open response of a call that was accepted; every httpx error as one of ours."""
-        watch: StallTimeout | None = None
-        try:
-            with closing(self._send(call, dialect)) as response:
-                check(response)
-                line = response.extensions["network_stream"]
-                with StallTimeout(line, call.first_token_timeout_s) as watch:
-                    yield response, watch
-        except httpx.HTTPError as error:
-            raise broken_line(error, call, watch) from None
-        except RequestFailed as error:
-            late = too_late(call, watch)
-            raise late or without_secrets(error, call.provider, call.key) from None
+        with OpenCall(call.first_token_timeout_s, stop) as open_call:
+            try:
+                with closing(self._send(call, dialect, open_call)) as response:
+                    check(response)
+                    open_call.accepted = True
+                    yield response, open_call
+            except (httpx.HTTPError, RequestFailed) as error:
+                if open_call.is_cancelled:
+                    raise stopped(open_call) from None
+                if isinstance(error, RequestFailed) and (error.status or not open_call.expired_s):
+                    raise without_secrets(error, call.provider, call.key) from None
+                raise broken_line(error, call, open_call) from None
 
-    def _send(self, call: HttpRequest, dialect: Dialect) -> httpx.Response:
+    def _send(self, call: HttpRequest, dialect: Dialect, open_call: OpenCall) -> httpx.Response:
         """The response, its body still to come. Raises BadOption for an address that is none."""
-        # Until the headers are here; from then on the watch looks at the clock.
-        longest_s = max(call.first_token_timeout_s, call.chunk_timeout_s)
-        timeout = httpx.Timeout(longest_s, connect=call.connect_timeout_s)
+        # The clock of the open call limits all but the time until there is a connection.
+        timeout = httpx.Timeout(None, connect=call.connect_timeout_s)
         url = call.provider.url(dialect.path, call.request.model)
         said = body(dialect.encode(call.request))
         try:
             request = self._http.build_request(
                 "POST", url, content=said, headers=as_bytes(headers(call)), timeout=timeout
             )
-            return self._http.send(request, stream=True)
+            with open_call.sending():
+                return self._http.send(request, stream=True)
         except NOT_AN_ADDRESS as error:
             raise no_address(call.provider, error) from None
 
@@ -353,12 +348,23 @@ def read_json(chunks: Iterator[bytes]) -> bytes:
     return said
 
 
-def broken_line(error: httpx.HTTPError, call: HttpRequest, watch: StallTimeout | None) -> O3Error:
-    """What a network error means, before (`watch` None) and while an answer arrives."""
+def stopped(open_call: OpenCall) -> Interrupted:
+    """The error of a call that was stopped; one that had not left yet costs nothing."""
+    error = Interrupted("stopped by you")
+    error.billed = None if open_call.sent else False
+    return error
+
+
+def broken_line(error: Exception, call: HttpRequest, open_call: OpenCall | None = None) -> O3Error:
+    """What a network error means, before and while an answer arrives."""
+    if open_call is not None and open_call.expired_s is not None:
+        within = open_call.accepted and open_call.expired_s == call.chunk_timeout_s
+        option = "--chunk-timeout-s" if within else "--first-token-timeout-s"
+        return silence(call, open_call.expired_s, option)
     host = call.provider.host
     why = kind_of(error)
-    if watch is not None:
-        return too_late(call, watch) or BrokenAnswer(f"the answer broke off: {why}")
+    if open_call is not None and open_call.accepted:
+        return BrokenAnswer(f"the answer broke off: {why}")
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         failed = NoConnection(f"{host} cannot be reached: {why}")
         failed.billed = False  # nothing was sent
@@ -369,22 +375,13 @@ def broken_line(error: httpx.HTTPError, call: HttpRequest, watch: StallTimeout |
     return NoConnection(f"no answer from {host}: {why}")
 
 
-def too_late(call: HttpRequest, watch: StallTimeout | None) -> BrokenAnswer | None:
-    """What to say where the watch took the line down, or None where it did not."""
-    if watch is None or watch.expired_s is None:
-        return None
-    within = watch.expired_s == call.chunk_timeout_s
-    option = "--chunk-timeout-s" if within else "--first-token-timeout-s"
-    return silence(call, watch.expired_s, option)
-
-
 def silence(call: HttpRequest, limit_s: float, option: str) -> BrokenAnswer:
     """Nothing came for too long."""
     slow = "; the flex tier is slower than the others" if call.request.tier == "flex" else ""
     return BrokenAnswer(f"nothing came for {limit_s:g} s", hint=f"{option} waits longer{slow}")
 
 
-def kind_of(error: httpx.HTTPError) -> str:
+def kind_of(error: Exception) -> str:
     """An httpx error in words."""
     match error:
         case httpx.ConnectTimeout():

@@ -27,6 +27,7 @@ from o3magic.client.http import (
     kind_of,
     no_address,
     read_json,
+    silence,
     without_secrets,
 )
 from o3magic.client.request import HttpRequest, as_bytes, body, headers
@@ -57,9 +58,13 @@ class Origin(NamedTuple):
 
 
 class PoolLimits(NamedTuple):
-    """Seconds until there is a connection, and between two signs of life; bytes of an answer."""
+    """Seconds until there is a connection, until an answer begins, and between its bytes.
+
+    most_bytes: of an answer.
+    """
 
     connect_s: float
+    first_s: float
     silence_s: float
     most_bytes: int
 
@@ -111,7 +116,7 @@ class HttpConnection(asyncio.Protocol):
         self._answer: asyncio.Future[PoolReply] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._open = False
-        self._silence_s = self._until_s = self._rested_s = 0.0
+        self._first_s = self._silence_s = self._until_s = self._rested_s = 0.0
         self._unsent_bytes = self._left_bytes = self._status = 0
         self._headers: dict[str, str] = {}
         self._chunks: list[bytes] = []
@@ -124,9 +129,10 @@ class HttpConnection(asyncio.Protocol):
     async def ask(self, address: Origin, content: bytes, limits: PoolLimits) -> PoolReply:
         """Send a request and wait for its whole answer. Raises httpx.HTTPError where none began."""
         self._status, self._headers, self._chunks = 0, {}, []
-        self._left_bytes, self._silence_s = limits.most_bytes, limits.silence_s
+        self._left_bytes = limits.most_bytes
+        self._first_s, self._silence_s = limits.first_s, limits.silence_s
         self._answer = self._loop.create_future()
-        self._expect()
+        self._expect(limits.first_s)
         send = self._http.send
         said = [send(request_of(address, len(content))), send(h11.Data(data=content))]
         send(h11.EndOfMessage())
@@ -159,7 +165,10 @@ class HttpConnection(asyncio.Protocol):
         if not self._waiting:
             self.close()  # nobody asked
             return
-        self._until_s = self._loop.time() + self._silence_s
+        if self._status:
+            self._until_s = self._loop.time() + self._silence_s
+        else:
+            self._expect(self._silence_s)
         self._http.receive_data(data)
         self._read()
 
@@ -223,9 +232,9 @@ class HttpConnection(asyncio.Protocol):
             self._answer.set_exception(error)
             self.close()
 
-    def _expect(self) -> None:
+    def _expect(self, limit_s: float) -> None:
         """Some sign of life, or the line is broken. One timer looks, however many answers come."""
-        self._until_s = self._loop.time() + self._silence_s
+        self._until_s = self._loop.time() + limit_s
         if self._timer is None or self._timer.when() > self._until_s:
             if self._timer is not None:
                 self._timer.cancel()
@@ -237,7 +246,7 @@ class HttpConnection(asyncio.Protocol):
             return
         unsent = self._transport.get_write_buffer_size()
         if unsent and unsent != self._unsent_bytes:  # a large question on a slow line
-            self._unsent_bytes, self._until_s = unsent, self._loop.time() + self._silence_s
+            self._unsent_bytes, self._until_s = unsent, self._loop.time() + self._first_s
         if self._loop.time() >= self._until_s:
             self._break(httpx.ReadTimeout("nothing came for too long"))
         else:
@@ -293,7 +302,11 @@ class RequestPool:
         except NOT_AN_ADDRESS as error:
             raise no_address(call.provider, error) from None
         except httpx.HTTPError as error:
-            return PoolResult((), failed(broken_line(error, call, None)), {})
+            return PoolResult((), failed(broken_line(error, call)), {})
+        if isinstance(reply.broken, httpx.TimeoutException):
+            return PoolResult(
+                (), silence(call, call.chunk_timeout_s, "--chunk-timeout-s"), reply.headers
+            )
         if reply.broken is not None:
             broken = BrokenAnswer(f"the answer broke off: {kind_of(reply.broken)}")
             broken.should_retry = True  # nothing is wrong with the question
@@ -386,7 +399,8 @@ class ProxyTransport:
 
     async def post(self, slot: int, content: bytes, limits: PoolLimits) -> PoolReply:
         """What comes of a request. Raises httpx.HTTPError where no answer began."""
-        wait = httpx.Timeout(limits.silence_s, connect=limits.connect_s, pool=None)
+        longest_s = max(limits.first_s, limits.silence_s)
+        wait = httpx.Timeout(longest_s, connect=limits.connect_s, pool=None)
         request = httpx.Request(
             "POST",
             self._url,
@@ -394,7 +408,11 @@ class ProxyTransport:
             content=content,
             extensions={"timeout": wait.as_dict()},
         )
-        response = await self._pool(slot).handle_async_request(request)
+        try:
+            async with asyncio.timeout(limits.connect_s + limits.first_s):
+                response = await self._pool(slot).handle_async_request(request)
+        except TimeoutError:
+            raise httpx.ReadTimeout("nothing came for too long") from None
         chunks, left, broken = list[bytes](), limits.most_bytes, None
         try:
             async for chunk in response.stream:  # type: ignore[union-attr]
@@ -429,8 +447,8 @@ class ProxyTransport:
 
 def limits_of(call: HttpRequest) -> PoolLimits:
     """How long a call may take, and how large its answer may be."""
-    silence_s = max(call.first_token_timeout_s, call.chunk_timeout_s)
-    return PoolLimits(call.connect_timeout_s, silence_s, call.max_answer_bytes)
+    first_s, silence_s = call.first_token_timeout_s, call.chunk_timeout_s
+    return PoolLimits(call.connect_timeout_s, first_s, silence_s, call.max_answer_bytes)
 
 
 def proxy_for(call: HttpRequest) -> httpx.Proxy | None:

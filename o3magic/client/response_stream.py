@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 
-from o3magic.client.cancellation import StallTimeout
+from o3magic.client.cancellation import OpenCall
 from o3magic.errors import BrokenAnswer
 from o3magic.events import Accepted, Event, KeepAlive, Started
 from o3magic.wire import sse
@@ -21,7 +21,7 @@ NOT_THE_ANSWER = (KeepAlive, Started, Accepted)
 
 
 def stream_events(
-    chunks: Iterator[bytes], dialect: Dialect, watch: StallTimeout, chunk_timeout_s: float
+    chunks: Iterator[bytes], dialect: Dialect, watch: OpenCall, chunk_timeout_s: float
 ) -> Iterator[Event]:
     """The events of a stream, each as soon as its last byte is there.
 
@@ -31,7 +31,6 @@ def stream_events(
     read, feed = reader.read, decoder.feed
     waiting = True
     for chunk in chunks:
-        watch.seen += 1
         for data in feed(chunk):
             events = read(data)
             yield from events
@@ -51,7 +50,7 @@ def stream_events(
     yield from reader.close()
 
 
-def drain(chunks: Iterator[bytes], watch: StallTimeout) -> None:
+def drain(chunks: Iterator[bytes], watch: OpenCall) -> None:
     """Read to the end of the body, so that the connection can be used again; but not for long.
 
     The answer is whole: whatever is wrong with the rest does not matter any more.

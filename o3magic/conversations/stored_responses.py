@@ -59,7 +59,9 @@ def kept_by(
     lacks: Collection[str],
 ) -> StoredOutput | None:
     """What the provider has of `said`, all of it or None."""
-    if last is None or not last.response_id or not last.mark or "memory" in lacks:
+    if last is None or not last.response_id or not last.mark:
+        return None
+    if "memory" in lacks or f"memory {profile.model}" in lacks:
         return None
     words = "".join(message.text for message in developer)
     if not stores(profile, provider, api):

@@ -13,7 +13,7 @@ from o3magic.messages import ToolCall
 from o3magic.notebook import conversations, costs, insert, panel_html
 from o3magic.notebook.background import AnswerFuture, BackgroundAnswers, consume, has_content
 from o3magic.notebook.completion import default_model
-from o3magic.notebook.context import ShellContext, cell_key, notebook_path
+from o3magic.notebook.context import ShellContext, cell_key, notebook_path, sent_cell_id
 from o3magic.notebook.display import KernelDisplay
 from o3magic.notebook.help import help_bundle
 from o3magic.notebook.line_parser import check_name, parse, refuse_words, split_words
@@ -22,6 +22,7 @@ from o3magic.render.answer import request_bundle
 from o3magic.render.comparison import final
 from o3magic.render.markdown.sanitize import plain_text
 from o3magic.session.comparison import Comparison
+from o3magic.session.interrupts import stop_on_interrupt
 from o3magic.session.plan import Plan, shown_request
 from o3magic.settings import Settings
 
@@ -46,13 +47,9 @@ class Commands:
         self._shown = None
         session = self.session
         session.notebook = notebook_path(self._shell, session.environment, session.notebook)
-        key = cell_key(self._shell, text)
-        # In a terminal the same words again are another question, not the same cell run again.
-        session.begin_cell(key, turn_key=key if self._is_kernel else "")
-
-    @property
-    def _is_kernel(self) -> bool:
-        return isinstance(self.context.display, KernelDisplay)
+        # Where the front end does not name its cells, the same words again are another question:
+        # nothing tells two cells from one that is run twice.
+        session.begin_cell(cell_key(self._shell, text), turn_key=sent_cell_id(self._shell))
 
     def ask(self, line: str, cell: str | None = None) -> Any:
         chosen, rest = parse(line)
@@ -72,7 +69,7 @@ class Commands:
         if settings.compare:
             return self._compare(prompt, settings)
         plan = self.session.plan(prompt, settings, self.context.names)
-        if settings.background and self._is_kernel:
+        if settings.background and isinstance(self.context.display, KernelDisplay):
             return self._ask_in_background(plan)
         answer = self._ask(plan)
         return answer if self.context.display.returns_answer or cell is None else None
@@ -93,18 +90,19 @@ class Commands:
         """Ask, show and keep. What had arrived before an error is shown and kept too."""
         stream = self.session.begin(plan)
         error: O3Error | None = None
-        if plan.profile.quiet:
-            answer, error = consume(stream, None)
-        else:
-            # If the running cell is one `%%o3`, nothing else writes into its output.
-            owns_cell = self._cell.lstrip().startswith("%%o3")
-            with self.context.display.live(plan, owns_cell=owns_cell) as live:
-                answer, error = consume(stream, live)
-                if error and not isinstance(error, Interrupted) and not has_content(answer):
-                    live.dismiss()
-                else:
-                    live.finish(answer)
-        self._keep(answer, plan.profile)
+        with stop_on_interrupt(stream.stop):
+            if plan.profile.quiet:
+                answer, error = consume(stream, None)
+            else:
+                # If the running cell is one `%%o3`, nothing else writes into its output.
+                owns_cell = self._cell.lstrip().startswith("%%o3")
+                with self.context.display.live(plan, owns_cell=owns_cell) as live:
+                    answer, error = consume(stream, live)
+                    if error and not isinstance(error, Interrupted) and not has_content(answer):
+                        live.dismiss()
+                    else:
+                        live.finish(answer)
+            self._keep(answer, plan.profile)
         if error is not None:
             raise error
         return answer
@@ -123,21 +121,16 @@ class Commands:
         display = None if settings.quiet else self.context.display.comparison(stream.labels)
         if display is not None:
             display.begin()
-        error: O3Error | None = None
-        events = iter(stream)
-        try:
-            for index, event in events:
+        with stop_on_interrupt(stream.stop):
+            for index, event in stream:
                 if display is not None:
                     display.add(index, event)
-        except KeyboardInterrupt:
-            events.close()  # type: ignore[attr-defined]
-            error = Interrupted("stopped by you")
-        comparison = stream.comparison
-        if display is not None:
-            display.finish(final(comparison.labels, comparison.answers, comparison.errors))
-        self._keep(comparison, settings)
-        if error is not None:
-            raise error
+            comparison = stream.comparison
+            if display is not None:
+                display.finish(final(comparison.labels, comparison.answers, comparison.errors))
+            self._keep(comparison, settings)
+        if stream.is_stopped:
+            raise Interrupted("stopped by you")
         return comparison
 
     def _map(self, prompt: str, chosen: Mapping[str, Any], settings: Settings) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 from o3magic.cassettes.entry import Recording
@@ -22,7 +22,7 @@ from o3magic.events import (
     Usage,
     why_cut,
 )
-from o3magic.messages import Message
+from o3magic.messages import Message, ToolCall
 from o3magic.money import usd
 from o3magic.schemas.lookup import SchemaMismatch
 from o3magic.session.attempts import (
@@ -33,6 +33,7 @@ from o3magic.session.attempts import (
     odd,
     other_tier,
 )
+from o3magic.session.interrupts import interruptible
 from o3magic.session.plan import Plan
 from o3magic.session.prompt_input import TurnTarget
 from o3magic.session.recorder import CassetteUse
@@ -76,7 +77,7 @@ class AnswerStream:
         self._introduced = set() if introduced is None else introduced
         self._model_reason = ""
         self._turns = turns
-        self._confirm = confirm
+        self._confirm = None if confirm is None else partial(confirm_call, confirm)
         self._uses: list[ToolUsed] = []
         self._between: tuple[Message, ...] = ()
         self._repaired = False
@@ -138,12 +139,12 @@ class AnswerStream:
         profile, answer = self.plan.profile, last.draft.answer(last.reason)
         try:
             runs = self.plan.asked.toolbox.run_all(
-                answer.tool_calls, profile.tool_timeout_s, self._confirm, lambda: self._stop.said
+                answer.tool_calls, profile.tool_timeout_s, self._confirm, lambda: self._stop.is_set
             )
         except KeyboardInterrupt:
-            if not self._stop.said:
+            if not self._stop.is_set:
                 raise
-        if self._stop.said:
+        if self._stop.is_set:
             raise Interrupted("stopped by you")
         for run in runs:
             used = ToolUsed(
@@ -234,7 +235,7 @@ class AnswerStream:
 
     def stop(self) -> None:
         """End it from another thread: the iterator raises Interrupted, what had arrived is kept."""
-        self._stop.say()
+        self._stop.cancel()
 
     def _validate(self) -> list[str]:
         """What is wrong with a structured answer; nothing for a text or a refusal."""
@@ -310,6 +311,12 @@ class AnswerStream:
                 return before_s + each.first_token_s
             before_s += each.elapsed_s
         return None
+
+
+def confirm_call(confirm: ConfirmCall, call: ToolCall) -> bool:
+    """Ask the user whether the model may make a call; Ctrl-C there is a KeyboardInterrupt."""
+    with interruptible():
+        return confirm(call)
 
 
 def all_uses(ends: Iterable[Finished | None]) -> tuple[HostedUse, ...]:

@@ -34,7 +34,7 @@ from o3magic.events import (
 from o3magic.models import Card
 from o3magic.params import laid_into
 from o3magic.redaction import redact
-from o3magic.session.capability_fallbacks import lack_in, model_lack, without
+from o3magic.session.capability_fallbacks import disproved, lack_in, model_lack, without
 from o3magic.session.default_model import next_default
 from o3magic.session.error_hints import current_replacement, explained, surviving_effort
 from o3magic.session.plan import Plan, with_default
@@ -150,7 +150,7 @@ class AttemptState:
 
 def refused_unbilled(failed: O3Error | None) -> bool:
     """Whether the provider refused before it did any work that it charges for."""
-    if isinstance(failed, RequestFailed):
+    if isinstance(failed, RequestFailed | Interrupted):
         return failed.billed is False
     return failed is not None  # an option or a key that could not be sent: nothing left
 
@@ -320,7 +320,7 @@ class RetryLoop(AttemptHistory):
             try:
                 yield from self._served(call, kind)
             except RequestFailed as error:
-                if self._stop.said:
+                if self._stop.is_set:
                     raise Interrupted("stopped by you") from None
                 model = call.request.model
                 call, retrying = self.again(error, call, waits)
@@ -328,8 +328,11 @@ class RetryLoop(AttemptHistory):
                     self._books.hold_again(self.plan)
                 yield retrying
                 self._sleep(retrying.wait_s)
+                if self._stop.is_set:
+                    raise Interrupted("stopped by you") from None
                 kind = "retry"
             else:
+                self._lacks.difference_update(disproved(call))
                 return call
 
     def replayed(self, take: Recording, speed: float) -> Iterator[Event]:
@@ -341,7 +344,7 @@ class RetryLoop(AttemptHistory):
         stopped = True
         try:
             for event in events(take, speed=speed, sleep=self._sleep):
-                if self._stop.said:
+                if self._stop.is_set:
                     raise Interrupted("stopped by you")
                 current.draft.add(event)
                 yield event
@@ -359,7 +362,7 @@ class RetryLoop(AttemptHistory):
         file = call.provider.file
         if loads := not self._server.has(file):
             yield ModelStatus("is loading")
-        with self._server.lease(file, lambda: self._stop.said) as address:
+        with self._server.lease(file, lambda: self._stop.is_set) as address:
             if loads:
                 yield ModelStatus("is thinking")
             yield from self._attempt(located(call, address), kind)
@@ -388,8 +391,8 @@ class RetryLoop(AttemptHistory):
                 yield event
             interrupted = False
         except O3Error as error:
-            interrupted = self._stop.said
-            failed = None if interrupted else error
+            interrupted = self._stop.is_set
+            failed = None if interrupted and not refused_unbilled(error) else error
             raise
         finally:
             self._books.settle(ticket, current.outcome(failed, interrupted=interrupted))

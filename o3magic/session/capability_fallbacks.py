@@ -1,14 +1,17 @@
 """What a provider turns out not to have, and what is asked instead.
 
-A lack is a word: responses, schema, summary, usage, memory, encrypted. It is known from the
-provider's table, or found out once from a refusal, remembered for the session, and told below the
-answer. What one model lacks ends in its name: `encrypted gpt-4.1`; `model o3-mini` is one that is
-not there.
+A lack is a word: responses, schema, summary, usage, memory, encrypted. In a provider's table it
+holds for all its models. Found out from a refusal it holds for the model that was asked, and ends
+in its name: `schema gpt-4-turbo`; an address that is not there (`responses`), and summaries for
+an organization that is not verified, hold for all.
+`model o3-mini` is a model that is not there. What was found out is remembered for the session,
+told below the answer, and forgotten when a later answer shows otherwise.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -21,6 +24,9 @@ from o3magic.params import RESPONSES_ONLY
 MODEL_LACK = "model "
 ENCRYPTED_REASONING = "reasoning.encrypted_content"
 NO_SUCH_PLACE = frozenset({404, 405, 501})
+GENERIC_CODES = frozenset(
+    {"", "404", "405", "501", "notfound", "methodnotallowed", "notimplemented"}
+)
 NOT_UNDERSTOOD = frozenset({400, 404, 422, 501})
 
 
@@ -39,26 +45,63 @@ def lack_in(error: RequestFailed, call: HttpRequest, *, api_free: bool) -> str:
 
     By status, code and parameter; a wrong schema of the user's own is no lack of the provider.
     """
-    param, request = error.param or "", call.request
+    request = call.request
+    word = _word_of_model(error, request)
+    if word == "summary" and "parameter" not in (error.code or ""):
+        return word  # the organization has to be verified, whatever the model
+    if word:
+        return f"{word} {request.model}"
+    if isinstance(error, ModelNotFound):
+        return ""
+    if call.api == "responses" and api_free and says_no_such_endpoint(error):
+        return "responses"
+    return ""
+
+
+def _word_of_model(error: RequestFailed, request: Request) -> str:
+    """What a refusal shows the model to lack, or ""."""
+    param, wanted = error.param or "", request.answer_schema
     if param == "reasoning.summary" and request.summary:
         return "summary"
     if request.kept and "previous_response" in f"{param} {error.code}":
         return "memory"
     if isinstance(error, ModelNotFound):
         return ""
-    if call.api == "responses" and api_free and error.status in NO_SUCH_PLACE:
-        return "responses"
     if error.status not in NOT_UNDERSTOOD and not isinstance(error, ProviderDown):
         return ""
     if param.startswith("stream_options") and request.stream_usage:
         return "usage"
     if param.startswith("include") and ENCRYPTED_REASONING in request.options.get("include", ()):
-        return f"encrypted {request.model}"
-    wanted = request.answer_schema
+        return "encrypted"
     about_format = param.startswith(("response_format", "text.format")) or param == "text"
     if wanted and not wanted.by_instruction and about_format and not wrong_schema(error):
         return "schema"
     return ""
+
+
+def says_no_such_endpoint(error: RequestFailed) -> bool:
+    """Whether a refusal is of the address itself. A parameter or a code names something else.
+
+    Some servers write the status itself as the code: 404, not_found, NotFoundError.
+    """
+    code = re.sub(r"[^a-z0-9]", "", (error.code or "").lower()).removesuffix("error")
+    of_address = code in GENERIC_CODES or any(word in code for word in ("url", "endpoint", "route"))
+    return error.status in NO_SUCH_PLACE and not error.param and of_address
+
+
+def disproved(call: HttpRequest) -> set[str]:
+    """The lacks that an answer to this call shows not to be there."""
+    request, model = call.request, call.request.model
+    used = {
+        "memory": request.kept is not None,
+        "summary": request.summary is not None,
+        "usage": call.api == "chat" and request.stream and request.stream_usage,
+        "encrypted": ENCRYPTED_REASONING in request.options.get("include", ()),
+        "schema": request.answer_schema is not None and not request.answer_schema.by_instruction,
+    }
+    lacks = {f"{word} {model}" for word, is_used in used.items() if is_used} | {model_lack(model)}
+    lacks |= {"summary"} if request.summary else set()
+    return lacks | ({"responses"} if call.api == "responses" else set())
 
 
 def wrong_schema(error: RequestFailed) -> bool:
@@ -69,7 +112,10 @@ def wrong_schema(error: RequestFailed) -> bool:
 def without(call: HttpRequest, lack: str, card: Card) -> tuple[HttpRequest, str]:
     """The call without it, and what the reader is told; unchanged and "" where it was not in it."""
     request, name = call.request, call.provider.name
-    match lack:
+    word, _, model = lack.partition(" ")
+    if model and model != request.model:
+        return call, ""
+    match word:
         case "responses" if call.api == "responses" and "chat" in card.endpoints:
             # What Responses alone has: its options, and answers named by their ids.
             params = {n: v for n, v in request.params.items() if n not in RESPONSES_ONLY}
@@ -83,8 +129,9 @@ def without(call: HttpRequest, lack: str, card: Card) -> tuple[HttpRequest, str]
             return changed, f"{name} has not kept the turns before: all of them were sent again"
         case "summary" if request.summary:
             changed = replace(call, request=replace(request, summary=None))
-            return changed, f"no reasoning summary: {name} gives none to this organization"
-        case _ if lack in ("encrypted", f"encrypted {request.model}") and request.options:
+            who = f"for {model}" if model else "to this organization"
+            return changed, f"no reasoning summary: {name} gives none {who}"
+        case "encrypted" if request.options:
             options = {n: v for n, v in request.options.items() if n != "include"}
             if options == request.options:
                 return call, ""
@@ -96,7 +143,9 @@ def without(call: HttpRequest, lack: str, card: Card) -> tuple[HttpRequest, str]
         case "schema" if request.answer_schema and not request.answer_schema.by_instruction:
             role: Role = "system" if call.provider.system_role else "developer"
             changed = replace(call, request=by_instruction(request, request.answer_schema, role))
-            return changed, f"{name} has no strict schemas: asked for JSON in words, validated here"
+            who = f" for {model}" if model else ""
+            instead = "asked for JSON in words, validated here"
+            return changed, f"{name} has no strict schemas{who}: {instead}"
     return call, ""
 
 

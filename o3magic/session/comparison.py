@@ -6,8 +6,9 @@ import contextvars
 import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from o3magic.dataframes import frame
@@ -75,6 +76,9 @@ def variants(
     return found
 
 
+LOOK_S = 0.2
+
+
 class ComparisonStream:
     """Several questions being answered at once. Iterate over it for (place, event) as they come.
 
@@ -103,19 +107,33 @@ class ComparisonStream:
         running = len(self._askings)
         try:
             while running:
-                place, event = self._queue.get()
+                place, event = self._next()
                 running -= event is None
                 yield place, event
         finally:
-            self.stop()
+            self._stop()
             while running:  # the books of each are settled by its own thread
-                running -= self._queue.get()[1] is None
+                running -= self._next()[1] is None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped.is_set()
 
     def stop(self) -> None:
         """Stop those that still run; what had arrived is kept."""
         self._stopped.set()
+        self._stop()
+
+    def _stop(self) -> None:
         for asking in self._askings:
             asking.stop()
+
+    def _next(self) -> tuple[int, Event | None]:
+        # Some interrupts (those on Windows, for one) do not wake who waits for a lock.
+        while True:
+            with suppress(Empty):
+                return self._queue.get(timeout=LOOK_S)
 
     def _ask(self, place: int) -> None:
         """One of the questions, from its beginning to its end."""

@@ -46,6 +46,7 @@ from o3magic.session.default_model import (
     recorded_default,
 )
 from o3magic.session.estimate import TokenRange, budgets_of, count, facts, forecast
+from o3magic.session.interrupts import stop_on_interrupt
 from o3magic.session.plan import Plan, PromptInput, plan
 from o3magic.session.prompt_input import CellContext as CellPlace
 from o3magic.session.prompt_input import asked_of, with_developer
@@ -77,6 +78,7 @@ async def events_of(asking: AnswerStream) -> AsyncGenerator[Event]:
     """The events as they arrive. Closed or cancelled, it stops the answer and settles its books."""
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
+    ended = asyncio.Event()
 
     def put(item: Event | BaseException | None) -> None:
         with suppress(RuntimeError):  # the loop was closed: nobody listens any more
@@ -92,20 +94,33 @@ async def events_of(asking: AnswerStream) -> AsyncGenerator[Event]:
             put(error)
         else:
             put(None)
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(ended.set)
 
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(run,), name="o3magic-async", daemon=True)
     thread.start()
+    awake = asyncio.create_task(stay_awake())
     try:
         while (item := await arrived.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item
     finally:
-        asking.stop()  # says nothing to an answer that has ended
-        await asyncio.to_thread(thread.join, MOST_WAIT_S)
+        awake.cancel()
+        asking.stop()  # does nothing to an answer that has ended
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), MOST_WAIT_S)
+            thread.join(LOOK_S)  # it has nothing left to do
 
 
+async def stay_awake() -> None:
+    """Wake the event loop now and then: a kernel's Ctrl-C cancels its task, but wakes no loop."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+
+
+LOOK_S = 0.2
 LIST_TIMEOUT_S = 10.0
 LOOK_TIMEOUT_S = 2.0  # somebody waits for an answer
 
@@ -518,8 +533,11 @@ class Session(SessionBase):
         wanted, chosen = self._wanted(schema, chosen)
         names, tools = taken(chosen)
         asked = self.comparing(self.ways(prompt, self.layers.profile(chosen), names, wanted, tools))
-        for _ in asked:
-            pass
+        with stop_on_interrupt(asked.stop):
+            for _ in asked:
+                pass
+        if asked.is_stopped:
+            raise Interrupted("stopped by you", answer=asked.comparison)
         return asked.comparison
 
     def ask(self, prompt: str, *, schema: Any = None, **options: Any) -> Answer:
@@ -530,8 +548,9 @@ class Session(SessionBase):
         Raises O3Error; one that comes after the request left holds what arrived in `.answer`.
         """
         asking = self._asking(prompt, schema, options)
-        for _ in asking:
-            pass
+        with stop_on_interrupt(asking.stop):
+            for _ in asking:
+                pass
         return asking.answer
 
     def stream(self, prompt: str, *, schema: Any = None, **options: Any) -> Iterator[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -123,6 +124,12 @@ class Kernel:
     def interrupt(self) -> None:
         """What the stop button does."""
         self.manager.interrupt_kernel()
+
+
+@pytest.fixture(autouse=True)
+def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell in this process puts a `__main__` of its own in place of pytest's; not for good."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture(scope="session")

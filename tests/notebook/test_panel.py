@@ -445,7 +445,7 @@ def test_a_terminal_is_told_in_one_line(shell, capsys):
 def test_without_ipywidgets_there_is_a_clear_error(shell, monkeypatch):
     from o3magic.errors import BadOption
 
-    for name in ("panel", "panel_widgets"):
+    for name in ("panel", "panel_widgets", "background"):
         monkeypatch.delitem(sys.modules, f"o3magic.notebook.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     with pytest.raises(BadOption, match="ipywidgets, which is not installed") as caught:
