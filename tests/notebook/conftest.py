@@ -34,9 +34,10 @@ def chat_stream(words: list[str], usage: dict[str, Any] | None = None) -> bytes:
 
 @dataclass
 class Ran:
-    """What one cell gave: how it ended, what is left in its output, and every message."""
+    """The result of one cell: its reply, what is left in its output, and every message."""
 
     status: str = ""
+    reply: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] = field(default_factory=dict)
     outputs: list[dict[str, Any]] = field(default_factory=list)
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -96,9 +97,10 @@ class Kernel:
         reply = self.client.get_shell_msg(timeout=10)
         while reply["parent_header"].get("msg_id") != request:
             reply = self.client.get_shell_msg(timeout=10)
-        ran.status = reply["content"]["status"]
+        ran.reply = reply["content"]
+        ran.status = ran.reply["status"]
         if ran.status == "error":
-            ran.error = reply["content"]
+            ran.error = ran.reply
         return ran
 
     def _fold(self, ran: Ran, kind: str, content: dict[str, Any]) -> None:

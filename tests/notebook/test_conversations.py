@@ -426,16 +426,11 @@ second = 2
 
 
 def next_inputs(kernel: Kernel, code: str) -> tuple[str, list[str]]:
-    """How a cell ended, and the cells it puts below."""
-    request = kernel.start(code)
-    reply = kernel.client.get_shell_msg(timeout=20)
-    while reply["parent_header"].get("msg_id") != request:
-        reply = kernel.client.get_shell_msg(timeout=20)
-    content = reply["content"]
-    found = [p for p in content.get("payload", []) if p["source"] == "set_next_input"]
-    assert not any(each["replace"] for each in found)
-    said = "\n".join(content.get("traceback", []))
-    return said, [each["text"] for each in found]
+    """Run a cell; return the text of its error and the cells that it puts below."""
+    reply = kernel.run(code).reply
+    payloads = [p for p in reply.get("payload", []) if p["source"] == "set_next_input"]
+    assert not any(payload["replace"] for payload in payloads)
+    return "\n".join(reply.get("traceback", [])), [payload["text"] for payload in payloads]
 
 
 def test_code_of_an_answer_goes_into_a_cell_below_and_is_not_run(
