@@ -1,4 +1,4 @@
-"""The panel's bars: how much of a budget is gone, to look at and to hear."""
+"""The panel's bars of budgets: their widths, colours and labels for screen readers."""
 
 from __future__ import annotations
 

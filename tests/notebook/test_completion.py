@@ -1,4 +1,4 @@
-"""TAB completion, asked of a real kernel the way a front end asks."""
+"""TAB completion by complete requests to a real kernel."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def _hidden(): ...
 class Alpha: ..."""
 
 
-def replied(kernel: Kernel, code: str) -> dict[str, Any]:
+def request_completion(kernel: Kernel, code: str) -> dict[str, Any]:
     kernel.client.complete(code, len(code))
     reply = kernel.client.get_shell_msg(timeout=10)
     while reply["msg_type"] != "complete_reply":
@@ -32,12 +32,12 @@ def replied(kernel: Kernel, code: str) -> dict[str, Any]:
 
 
 def complete(kernel: Kernel, code: str) -> list[str]:
-    return replied(kernel, code)["matches"]
+    return request_completion(kernel, code)["matches"]
 
 
 def kinds(kernel: Kernel, code: str) -> set[str]:
-    found = replied(kernel, code)["metadata"]["_jupyter_types_experimental"]
-    return {each["type"] for each in found}
+    types = request_completion(kernel, code)["metadata"]["_jupyter_types_experimental"]
+    return {entry["type"] for entry in types}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_what_may_follow_is_offered(kernel: Kernel, line: str, wanted: list[str]
     if wanted:
         assert offered == wanted
     else:
-        assert not [each for each in offered if each.startswith("-")]
+        assert not [word for word in offered if word.startswith("-")]
 
 
 @pytest.mark.parametrize(("line", "form"), [("%%o3 -", "{}"), ("%o3_config ", "{}=")])
@@ -160,7 +160,7 @@ def test_paths_go_on_from_the_folder_of_the_notebook(kernel: Kernel, tmp_path: P
         ("%%o3 -t py", "tool"),
     ],
 )
-def test_an_editor_is_told_what_each_word_is(kernel: Kernel, line: str, kind: str):
+def test_each_completion_has_its_kind(kernel: Kernel, line: str, kind: str):
     kernel.run(LINE)
     assert kinds(kernel, line) == {kind}
 
@@ -181,5 +181,5 @@ def test_a_bad_settings_file_is_no_reason_for_tab_to_fail(tmp_path: Path):
     )
     assert magics.complete(context) == {"completions": []}
     (tmp_path / "o3magic.toml").write_text("effort = 'low'", encoding="utf-8")
-    offered = [each.text for each in magics.complete(context)["completions"]]
+    offered = [item.text for item in magics.complete(context)["completions"]]
     assert offered == ["--effort", "--efforts"]

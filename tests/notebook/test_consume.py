@@ -1,4 +1,4 @@
-"""What is said of an answer that has no end: where it is, and what it cost."""
+"""The hint of an error: the name that has the partial answer, and its cost."""
 
 from decimal import Decimal
 
@@ -12,7 +12,7 @@ CUT = {"text": "words", "finish_reason": "interrupted"}
 
 
 @pytest.mark.parametrize(
-    ("answer", "out", "said"),
+    ("answer", "out", "expected"),
     [
         (Answer(**CUT), "", "what had arrived is kept in _; its cost is unknown until the"),
         (Answer(**CUT), "kept", "what had arrived is kept in kept; its cost is unknown until the"),
@@ -22,8 +22,8 @@ CUT = {"text": "words", "finish_reason": "interrupted"}
         (Answer(finish_reason="interrupted"), "kept", "nothing had arrived; its cost is unknown"),
     ],
 )
-def test_a_stopped_answer_says_where_it_is_and_what_it_cost(answer, out, said):
-    assert said in build_hint(Interrupted("stopped by you"), answer, out)
+def test_a_stopped_answer_says_where_it_is_and_what_it_cost(answer, out, expected):
+    assert expected in build_hint(Interrupted("stopped by you"), answer, out)
 
 
 def test_a_broken_answer_says_where_it_is():
