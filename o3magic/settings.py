@@ -1,7 +1,7 @@
-"""What can be chosen for a call: one frozen `Profile`, whose fields are the magic's options.
+"""The settings of a call: one frozen `Settings`, whose fields are the options of `%%o3`.
 
-Declared here, once: the parser, the help, TAB completion, the files, the environment's names and
-the README's table all follow from it.
+The parser, the help, TAB completion, the settings files, the names in the environment and the table
+in the README follow from this one declaration.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from o3magic.messages import Effort, Tier, Verbosity
 from o3magic.params import canonical
 
 MOST_SECONDS = 86_400  # a socket takes no endless timeout
-# More than anybody owns: sums in nano-dollars stay within 63 bits.
+# No more, so that sums in nano-dollars fit into 63 bits.
 UsdAmount = Annotated[Decimal, Field(ge=0, le=1_000_000)]
 
 
 class OptionFlag(NamedTuple):
-    """How a field is written on the `%%o3` line, and what it does.
+    """How a field is written on the `%%o3` line, and its description.
 
-    switch: the value a bare flag sets, for a field that takes no word (`--no-stream` sets False).
-    value: what the word behind it looks like, where the field's name does not say it; example: one.
-    repeats: it may be said several times, and all of them count: a line of the value each.
-    common: `%%o3?`, the README and TAB list it; `%o3_help all` lists the others too.
+    switch: the value that the bare flag sets, for a field without a value (`--no-stream`: False).
+    value: the placeholder of the value in the help; else it is the last word of the field's name.
+    example: a value for the help.
+    repeats: the option may be repeated; each value is a line of the field.
+    common: listed by `%%o3?`, the README and TAB; the others are listed by `%o3_help all` only.
     """
 
     names: tuple[str, ...]
@@ -44,7 +45,7 @@ class OptionFlag(NamedTuple):
 
 @checked_dataclass(frozen=True)
 class Settings:
-    """Everything that can be chosen for a call. A field is an option; declared here, once."""
+    """All settings of a call. A field is an option; this is its only declaration."""
 
     effort: Annotated[
         Effort | None,
@@ -288,7 +289,7 @@ class Settings:
         Literal["live", "replay", "auto", "record", "refresh"] | None,
         OptionFlag(
             ("--mode",),
-            "ask, or replay the cassette; unset: replay where nobody can be asked",
+            "ask, or replay the cassette; unset: replay where no provider can be asked",
             common=True,
         ),
     ] = None
@@ -364,7 +365,7 @@ class Settings:
         int,
         Field(ge=0, le=20),
         OptionFlag(
-            ("--retries",), "how often a request is sent again that found nobody or a full house"
+            ("--retries",), "how often a request that failed before its answer began is sent again"
         ),
     ] = 2
     on_retired: Annotated[

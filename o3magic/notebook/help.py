@@ -43,7 +43,7 @@ GROUPS = {
 
 
 class Example(NamedTuple):
-    """A cell that runs as it stands, and what it does."""
+    """A cell that can be run without changes, and its description."""
 
     cell: str
     description: str
@@ -146,7 +146,7 @@ def cell_help() -> str:
     sections = [
         Section("", "Ask a reasoning model; the answer appears as it is written.", usage),
         *common_sections(),
-        Section("Examples", examples=tuple(each for each in EXAMPLES if asks(each))),
+        Section("Examples", examples=tuple(filter(asks, EXAMPLES))),
         Section("", "%o3_help has keys, magics and settings."),
     ]
     return format_text(sections)
@@ -250,7 +250,7 @@ def magic_page(name: str, magic: Callable[..., Any]) -> Section:
     """The help page of a magic, or its docstring with the examples that use it."""
     if get_page := getattr(magic, "getdoc", None):
         return Section(f"%{name}", get_page())
-    examples = tuple(each for each in EXAMPLES if f"%{name}" in each.cell.split())
+    examples = tuple(e for e in EXAMPLES if f"%{name}" in e.cell.split())
     return Section(f"%{name}", cleandoc(magic.__doc__ or ""), (), examples)
 
 
@@ -278,7 +278,7 @@ def section_markdown(section: Section) -> str:
             for code, meaning in section.rows
         ]
         parts.append("\n".join(["|  |  |", "|---|---|", *rows]))
-    parts += [f"{each.description}\n\n```python\n{each.cell}\n```" for each in section.examples]
+    parts += [f"{e.description}\n\n```python\n{e.cell}\n```" for e in section.examples]
     return "\n\n".join(parts)
 
 
