@@ -126,16 +126,16 @@ async def astream(prompt: str, *, schema: Any = None, **options: Any) -> AsyncGe
 def compare(
     prompt: str,
     *,
-    efforts: Sequence[str] = (),
-    models: Sequence[str] = (),
+    efforts: Sequence[str] | str = (),
+    models: Sequence[str] | str = (),
     schema: Any = None,
     **options: Any,
 ) -> Comparison:
     """Ask at several efforts or models at once, and wait for the `Comparison`.
 
-    Without `efforts` and `models` every effort of the model is asked. `.answers` are in the order
-    of the arguments, `.to_frame()` has a row for each. The other arguments and the errors are those
-    of `ask`.
+    efforts, models: names, or one string of names with commas between them. Without them every
+    effort of the model is asked. `.answers` are in the order of the arguments, `.to_frame()` has a
+    row for each. The other arguments and the errors are those of `ask`.
     """
     with _session() as session:
         return session.compare(prompt, efforts=efforts, models=models, schema=schema, **options)

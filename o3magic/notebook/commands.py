@@ -47,6 +47,7 @@ class Commands:
         self._shown = None
         session = self.session
         session.notebook = notebook_path(self._shell, session.environment, session.notebook)
+        session.searches_cassettes = isinstance(self.context.display, KernelDisplay)
         # Where the front end does not name its cells, the same words again are another question:
         # nothing tells two cells from one that is run twice.
         session.begin_cell(cell_key(self._shell, text), turn_key=sent_cell_id(self._shell))

@@ -14,7 +14,8 @@ from IPython.core.completer import CompletionContext, SimpleMatcherResult, conte
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 
-from o3magic.errors import Interrupted, O3Error
+from o3magic.errors import O3Error
+from o3magic.session.interrupts import raise_interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,10 +96,8 @@ class O3Magics(Magics):
     @line_cell_magic
     def o3(self, line: str, cell: str | None = None) -> ShownResult | None:
         """Ask a reasoning model; the answer appears as it is written."""
-        try:
+        with raise_interrupted():
             answer = self.actions.ask(line, cell)
-        except KeyboardInterrupt:  # before the question was sent, or in code of the user's
-            raise Interrupted("stopped by you", hint="nothing was asked") from None
         # A browser's kernel would send an empty result for it, and `_` is set already.
         return answer if cell is None or sys.platform != "emscripten" else None
 

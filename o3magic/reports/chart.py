@@ -1,8 +1,5 @@
-"""Costs over time as SVG of our own: a bar for each day, stacked by effort; below, how much of
-the output was reasoning.
-
-Colours and greys are of middle tone on nothing, so that it can be read on a light page and on a
-dark one: shown as a picture it cannot see which it is on. Every name in it is escaped.
+"""The daily cost chart: a bar for each day, stacked by effort; below it the reasoning share of the
+output tokens. Drawn as SVG, or as a matplotlib Figure.
 """
 
 from __future__ import annotations
@@ -15,59 +12,58 @@ from functools import cached_property, reduce
 from importlib import import_module
 from io import BytesIO
 from typing import Any
-from xml.sax.saxutils import escape
 
 from o3magic.cost.entries import CallSums, CostTotal
 from o3magic.money import NANO_DIGITS
+from o3magic.render.svg import (
+    FAINT,
+    INK,
+    LEFT,
+    RIGHT,
+    WIDTH,
+    build_image,
+    build_path,
+    build_rect,
+    build_text,
+    choose_effort_colour,
+)
 from o3magic.render.tables import TextTable, plain
-from o3magic.reports.formatting import cost_cell, counted, rank
+from o3magic.reports.formatting import cost_cell, format_calls, rank_effort, write_text
 
-COLOURS = {
-    "": "#8a8f98",
-    "none": "#7d9a8a",
-    "minimal": "#3fa7a0",
-    "low": "#3b9fd1",
-    "medium": "#4a7fe0",
-    "high": "#8566d9",
-    "xhigh": "#b857b4",
-    "max": "#d65380",
-}
-OTHER = "#b58436"  # an effort we have no word for
-INK, FAINT, SHARE = "#7b7f87", "#8b8f9766", "#9298a3"
-MOST_BARS = (100, 120)  # of days, then of months; beyond them years
-WIDTH, LEFT, RIGHT = 720, 70, 14
+SHARE_COLOUR = "#9298a3"
+MAX_DAYS, MAX_MONTHS = 100, 120  # above MAX_DAYS a bar is a month, above MAX_MONTHS a year
 TOP, COST_HEIGHT, GAP, SHARE_HEIGHT, BOTTOM = 62, 190, 44, 56, 30
 HEIGHT = TOP + COST_HEIGHT + GAP + SHARE_HEIGHT + BOTTOM
-PLOT_WIDTH = WIDTH - LEFT - RIGHT
-WIDEST_BAR = 46.0
-LABELS = 7  # of times below the bars
-FONT = "font-family=\"system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif\""
+COST_BASE, SHARE_BASE = TOP + COST_HEIGHT, HEIGHT - BOTTOM
+MAX_BAR_WIDTH = 46.0
+MAX_TIME_LABELS = 7
 EMPTY_HEIGHT = 120
-NOTHING_NANO = 10_000_000  # the height of a picture in which no cost is known
+MIN_SCALE_NANO = 10_000_000  # the top of the scale where no cost is known
+FIGURE_INCHES = (7.2, 4.2)
+PIXEL_RATIO = 2  # of a PNG, for displays with two pixels to a point
 
 
 @dataclass(frozen=True, slots=True)
 class CostBar:
-    """One day, month or year: its live calls by effort."""
+    """The live calls of one day, month or year, by effort."""
 
     name: str
     efforts: dict[str, CallSums]
 
     @property
     def total(self) -> CallSums:
-        """All efforts together."""
         return reduce(CallSums.plus, self.efforts.values(), CallSums())
 
     @property
     def share(self) -> float | None:
-        """How much of the output was reasoning; None where there was no output."""
+        """The reasoning share of the output tokens; None where there was no output."""
         total = self.total
         return total.reasoning_tokens / total.output_tokens if total.output_tokens else None
 
 
 @dataclass(frozen=True)
 class CostPlot:
-    """A picture of costs. `svg` is its text, `save(path)` writes it; in a notebook it shows itself.
+    """A chart of costs. `svg` is its text, `save(path)` writes it; a notebook displays it.
 
     days: totals by UTC day and effort. Only live calls are drawn.
     """
@@ -77,310 +73,236 @@ class CostPlot:
 
     @cached_property
     def bars(self) -> list[CostBar]:
-        """A bar for each day, month or year from the first to the last."""
-        return bars_of(self.days)
+        """One bar for each day, month or year, from the first live call to the last."""
+        return build_bars(self.days)
 
     @cached_property
     def svg(self) -> str:
-        """The picture."""
-        return drawn(self.bars, self.title) if self.bars else empty(self.title, self._free())
+        """The chart as an SVG document."""
+        if self.bars:
+            return draw_chart(self.bars, self.title)
+        title, reason = plain(self.title), explain_empty(self.days)
+        parts = [
+            build_text(WIDTH / 2, 52, title, size=15, weight=600, anchor="middle"),
+            build_text(WIDTH / 2, 78, reason, anchor="middle"),
+        ]
+        return build_image(parts, EMPTY_HEIGHT, f"{title}: {reason}")
 
     def save(self, path: Any) -> None:
-        """Write the picture. Raises BadOption where it cannot be written."""
-        from o3magic.reports.formatting import write
-
-        write(path, self.svg)
+        """Write the SVG to a file. Raises BadOption where it cannot be written."""
+        write_text(path, self.svg)
 
     def __str__(self) -> str:
-        """The same as a table, for where there are no pictures."""
+        """The chart as a text table, for front ends without images."""
         if not self.bars:
-            return f"{plain(self.title)}: {nothing(self._free())}"
-        most = max(bar.total.cost_nano_usd for bar in self.bars) or 1
+            return f"{plain(self.title)}: {explain_empty(self.days)}"
+        highest = max(bar.total.cost_nano_usd for bar in self.bars) or 1
         rows = []
         for bar in self.bars:
             total = bar.total
             if not total.calls:
                 continue
             share = "–" if bar.share is None else f"{bar.share:.0%}"
-            length = round(24 * total.cost_nano_usd / most)
+            length = round(24 * total.cost_nano_usd / highest)
             rows.append((bar.name, "▇" * length, f"{total.calls:,}", share, cost_cell(total)))
-        head = (period(self.bars), "", "calls", "reasoning", "cost")
+        head = (name_period(self.bars), "", "calls", "reasoning", "cost")
         return f"{plain(self.title)}\n{TextTable(head, rows, 2).text()}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """How a notebook shows it."""
         return {"image/svg+xml": self.svg, "text/plain": str(self)}
 
-    def _free(self) -> int:
-        return sum(each.simulated.calls + each.replayed.calls for each in self.days)
 
-
-def bars_of(days: Iterable[CostTotal]) -> list[CostBar]:
-    """Bars without a gap from the first live call to the last: of days if they are few."""
-    live = [each for each in days if each.live.calls]
+def build_bars(days: Iterable[CostTotal]) -> list[CostBar]:
+    """Bars without a gap from the first live call to the last: of days, months or years."""
+    live = [total for total in days if total.live.calls]
     if not live:
         return []
-    first, last = min(each.day for each in live), max(each.day for each in live)
-    begin, end = date.fromisoformat(first), date.fromisoformat(last)
-    months = (end.year - begin.year) * 12 + end.month - begin.month + 1
-    if (end - begin).days < MOST_BARS[0]:
-        between = range(begin.toordinal(), end.toordinal() + 1)
-        length, names = 10, [date.fromordinal(n).isoformat() for n in between]
-    elif months <= MOST_BARS[1]:
-        counts = (begin.year * 12 + begin.month - 1 + n for n in range(months))
-        length, names = 7, [f"{n // 12:04}-{n % 12 + 1:02}" for n in counts]
+    first = date.fromisoformat(min(total.day for total in live))
+    last = date.fromisoformat(max(total.day for total in live))
+    months = (last.year - first.year) * 12 + last.month - first.month + 1
+    if (last - first).days < MAX_DAYS:
+        ordinals = range(first.toordinal(), last.toordinal() + 1)
+        length, names = 10, [date.fromordinal(n).isoformat() for n in ordinals]
+    elif months <= MAX_MONTHS:
+        numbers = (first.year * 12 + first.month - 1 + n for n in range(months))
+        length, names = 7, [f"{n // 12:04}-{n % 12 + 1:02}" for n in numbers]
     else:
-        length, names = 4, [f"{year:04}" for year in range(begin.year, end.year + 1)]
+        length, names = 4, [f"{year:04}" for year in range(first.year, last.year + 1)]
     bars = {name: CostBar(name, {}) for name in names}
-    for each in sorted(live, key=lambda t: (rank(t.effort), t.effort)):
-        efforts = bars[each.day[:length]].efforts
-        efforts[each.effort] = efforts.get(each.effort, CallSums()).plus(each.live)
+    for total in sorted(live, key=lambda t: (rank_effort(t.effort), t.effort)):
+        efforts = bars[total.day[:length]].efforts
+        efforts[total.effort] = efforts.get(total.effort, CallSums()).plus(total.live)
     return list(bars.values())
 
 
-def period(bars: Sequence[CostBar]) -> str:
-    """What a bar stands for."""
+def explain_empty(days: Iterable[CostTotal]) -> str:
+    """Why there is nothing to draw."""
+    calls = sum(total.simulated.calls + total.replayed.calls for total in days)
+    if not calls:
+        return "no calls yet"
+    noun = (
+        "1 simulated or replayed call" if calls == 1 else f"{calls:,} simulated or replayed calls"
+    )
+    return f"no live calls yet; {noun} cost $0"
+
+
+def name_period(bars: Sequence[CostBar]) -> str:
+    """What one bar covers: day, month or year."""
     return {10: "day", 7: "month"}.get(len(bars[0].name), "year")
 
 
-def ticks(most_nano: int) -> list[int]:
-    """Round amounts from 0 to above the highest bar: steps of 1, 2 or 5 times a power of ten."""
-    most_nano = most_nano or NOTHING_NANO
-    step = 1
-    while True:
-        for factor in (1, 2, 5):
-            if step * factor * 5 >= most_nano:
-                step *= factor
-                return [n * step for n in range(-(-most_nano // step) + 1)]
-        step *= 10
+def list_efforts(bars: Iterable[CostBar]) -> list[str]:
+    return sorted({e for bar in bars for e in bar.efforts}, key=lambda e: (rank_effort(e), e))
 
 
-def tick_labels(amounts: Sequence[int]) -> list[str]:
-    """The amounts in dollars, all with as many digits as their step needs."""
-    exact = [Decimal(amount).scaleb(-NANO_DIGITS) for amount in amounts]
-    digits = max(-int(each.normalize().as_tuple().exponent) for each in exact)
-    digits = 0 if digits <= 0 else max(digits, 2)
-    return [f"${each:,.{digits}f}" if each else "$0" for each in exact]
+def format_effort(effort: str) -> str:
+    return plain(effort) or "default"
 
 
-def drawn(bars: Sequence[CostBar], title: str) -> str:
-    """The whole picture of at least one bar."""
-    whole = reduce(CallSums.plus, (bar.total for bar in bars), CallSums())
-    efforts = sorted({e for bar in bars for e in bar.efforts}, key=lambda e: (rank(e), e))
-    scale = ticks(max(bar.total.cost_nano_usd for bar in bars))
+def draw_chart(bars: Sequence[CostBar], title: str) -> str:
+    """The SVG of one bar or more."""
+    total = reduce(CallSums.plus, (bar.total for bar in bars), CallSums())
+    scale = compute_ticks(max(bar.total.cost_nano_usd for bar in bars))
+    summary = f"{cost_cell(total)} · {format_calls(total.calls)}"
     parts = [
-        text(LEFT, 22, plain(title), size=15, weight=600),
-        text(WIDTH - RIGHT, 22, f"{cost_cell(whole)} · {counted(whole.calls)}", anchor="end"),
-        *legend(efforts),
-        text(WIDTH - RIGHT, 45, f"per {period(bars)}, UTC", size=11, anchor="end"),
-        *cost_axis(scale),
-        *(part for at, bar in enumerate(bars) for part in stack(at, len(bars), bar, scale[-1])),
-        *share_axis(),
-        *share_marks(bars),
-        *time_labels(bars),
+        build_text(LEFT, 22, plain(title), size=15, weight=600),
+        build_text(WIDTH - RIGHT, 22, summary, anchor="end"),
+        *draw_legend(list_efforts(bars)),
+        build_text(WIDTH - RIGHT, 45, f"per {name_period(bars)}, UTC", size=11, anchor="end"),
     ]
-    return framed(parts, HEIGHT, f"{plain(title)}: cost of each {period(bars)} by effort")
+    for amount, label in zip(scale, format_ticks(scale), strict=True):
+        y = TOP + COST_HEIGHT * (1 - amount / scale[-1])
+        parts += draw_level(y, label, is_base=not amount)
+    for index, bar in enumerate(bars):
+        parts += draw_cost_bar(bar, *locate_bar(index, len(bars)), scale[-1])
+    heading = "reasoning, share of output tokens"
+    parts.append(build_text(LEFT, SHARE_BASE - SHARE_HEIGHT - 10, heading, size=12))
+    parts += draw_level(SHARE_BASE, "0%", is_base=True)
+    parts += draw_level(SHARE_BASE - SHARE_HEIGHT, "100%", is_base=False)
+    for index, bar in enumerate(bars):
+        if bar.share is not None:
+            x, width = locate_bar(index, len(bars))
+            height = SHARE_HEIGHT * min(bar.share, 1.0)
+            tooltip = f"{bar.name}: {bar.share:.0%} of the output was reasoning"
+            parts.append(build_rect(x, SHARE_BASE - height, width, height, SHARE_COLOUR, tooltip))
+    for index in range(0, len(bars), -(-len(bars) // MAX_TIME_LABELS)):
+        x, width = locate_bar(index, len(bars))
+        middle = x + width / 2
+        parts.append(build_text(middle, HEIGHT - 11, bars[index].name, size=11, anchor="middle"))
+    return build_image(parts, HEIGHT, f"{plain(title)}: cost of each {name_period(bars)} by effort")
 
 
-def legend(efforts: Sequence[str]) -> list[str]:
-    """A patch of colour and a name for each effort."""
+def compute_ticks(highest_nano: int) -> list[int]:
+    """Amounts from 0 to the highest bar or above, in steps of 1, 2 or 5 times a power of ten."""
+    highest_nano = highest_nano or MIN_SCALE_NANO
+    power = 1
+    while True:
+        for step in (power, 2 * power, 5 * power):
+            if step * 5 >= highest_nano:
+                return [n * step for n in range(-(-highest_nano // step) + 1)]
+        power *= 10
+
+
+def format_ticks(amounts: Sequence[int]) -> list[str]:
+    """Nano-dollars as dollars, all with as many digits as their step needs."""
+    exact = [Decimal(amount).scaleb(-NANO_DIGITS) for amount in amounts]
+    digits = max(-int(amount.normalize().as_tuple().exponent) for amount in exact)
+    digits = 0 if digits <= 0 else max(digits, 2)
+    return [f"${amount:,.{digits}f}" if amount else "$0" for amount in exact]
+
+
+def draw_legend(efforts: Sequence[str]) -> list[str]:
     parts, x = [], float(LEFT)
     for effort in efforts[:8]:
-        name = effort_name(effort)
-        parts.append(rect(x, 36, 10, 10, colour(effort)))
-        parts.append(text(x + 15, 45, name, size=12))
+        name = format_effort(effort)
+        parts.append(build_rect(x, 36, 10, 10, choose_effort_colour(effort)))
+        parts.append(build_text(x + 15, 45, name, size=12))
         x += 15 + 7.2 * len(name) + 18
     return parts
 
 
-def cost_axis(scale: Sequence[int]) -> list[str]:
-    """Lines across at round amounts, with the amounts to the left."""
-    parts = []
-    for amount, label in zip(scale, tick_labels(scale), strict=True):
-        y = TOP + COST_HEIGHT * (1 - amount / scale[-1])
-        parts.append(across(y, INK if amount == 0 else FAINT))
-        parts.append(text(LEFT - 8, y + 4, label, size=11, anchor="end"))
-    return parts
+def draw_level(y: float, label: str, *, is_base: bool) -> list[str]:
+    """A horizontal line with its label to the left."""
+    stroke = INK if is_base else FAINT
+    return [
+        build_path(f"M{LEFT} {y:.2f}H{WIDTH - RIGHT}", stroke, ' stroke-width="1"'),
+        build_text(LEFT - 8, y + 4, label, size=11, anchor="end"),
+    ]
 
 
-def stack(at: int, count: int, bar: CostBar, highest: int) -> list[str]:
-    """One bar: its efforts on one another, each with its words for the mouse."""
-    x, width = place(at, count)
-    y = float(TOP + COST_HEIGHT)
+def draw_cost_bar(bar: CostBar, x: float, width: float, highest_nano: int) -> list[str]:
+    """One bar with a tooltip for each effort; ≥ above it where a cost is unknown."""
+    y = float(COST_BASE)
     parts = []
     for effort, sums in bar.efforts.items():
-        height = COST_HEIGHT * sums.cost_nano_usd / highest
+        height = COST_HEIGHT * sums.cost_nano_usd / highest_nano
         y -= height
-        said = f"{bar.name} · {effort_name(effort)}: {cost_cell(sums)} · {counted(sums.calls)}"
         if height > 0:
-            # A little air between the parts, but none that would hide a small one.
-            gap = min(1.0, height / 4) if y + height < TOP + COST_HEIGHT else 0.0
-            parts.append(rect(x, y, width, height - gap, colour(effort), said))
-    if bar.total.unknown_cost_calls:
-        said = f"{bar.name}: the cost of {counted(bar.total.unknown_cost_calls)} is unknown"
-        parts.append(text(x + width / 2, y - 5, "≥", size=12, anchor="middle", title=said))
+            # A gap between the parts, narrow enough that a small part stays visible.
+            gap = min(1.0, height / 4) if y + height < COST_BASE else 0.0
+            calls = format_calls(sums.calls)
+            tooltip = f"{bar.name} · {format_effort(effort)}: {cost_cell(sums)} · {calls}"
+            parts.append(
+                build_rect(x, y, width, height - gap, choose_effort_colour(effort), tooltip)
+            )
+    if unknown := bar.total.unknown_cost_calls:
+        tooltip = f"{bar.name}: the cost of {format_calls(unknown)} is unknown"
+        middle = x + width / 2
+        parts.append(build_text(middle, y - 5, "≥", size=12, anchor="middle", tooltip=tooltip))
     return parts
 
 
-def share_axis() -> list[str]:
-    """The lower picture's frame: none, half and all of the output."""
-    top = TOP + COST_HEIGHT + GAP
-    parts = [text(LEFT, top - 10, "reasoning, share of output tokens", size=12)]
-    for share in (0, 1):
-        y = top + SHARE_HEIGHT * (1 - share)
-        parts.append(across(y, INK if share == 0 else FAINT))
-        parts.append(text(LEFT - 8, y + 4, f"{share:.0%}", size=11, anchor="end"))
-    return parts
+def locate_bar(index: int, count: int) -> tuple[float, float]:
+    """The left edge and the width of a bar."""
+    step = (WIDTH - LEFT - RIGHT) / count
+    width = min(step * 0.72, MAX_BAR_WIDTH)
+    return LEFT + step * index + (step - width) / 2, width
 
 
-def share_marks(bars: Sequence[CostBar]) -> list[str]:
-    """A short bar in one colour for each share."""
-    bottom = TOP + COST_HEIGHT + GAP + SHARE_HEIGHT
-    parts = []
-    for at, bar in enumerate(bars):
-        if bar.share is not None:
-            x, width = place(at, len(bars))
-            height = SHARE_HEIGHT * min(bar.share, 1.0)
-            said = f"{bar.name}: {bar.share:.0%} of the output was reasoning"
-            parts.append(rect(x, bottom - height, width, height, SHARE, said))
-    return parts
+def draw_figure(days: Iterable[CostTotal], title: str) -> Any:
+    """The same chart as a matplotlib Figure that is not managed by pyplot.
 
-
-def time_labels(bars: Sequence[CostBar]) -> list[str]:
-    """Some of the days, months or years below the bars, evenly apart."""
-    every = -(-len(bars) // LABELS)
-    parts = []
-    for at in range(0, len(bars), every):
-        x, width = place(at, len(bars))
-        parts.append(text(x + width / 2, HEIGHT - 11, bars[at].name, size=11, anchor="middle"))
-    return parts
-
-
-def empty(title: str, free: int) -> str:
-    """The picture of nothing."""
-    middle = WIDTH / 2
-    parts = [
-        text(middle, 52, plain(title), size=15, weight=600, anchor="middle"),
-        text(middle, 78, nothing(free), anchor="middle"),
-    ]
-    return framed(parts, EMPTY_HEIGHT, f"{plain(title)}: {nothing(free)}")
-
-
-def nothing(free: int) -> str:
-    """Why there is nothing to draw."""
-    if not free:
-        return "no calls yet"
-    calls = "1 simulated or replayed call" if free == 1 else f"{free:,} simulated or replayed calls"
-    return f"no live calls yet; {calls} cost $0"
-
-
-def framed(parts: Sequence[str], height: int, label: str) -> str:
-    """Parts as one picture."""
-    inside = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-        f'width="{WIDTH}" height="{height}" role="img" {FONT}>\n'
-        f"<title>{escape(label)}</title>\n{inside}\n</svg>\n"
-    )
-
-
-def place(at: int, count: int) -> tuple[float, float]:
-    """Where a bar stands, and how wide it is."""
-    step = PLOT_WIDTH / count
-    width = min(step * 0.72, WIDEST_BAR)
-    return LEFT + step * at + (step - width) / 2, width
-
-
-def effort_name(effort: str) -> str:
-    """An effort for people; "" is the model's own."""
-    return plain(effort) or "default"
-
-
-def colour(effort: str) -> str:
-    """An effort's colour, wherever it is shown."""
-    return COLOURS.get(effort, OTHER)
-
-
-def rect(x: float, y: float, width: float, height: float, fill: str, title: str = "") -> str:
-    """A filled rectangle, with words for the mouse."""
-    shape = f'<rect x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}"'
-    said = f"><title>{escape(title)}</title></rect>" if title else "/>"
-    return f'{shape} fill="{fill}"{said}'
-
-
-def across(y: float, stroke: str) -> str:
-    """A thin line from side to side."""
-    return f'<path d="M{LEFT} {y:.2f}H{WIDTH - RIGHT}" stroke="{stroke}" stroke-width="1"/>'
-
-
-def text(
-    x: float,
-    y: float,
-    words: str,
-    *,
-    size: int = 13,
-    weight: int = 400,
-    anchor: str = "start",
-    title: str = "",
-) -> str:
-    """Words, escaped, with more words for the mouse."""
-    more = f"<title>{escape(title)}</title>" if title else ""
-    return (
-        f'<text x="{x:.2f}" y="{y:.2f}" font-size="{size}" font-weight="{weight}" '
-        f'text-anchor="{anchor}" fill="{INK}">{escape(words)}{more}</text>'
-    )
-
-
-SIZE_INCHES = (7.2, 4.2)
-SHARP = 2  # pixels for each one on the page
-
-
-def figure(days: Iterable[CostTotal], title: str) -> Any:
-    """Bars stacked by effort, and the share of reasoning below. Belongs to no pyplot window.
-
-    Raises ImportError, with the way to get it, where matplotlib is not installed.
+    Raises ImportError, with the command that installs it, where matplotlib is missing.
     """
     try:
-        kind = import_module("matplotlib.figure").Figure
+        base = import_module("matplotlib.figure").Figure
     except ImportError:
         raise ImportError("this plot needs matplotlib: %pip install matplotlib") from None
-    bars = bars_of(days)
-    # A Figure that no pyplot made does not show itself in a notebook.
-    shown = type("CostFigure", (kind,), {"_repr_png_": as_png})
-    made = shown(figsize=SIZE_INCHES, layout="constrained")
-    cost, share = made.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    names = [bar.name for bar in bars]
-    below = [0.0] * len(bars)
-    for effort in sorted({e for bar in bars for e in bar.efforts}, key=lambda e: (rank(e), e)):
-        spent = [bar.efforts.get(effort, CallSums()).cost_nano_usd / 1e9 for bar in bars]
-        cost.bar(
-            names, spent, bottom=below, color=colour(effort), label=plot_text(effort_name(effort))
-        )
-        below = [a + b for a, b in zip(below, spent, strict=True)]
-    share.bar(names, [100 * (bar.share or 0) for bar in bars], color=SHARE)
-    cost.set_title(plot_text(plain(title)), loc="left")
+    bars = build_bars(days)
+    # A Figure that pyplot did not make has no representation in a notebook of its own.
+    figure = type("CostFigure", (base,), {"_repr_png_": render_png})(
+        figsize=FIGURE_INCHES, layout="constrained"
+    )
+    cost, share = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    names, tops = [bar.name for bar in bars], [0.0] * len(bars)
+    for effort in list_efforts(bars):
+        usd = [bar.efforts.get(effort, CallSums()).cost_nano_usd / 1e9 for bar in bars]
+        label = escape_dollars(format_effort(effort))
+        cost.bar(names, usd, bottom=tops, color=choose_effort_colour(effort), label=label)
+        tops = [top + amount for top, amount in zip(tops, usd, strict=True)]
+    for index, bar in enumerate(bars):
+        if bar.total.unknown_cost_calls:
+            cost.text(index, tops[index], "≥", ha="center", va="bottom")
+    share.bar(names, [100 * (bar.share or 0) for bar in bars], color=SHARE_COLOUR)
+    cost.set_title(escape_dollars(plain(title)), loc="left")
     cost.set_ylabel("US dollars")
-    share.set_ylabel("reasoning,\n% of output")
-    share.set_ylim(0, 100)
-    share.set_xticks(range(0, len(bars), -(-len(bars) // LABELS) or 1))
+    step = -(-len(bars) // MAX_TIME_LABELS) or 1
+    share.set(ylabel="reasoning,\n% of output", ylim=(0, 100), xticks=range(0, len(bars), step))
     for axes in (cost, share):
         axes.spines[["top", "right"]].set_visible(False)
     if bars:
         cost.legend(frameon=False, ncols=8, loc="lower right", bbox_to_anchor=(1, 1))
-    for at, bar in enumerate(bars):
-        if bar.total.unknown_cost_calls:
-            cost.text(at, below[at], "≥", ha="center", va="bottom")
-    return made
+    return figure
 
 
-def as_png(made: Any) -> tuple[bytes, dict[str, float]]:
-    """How a notebook shows it: the picture, and how large that is on the page."""
-    picture = BytesIO()
-    made.savefig(picture, format="png", dpi=SHARP * made.dpi)
-    width, height = made.get_size_inches() * made.dpi
-    return picture.getvalue(), {"width": float(width), "height": float(height)}
+def render_png(figure: Any) -> tuple[bytes, dict[str, float]]:
+    """A figure's PNG and the size in pixels at which a notebook displays it."""
+    png = BytesIO()
+    figure.savefig(png, format="png", dpi=PIXEL_RATIO * figure.dpi)
+    width, height = figure.get_size_inches() * figure.dpi
+    return png.getvalue(), {"width": float(width), "height": float(height)}
 
 
-def plot_text(words: str) -> str:
-    """Words in which no dollar begins a formula."""
-    return words.replace("$", r"\$")
+def escape_dollars(text: str) -> str:
+    """A text in which matplotlib finds no formula."""
+    return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""Costs and counts in words, and the order of efforts."""
+"""Costs and counts as text, the order of efforts, and CSV, JSON and text files."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from o3magic.errors import BadOption
 from o3magic.money import NANO_DIGITS, show_usd
 from o3magic.render.tables import visible
 
-# With these in front a spreadsheet takes a cell for a formula.
-FORMULA = ("=", "+", "-", "@")
+EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh", "max")
+FORMULA_STARTS = ("=", "+", "-", "@")  # a spreadsheet evaluates a cell that begins with one
 
 
 def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as UTF-8 CSV; None is an empty cell. Raises BadOption."""
+    """Write rows as UTF-8 CSV; None is an empty cell. Raises BadOption where that fails."""
     text = StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: harmless(value) for name, value in row.items()} for row in rows)
-    write(path, text.getvalue())
+    writer.writerows({name: escape_formula(value) for name, value in row.items()} for row in rows)
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path | str, value: Mapping[str, Any]) -> None:
     """Write a value as JSON, Decimals as text, so that no reader rounds them. Raises BadOption."""
-    write(path, json.dumps(value, indent=1, default=plain_digits) + "\n")
+    write_text(path, json.dumps(value, indent=1, default=format_decimal) + "\n")
 
 
-def write(path: Path | str, text: str) -> None:
-    """Write a file. Raises BadOption where it cannot be."""
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text file as UTF-8. Raises BadOption where that fails."""
     try:
         Path(path).expanduser().write_text(text, encoding="utf-8", newline="")
     except OSError as error:
@@ -42,28 +42,25 @@ def write(path: Path | str, text: str) -> None:
         raise BadOption(f"{path} cannot be written: {why}", hint="name another file") from None
 
 
-def plain_digits(value: Any) -> str:
-    """Money in plain digits, to the nano-dollar. Raises TypeError for anything else."""
+def format_decimal(value: Any) -> str:
+    """Dollars without an exponent, to the nano-dollar. Raises TypeError for other types."""
     if isinstance(value, Decimal):
         return f"{value:.{NANO_DIGITS}f}"
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
 
 
-def harmless(value: Any) -> Any:
-    """A CSV cell that no spreadsheet takes for a formula; money in plain digits."""
+def escape_formula(value: Any) -> Any:
+    """A CSV cell that no spreadsheet evaluates as a formula; Decimals without an exponent."""
     if isinstance(value, Decimal):
-        return plain_digits(value)
+        return format_decimal(value)
     if not isinstance(value, str):
         return value
     name = visible(value)
-    return f"'{name}" if name.startswith(FORMULA) else name
+    return f"'{name}" if name.startswith(FORMULA_STARTS) else name
 
 
-EFFORTS = ("", "none", "minimal", "low", "medium", "high", "xhigh", "max")
-
-
-def rank(effort: str) -> int:
-    """Where an effort stands among the others; unknown ones come last."""
+def rank_effort(effort: str) -> int:
+    """The position of an effort among all; unknown ones come last."""
     return EFFORTS.index(effort) if effort in EFFORTS else len(EFFORTS)
 
 
@@ -74,11 +71,10 @@ def known_nano_usd(sums: CallSums) -> int | None:
 
 
 def cost_cell(sums: CallSums) -> str:
-    """A cost to look at; at least, where some of it is unknown."""
-    shown = show_usd(known_nano_usd(sums))
-    return f"at least {shown}" if sums.unknown_cost_calls and shown != "unknown" else shown
+    """A cost as text; "at least" where a part of it is unknown."""
+    cost = show_usd(known_nano_usd(sums))
+    return f"at least {cost}" if sums.unknown_cost_calls and cost != "unknown" else cost
 
 
-def counted(calls: int) -> str:
-    """A number of calls in words."""
+def format_calls(calls: int) -> str:
     return "1 call" if calls == 1 else f"{calls:,} calls"

@@ -1,6 +1,6 @@
-"""Which calls a report is of, how they are grouped, and the words that say so.
+"""The query of a cost report: which calls it covers, and how they are grouped.
 
-The words are the same for `%o3_cost`, for `o3magic cost` and for `o3.costs`.
+`%o3_cost`, `o3magic cost` and `o3.costs` take the same options.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from o3magic.cost.entries import CallSums, CostTotal, Entry
 from o3magic.cost.ledger import Ledger
 from o3magic.cost.schema import GROUPS
 from o3magic.errors import BadOption, did_you_mean
-from o3magic.reports.report import BY, HEADINGS, CostReport, ReportSpan, report
+from o3magic.reports.report import BY, HEADINGS, CostReport, ReportSpan, build_report
 
-OF = ("cell", "conversation", "session", "notebook", "day", "month", "all")
-LAST_YEAR = 3000
-OF_ALONE = ("day", "month", "all")  # without a notebook around
+SCOPES = ("cell", "conversation", "session", "notebook", "day", "month", "all")
+MAX_YEAR = 3000
+OF_ALONE = ("day", "month", "all")  # outside a notebook
 TITLES = {
     "cell": "the last cell that asked",
     "conversation": "the conversation that was asked last",
@@ -29,11 +29,11 @@ TITLES = {
     "month": "this month",
     "all": "all time",
 }
-SHORT = {heading: name for name, heading in HEADINGS.items()}
+GROUPS_BY_HEADING = {heading: name for name, heading in HEADINGS.items()}
 
 
-def add_words(parser: ArgumentParser, of: Sequence[str] = OF) -> None:
-    """Add the words a report of costs is asked for with."""
+def add_words(parser: ArgumentParser, of: Sequence[str] = SCOPES) -> None:
+    """Add the options of a cost report to a parser."""
     groups = ", ".join(HEADINGS.get(name, name) for name in GROUPS)
     add = parser.add_argument
     add("--of", choices=of, help="which calls")
@@ -63,32 +63,30 @@ def costs(
 ) -> CostReport:
     """The costs of a cell, session, notebook, day, month or of all time.
 
-    of     "cell" and "conversation" are those asked last. None: the session, with a line for each
-           longer time; all time where there is no session, or where a `since` is given
+    of     "cell" and "conversation" are the last ones. None: the session, with a row for each
+           longer period; all time where there is no session, or where `since` is given
     by     names of groups, `"effort,model"` or a sequence; None: model and effort
-    since  a date or moment; without a time zone it is local. Days in `by` are UTC
+    since  a date or datetime; without a time zone it is local. Days in `by` are UTC
 
-    Raises BadOption for a word that makes no sense.
+    Raises BadOption for a value that is not known.
     """
     now = now or datetime.now().astimezone()
-    groups, begin = grouping(by), moment_of(since)
-    usual = of is None
+    groups, begin = parse_groups(by), parse_since(since)
+    has_spans = of is None and begin is None
     of = of or ("session" if session and begin is None else "all")
     where = limits(of, begin, now, session, notebook)
     if of in ("cell", "conversation"):
-        last = last_cell if of == "cell" else last_conversation
-        entries = last(ledger, session, begin)
-        rows, days = totals_of(entries, groups), totals_of(entries, ("day", "effort"))
+        find_entries = find_last_cell if of == "cell" else find_last_conversation
+        entries = find_entries(ledger, session, begin)
+        rows, days = group_entries(entries, groups), group_entries(entries, ("day", "effort"))
     else:
         rows = ledger.totals(by=groups, **where)
         days = ledger.totals(by=("day", "effort"), **where)
-    title = titled(of, begin)
-    found = spans(ledger, now, "" if of == "all" else notebook) if usual and begin is None else ()
-    return report(rows, title, groups, spans=found, days=days)
+    spans = build_spans(ledger, now, "" if of == "all" else notebook) if has_spans else ()
+    return build_report(rows, build_title(of, begin), groups, spans=spans, days=days)
 
 
-def titled(of: str, begin: datetime | None) -> str:
-    """What the report is of, in words."""
+def build_title(of: str, begin: datetime | None) -> str:
     if begin is None:
         return TITLES[of]
     since = f"since {begin:%Y-%m-%d}" if begin.time() == time() else f"since {begin:%Y-%m-%d %H:%M}"
@@ -98,52 +96,50 @@ def titled(of: str, begin: datetime | None) -> str:
 def limits(
     of: str, begin: datetime | None, now: datetime, session: str, notebook: str
 ) -> dict[str, Any]:
-    """What `Ledger.totals` is asked for. Raises BadOption for a place that is not known."""
-    if of not in OF:
-        hint = did_you_mean(of, OF, f"of one of {', '.join(OF)}")
+    """The arguments of `Ledger.totals`. Raises BadOption for an unknown scope."""
+    if of not in SCOPES:
+        hint = did_you_mean(of, SCOPES, f"of one of {', '.join(SCOPES)}")
         raise BadOption(f"costs cannot be shown of {of!r}", hint=hint)
     if of in ("cell", "conversation", "session") and not session:
         raise BadOption(f"there is no session here whose {of} could be summed", hint="--of all")
     if of == "notebook" and not notebook:
         raise BadOption("this notebook's name is not known here", hint="--of session, --of day")
     if of in ("day", "month"):
-        midnight = first_moment(of, now)
+        midnight = compute_period_start(of, now)
         begin = midnight if begin is None else max(begin, midnight)
-    place = {"session": {"session": session}, "notebook": {"notebook": notebook}}.get(of, {})
-    return {**place, "since": begin}
+    scope = {"session": {"session": session}, "notebook": {"notebook": notebook}}.get(of, {})
+    return {**scope, "since": begin}
 
 
-def first_moment(of: str, now: datetime) -> datetime:
-    """When this day or this month began here."""
-    here = now.astimezone().replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
-    # Naive, then local again: the offset at midnight may have been another.
-    return (here if of == "day" else here.replace(day=1)).astimezone()
+def compute_period_start(of: str, now: datetime) -> datetime:
+    """When this day or month began in the local time zone."""
+    local = now.astimezone().replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
+    # Naive, then local again: the UTC offset at midnight may differ from that of now.
+    return (local if of == "day" else local.replace(day=1)).astimezone()
 
 
-def spans(ledger: Ledger, now: datetime, notebook: str) -> tuple[ReportSpan, ...]:
-    """One sum each for today, this notebook where its name is known, this month, all time."""
-    asked: dict[str, dict[str, Any]] = {"day": {"since": first_moment("day", now)}}
+def build_spans(ledger: Ledger, now: datetime, notebook: str) -> tuple[ReportSpan, ...]:
+    """The sums of today, this notebook where its name is known, this month, all time."""
+    filters: dict[str, dict[str, Any]] = {"day": {"since": compute_period_start("day", now)}}
     if notebook:
-        asked["notebook"] = {"notebook": notebook}
-    asked |= {"month": {"since": first_moment("month", now)}, "all": {}}
-    found = []
-    for of, where in asked.items():
-        total = (ledger.totals(by=(), **where) or [CostTotal()])[0]
-        found.append(span(TITLES[of], total))
-    return tuple(found)
+        filters["notebook"] = {"notebook": notebook}
+    filters |= {"month": {"since": compute_period_start("month", now)}, "all": {}}
+    return tuple(
+        span(TITLES[of], (ledger.totals(by=(), **where) or [CostTotal()])[0])
+        for of, where in filters.items()
+    )
 
 
 def span(name: str, total: CostTotal) -> ReportSpan:
-    """What a sum of everything says in a line."""
     return ReportSpan(name, total.live, total.simulated.calls, total.replayed.calls)
 
 
-def grouping(by: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The names of groups, each once. Raises BadOption for one the ledger has not."""
+def parse_groups(by: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The names of groups, each once. Raises BadOption for one the ledger lacks."""
     if by is None:
         return BY
-    given = by.split(",") if isinstance(by, str) else by
-    names = [SHORT.get(name.strip(), name.strip()) for name in given]
+    words = by.split(",") if isinstance(by, str) else by
+    names = [GROUPS_BY_HEADING.get(word.strip(), word.strip()) for word in words]
     known = [HEADINGS.get(name, name) for name in GROUPS]
     for name in filter(None, names):
         if name not in GROUPS:
@@ -152,24 +148,24 @@ def grouping(by: str | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, names)))
 
 
-def moment_of(since: str | date | None) -> datetime | None:
-    """A date or moment with its time zone, the local one where none is said. Raises BadOption."""
+def parse_since(since: str | date | None) -> datetime | None:
+    """A date or datetime with its time zone, by default the local one. Raises BadOption."""
     if since is None:
         return None
     if isinstance(since, str):
         try:
             since = datetime.fromisoformat(since.strip())
         except ValueError:
-            raise BadOption(f"{since!r} is no date", hint="--since 2026-11-01") from None
+            raise BadOption(f"{since!r} is not a date", hint="--since 2026-11-01") from None
     if not isinstance(since, datetime):
         since = datetime(since.year, since.month, since.day)
-    if not 1970 <= since.year < LAST_YEAR:
+    if not 1970 <= since.year < MAX_YEAR:
         raise BadOption(f"no call was made about {since.year}", hint="--since 2026-11-01")
     return since.astimezone() if since.tzinfo is None else since
 
 
-def last_cell(ledger: Ledger, session: str, since: datetime | None) -> list[Entry]:
-    """The calls of the cell that asked last. Raises BadOption where no cell is named."""
+def find_last_cell(ledger: Ledger, session: str, since: datetime | None) -> list[Entry]:
+    """The calls of the last cell. Raises BadOption where the front end names no cells."""
     entries = list(ledger.entries(session=session, since=since))
     keys = [entry.cell_key for entry in entries if entry.cell_key]
     if entries and not keys:
@@ -177,10 +173,10 @@ def last_cell(ledger: Ledger, session: str, since: datetime | None) -> list[Entr
     return [entry for entry in entries if entry.cell_key == keys[-1]]
 
 
-def last_conversation(ledger: Ledger, session: str, since: datetime | None) -> list[Entry]:
-    """The calls of the conversation this session asked last, those of other sessions included.
+def find_last_conversation(ledger: Ledger, session: str, since: datetime | None) -> list[Entry]:
+    """The calls of this session's last conversation, those of other sessions included.
 
-    Raises BadOption where no conversation was asked.
+    Raises BadOption where there is no conversation.
     """
     names = [e.conversation for e in ledger.entries(session=session) if e.conversation]
     if not names:
@@ -188,22 +184,22 @@ def last_conversation(ledger: Ledger, session: str, since: datetime | None) -> l
     return list(ledger.entries(conversation=names[-1], since=since))
 
 
-def totals_of(entries: Iterable[Entry], by: Sequence[str]) -> list[CostTotal]:
-    """The sums of some rows, grouped as the ledger groups all of them."""
+def group_entries(entries: Iterable[Entry], by: Sequence[str]) -> list[CostTotal]:
+    """The sums of some entries, grouped as `Ledger.totals` groups all of them."""
     groups: dict[tuple[str, ...], CostTotal] = {}
     for entry in entries:
         day = f"{entry.at:%Y-%m-%d}"
-        own = {"day": day, "month": day[:7]}
-        names = tuple(str(own.get(name) or getattr(entry, name)) for name in by)
-        known = groups.get(names) or CostTotal(**dict(zip(by, names, strict=True)))  # type: ignore[arg-type]
-        sums: CallSums = getattr(known, entry.source)
-        changed: dict[str, Any] = {entry.source: sums.plus(share(entry))}
-        groups[names] = replace(known, **changed)
+        periods = {"day": day, "month": day[:7]}
+        names = tuple(str(periods.get(name) or getattr(entry, name)) for name in by)
+        total = groups.get(names) or CostTotal(**dict(zip(by, names, strict=True)))  # type: ignore[arg-type]
+        sums: CallSums = getattr(total, entry.source)
+        changes: dict[str, Any] = {entry.source: sums.plus(sum_entry(entry))}
+        groups[names] = replace(total, **changes)
     return list(groups.values())
 
 
-def share(entry: Entry) -> CallSums:
-    """What one row adds to the sums."""
+def sum_entry(entry: Entry) -> CallSums:
+    """The sums of a single entry."""
     return CallSums(
         calls=1,
         unknown_cost_calls=int(entry.cost_nano_usd is None),

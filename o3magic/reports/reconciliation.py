@@ -1,7 +1,8 @@
-"""Where the ledger and a provider's bill differ, for each UTC day and model.
+"""Reconciliation: the differences between the ledger and a provider's invoice export, by UTC day
+and model.
 
-A model is the one that was served, by the name of its card: a bill names snapshots. The ledger's
-totals are by the model that was asked for, so its rows are read here.
+A model is the one that was served, by the name of its card, because an invoice names snapshots. The
+ledger's totals are grouped by the model that was asked for, so the entries are read here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -24,17 +26,18 @@ from o3magic.errors import BadOption
 from o3magic.models import SNAPSHOT, Catalog
 from o3magic.money import EXACT, show_usd, usd
 from o3magic.render.tables import TextTable, plain
-from o3magic.reports.formatting import counted
+from o3magic.reports.formatting import format_calls
 
-MOST_BYTES = 256 * 2**20
-MOST_USD = Decimal(10) ** 12
-LEAST_EXPONENT = -60  # digits behind the point that a sum of money can have
-MOST_COUNT = 10**18
-MOST_DAYS = 36_600
-MILLISECONDS = 10**11  # a larger number of seconds would be after the year 5000
-NOT_A_NAME = re.compile(r"[^a-z0-9]+")
-SHAPES = "an export of OpenAI's costs or usage, as JSON or CSV"
-# The names of columns that say the same, the best first.
+MAX_BYTES = 256 * 2**20
+MAX_USD = Decimal(10) ** 12
+MIN_EXPONENT = -60  # of an amount: digits after the decimal point
+MAX_COUNT = 10**18
+MAX_DAYS = 36_600
+MILLISECONDS = 10**11  # a larger time is in milliseconds: in seconds it is after the year 5000
+ZERO = Decimal(0)
+NON_ALPHANUMERIC = re.compile(r"[^a-z0-9]+")
+FORMATS = "an export of OpenAI's costs or usage, as JSON or CSV"
+# The columns of CSV exports for each field, the preferred first; that of COUNTS is the API's name.
 COLUMNS = {
     "day": "date day start_time_iso start_time usage_date timestamp bucket_start",
     "model": "model snapshot_id model_version line_item",
@@ -46,11 +49,13 @@ COLUMNS = {
     "output_tokens": "output_tokens n_generated_tokens_total completion_tokens",
 }
 COUNTS = ("calls", "input_tokens", "cached_tokens", "output_tokens")
+HEADINGS = dict(zip(COUNTS, ("calls", "input", "cached", "output"), strict=True))
+DayModel = tuple[date, str]
 
 
 @dataclass(frozen=True, slots=True)
 class InvoiceLine:
-    """One line of a bill; None where it does not say. `model` is "" where it names none."""
+    """One line of an invoice; None for what it does not have. `model` is "" where it has none."""
 
     day: date
     model: str = ""
@@ -63,217 +68,17 @@ class InvoiceLine:
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """The lines of an export, its first and its last day, and whether it is whole."""
+    """The lines of an export, its first and last day, and whether it is complete."""
 
     lines: tuple[InvoiceLine, ...]
     first: date
     last: date
-    whole: bool = True
-
-
-def read_bill(path: Path) -> Invoice:
-    """Read an export. Raises BadOption, with what is wrong, for a file that is none."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise BadOption(f"{path} is too large to be a bill", hint="export fewer days at once")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise BadOption(f"{path} cannot be read: {error.strerror}", hint=SHAPES) from None
-    except UnicodeDecodeError:
-        raise BadOption(f"{path} is no text in UTF-8", hint=SHAPES) from None
-    try:
-        as_json = text.lstrip().startswith(("{", "["))
-        return from_json(text) if as_json else from_csv(text)
-    except BadOption as error:
-        raise BadOption(f"{path.name}: {error}", hint=error.hint) from None
-
-
-def from_json(text: str) -> Invoice:
-    """A page of an organization's costs or usage, or a list of pages."""
-    try:
-        found = json.loads(text, parse_float=Decimal, parse_constant=no_number)
-    except (ValueError, RecursionError, ArithmeticError) as error:
-        raise BadOption(f"this is no JSON: {str(error)[:80]}", hint=SHAPES) from None
-    pages = found if isinstance(found, list) else [found]
-    lines: list[InvoiceLine] = []
-    days: list[date] = []
-    for page in pages:
-        for bucket in items(page, "data"):
-            begin = moment(field(bucket, "start_time", "start_time_iso"))
-            end = field(bucket, "end_time", "end_time_iso")
-            until = begin if end is None else moment(end) - timedelta(seconds=1)
-            days += [begin.date(), max(begin, until).date()]
-            results = bucket.get("results", bucket.get("result"))
-            lines += [from_result(result, begin.date()) for result in results_of(results)]
-    # Only the last page knows whether there are more.
-    more = pages[-1].get("has_more") if pages else False
-    return bill(lines, days, whole=not more)
-
-
-def results_of(found: Any) -> list[Mapping[str, Any]]:
-    """The results of one bucket. Raises BadOption where they are none."""
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise BadOption("a bucket in it has no results", hint=SHAPES)
-    return found
-
-
-def items(page: Any, name: str) -> Iterator[Mapping[str, Any]]:
-    """The objects in a list of an object. Raises BadOption where there is no such list."""
-    found = page.get(name) if isinstance(page, dict) else None
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise BadOption(f"there is no list of buckets in its {name!r}", hint=SHAPES)
-    yield from found
-
-
-def from_result(result: Mapping[str, Any], day: date) -> InvoiceLine:
-    """One result of a bucket: of the costs API or of the usage API."""
-    amount = result.get("amount")
-    cost = None
-    if amount is not None:
-        if not isinstance(amount, dict):
-            raise BadOption("an amount in it is no sum of money", hint=SHAPES)
-        check_currency(amount.get("currency"))
-        cost = money(amount.get("value"))
-    elif not any(COLUMNS[name].split()[0] in result for name in COUNTS):
-        raise BadOption("a result in it has neither an amount nor a count", hint=SHAPES)
-    counts = {name: count(result.get(COLUMNS[name].split()[0])) for name in COUNTS}
-    return InvoiceLine(
-        day, model_of(result.get("model") or result.get("line_item")), cost, **counts
-    )
-
-
-def from_csv(text: str) -> Invoice:
-    """Rows with a column for the day, and one for money or tokens."""
-    head = text.partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
-    lines: list[InvoiceLine] = []
-    try:
-        rows = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        places = places_of(next(rows, []))
-        for number, row in enumerate(rows, 2):
-            if any(cell.strip() for cell in row):
-                lines.append(from_row(row, places, number))
-    except csv.Error as error:
-        raise BadOption(f"this is no CSV: {error}", hint=SHAPES) from None
-    days = [each.day for each in lines]
-    # A row that says nothing but its day says that nothing was used then.
-    return bill((line for line in lines if line != InvoiceLine(line.day, line.model)), days)
-
-
-def places_of(head: Iterable[str]) -> dict[str, list[int]]:
-    """In which columns what is said, the best first. Raises BadOption where too little is."""
-    named = [NOT_A_NAME.sub("_", name.strip().lower()).strip("_") for name in head]
-    places = {
-        meant: [named.index(name) for name in names.split() if name in named]
-        for meant, names in COLUMNS.items()
-    }
-    if not places["day"]:
-        raise BadOption("there is no column for the day", hint="name one start_time or date")
-    if not any(places[name] for name in ("cost", *COUNTS)):
-        raise BadOption("there is no column for money, calls or tokens", hint=SHAPES)
-    return places
-
-
-def from_row(row: list[str], places: Mapping[str, list[int]], number: int) -> InvoiceLine:
-    """One row. Raises BadOption with its number where it cannot be read."""
-
-    def cell(meant: str) -> str | None:
-        found = (row[at].strip() for at in places[meant] if at < len(row))
-        return next(filter(None, found), None)
-
-    try:
-        cost = money(cell("cost"))
-        if cost is not None:
-            check_currency(cell("currency"))
-        counts = {name: count(cell(name)) for name in COUNTS}
-        return InvoiceLine(moment(cell("day")).date(), model_of(cell("model")), cost, **counts)
-    except BadOption as error:
-        raise BadOption(f"row {number}: {error}", hint=error.hint) from None
-
-
-def bill(lines: Iterable[InvoiceLine], days: list[date], *, whole: bool = True) -> Invoice:
-    """The lines as a bill. Raises BadOption where there is no day in it."""
-    if not days:
-        raise BadOption("there is no day in it", hint=SHAPES)
-    if (max(days) - min(days)).days > MOST_DAYS:
-        raise BadOption("it covers more than a century", hint=SHAPES)
-    return Invoice(tuple(lines), min(days), max(days), whole)
-
-
-def field(values: Mapping[str, Any], *names: str) -> Any:
-    """The first of some values that is there, or None."""
-    return next((values[name] for name in names if values.get(name) is not None), None)
-
-
-def model_of(said: Any) -> str:
-    """The model of a line item: `o3-mini-2025-01-31, output` is of `o3-mini-2025-01-31`."""
-    return str(said or "").partition(",")[0].strip()[:200]
-
-
-def check_currency(said: Any) -> None:
-    """Raise BadOption for money that is not US dollars; where nothing is said it is."""
-    if said is not None and str(said).strip().lower() not in ("usd", "$", ""):
-        raise BadOption(
-            f"its money is {str(said)[:20]!r}, and the ledger counts US dollars",
-            hint="export it in USD",
-        )
-
-
-def money(said: Any) -> Decimal | None:
-    """US dollars, exact, or None where nothing is said. Raises BadOption for what is no sum."""
-    if said is None or (isinstance(said, str) and not said.strip()):
-        return None
-    try:
-        usd = Decimal(str(said).strip().removeprefix("$")) if not isinstance(said, bool) else None
-    except InvalidOperation:
-        usd = None
-    if usd is None or not usd.is_finite() or abs(usd) > MOST_USD:
-        raise BadOption(f"{str(said)[:40]!r} is no sum of money", hint=SHAPES)
-    if int(usd.as_tuple().exponent) < LEAST_EXPONENT:
-        raise BadOption(f"{str(said)[:40]!r} has too many digits", hint=SHAPES)
-    return usd
-
-
-def count(said: Any) -> int | None:
-    """A number of things, or None where nothing is said. Raises BadOption for what is none."""
-    exact = money(said)
-    if exact is None:
-        return None
-    if exact != exact.to_integral_value() or not 0 <= exact < MOST_COUNT:
-        raise BadOption(f"{str(said)[:40]!r} is no count", hint=SHAPES)
-    return int(exact)
-
-
-def moment(said: Any) -> datetime:
-    """A time in UTC, from seconds since 1970 or ISO words. Raises BadOption for what is none."""
-    try:
-        if isinstance(said, bool) or said is None:
-            raise ValueError
-        if isinstance(said, int | Decimal) or re.fullmatch(r"\d{9,}(\.\d+)?", said):
-            seconds = float(said)
-            return datetime.fromtimestamp(seconds / (1000 if seconds > MILLISECONDS else 1), UTC)
-        found = datetime.fromisoformat(said.strip())
-        return (found.replace(tzinfo=UTC) if found.tzinfo is None else found).astimezone(UTC)
-    except (ValueError, TypeError, OverflowError, OSError):
-        raise BadOption(
-            f"{str(said)[:40]!r} is no day", hint="2026-11-01, or seconds since 1970"
-        ) from None
-
-
-def no_number(said: str) -> Decimal:
-    """Never returns: NaN and Infinity are in no bill. Raises ValueError."""
-    raise ValueError(f"{said} is no number")
-
-
-DayModel = tuple[date, str]
-ZERO = Decimal(0)
-HEADINGS = {"calls": "calls", "input_tokens": "input", "cached_tokens": "cached"}
-HEADINGS |= {"output_tokens": "output"}
+    is_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class InvoiceDifference:
-    """One day and model: what the ledger has, what the bill says; None for one that has no row.
+    """The ledger and the invoice on one day and model; None for a side that has no line.
 
     unknown_cost_calls: calls whose cost is missing from the ledger's side.
     """
@@ -286,18 +91,32 @@ class InvoiceDifference:
 
     @property
     def cost_usd(self) -> Decimal:
-        """What the bill has more."""
-        return EXACT.subtract(cost_of(self.billed), cost_of(self.ledger))
+        """The invoice minus the ledger."""
+        billed, ledger = ((line and line.cost_usd) or ZERO for line in (self.billed, self.ledger))
+        return EXACT.subtract(billed, ledger)
+
+    def exceeds(self, counts: Iterable[str], tolerance_usd: Decimal | None) -> bool:
+        """Whether a count differs, or the cost by more than a tolerance that is given."""
+        if tolerance_usd is not None and self.cost_usd.copy_abs() > tolerance_usd:
+            return True
+        sides = (self.ledger, self.billed)
+        return any(len({(line and getattr(line, n)) or 0 for line in sides}) > 1 for n in counts)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Reconciliation:
-    """What was compared, and where it differs. `rows` are only those that do; `total` is of all."""
+    """The comparison of a ledger with an invoice.
+
+    rows      the days and models that differ
+    total     the sums of all of them, with and without a difference
+    compared  the number of days and models
+    counts    the names of the counts that the invoice has
+    """
 
     rows: tuple[InvoiceDifference, ...]
     total: InvoiceDifference
     compared: int
-    bill: Invoice
+    invoice: Invoice
     counts: tuple[str, ...]
     has_cost: bool
     tolerance_usd: Decimal
@@ -305,26 +124,29 @@ class Reconciliation:
 
     @property
     def differs(self) -> bool:
-        """Whether something differs by more than the tolerance."""
-        return bool(self.rows) or unlike(self.total, (), self.has_cost, self.tolerance_usd)
+        """Whether a row differs, or the total by more than the tolerance."""
+        tolerance_usd = self.tolerance_usd if self.has_cost else None
+        return bool(self.rows) or self.total.exceeds((), tolerance_usd)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know, one sentence each."""
+        """Remarks on the comparison, one sentence each."""
         notes = []
-        if not self.bill.whole:
-            notes.append("The export is not whole: it says that there are more pages.")
+        if not self.invoice.is_complete:
+            notes.append("The export is not complete: it says that there are more pages.")
         if not self.has_cost:
-            notes.append("The export says nothing of money; only its counts are compared.")
+            notes.append("The export has no costs; only its counts are compared.")
         if self.total.unknown_cost_calls:
-            unknown = counted(self.total.unknown_cost_calls)
+            unknown = format_calls(self.total.unknown_cost_calls)
             notes.append(f"The ledger does not know the cost of {unknown}.")
         if any(row.ledger is None for row in self.rows):
-            notes.append("What only the bill has was asked elsewhere, or is no call to a model.")
+            notes.append(
+                "Rows that only the bill has were asked elsewhere, or are not calls to a model."
+            )
         return tuple(notes)
 
     def table(self) -> TextTable:
-        """Two columns for each thing that is compared, and the sums of all."""
+        """Two columns for each value that is compared; the last row is the total."""
         head = ["day", "model"]
         for name in self.counts:
             head += [f"{HEADINGS[name]} here", "billed"]
@@ -334,14 +156,12 @@ class Reconciliation:
         return TextTable(head, rows, 2, frozenset([len(rows) - 1]))
 
     def __str__(self) -> str:
-        """All of it in plain text."""
-        days = f"{self.bill.first} to {self.bill.last}, UTC"
+        days = f"{self.invoice.first} to {self.invoice.last}, UTC"
         title = f"the ledger and the bill of {plain(self.provider)}, {days}"
-        found = f"{len(self.rows):,} of {self.compared:,} rows differ"
-        money = f"by more than {show_usd(self.tolerance_usd)}" if self.has_cost else ""
-        how = " or ".join(filter(None, (money, "in their counts" if self.counts else "")))
-        lines = [title, f"{found} {how}"]
-        return "\n".join([*lines, "", self.table().text(), *self.notes])
+        count = f"{len(self.rows):,} of {self.compared:,} rows differ"
+        cost = f"by more than {show_usd(self.tolerance_usd)}" if self.has_cost else ""
+        how = " or ".join(filter(None, (cost, "in their counts" if self.counts else "")))
+        return "\n".join([title, f"{count} {how}", "", self.table().text(), *self.notes])
 
     __repr__ = __str__
 
@@ -350,59 +170,72 @@ class Reconciliation:
         if row.day and not row.model:
             cells[1] = "(all models)"
         for name in self.counts:
-            cells += [said(row.ledger, name), said(row.billed, name)]
+            cells += [format_count(row.ledger, name), format_count(row.billed, name)]
         if self.has_cost:
-            here = money_cell(row.ledger)
-            here = f"at least {here}" if row.unknown_cost_calls else here
-            cells += [here, money_cell(row.billed), signed(row.cost_usd)]
+            cost, difference = format_cost(row.ledger), row.cost_usd
+            cells.append(f"at least {cost}" if row.unknown_cost_calls else cost)
+            cells.append(format_cost(row.billed))
+            cells.append(f"{'+' * (difference > 0)}{show_usd(difference)}")
         return cells
+
+
+def format_count(line: InvoiceLine | None, name: str) -> str:
+    count = None if line is None else getattr(line, name)
+    return "–" if count is None else f"{count:,}"
+
+
+def format_cost(line: InvoiceLine | None) -> str:
+    return "–" if line is None or line.cost_usd is None else show_usd(line.cost_usd)
 
 
 def compared(
     ledger: Ledger,
-    bill: Invoice,
+    invoice: Invoice,
     catalog: Catalog,
     *,
     provider: str = "openai",
     tolerance_usd: Decimal = Decimal("0.01"),
 ) -> Reconciliation:
-    """Compare the live calls to one provider on the bill's days with what it says."""
-    by_model = any(line.model for line in bill.lines)
-    counts = tuple(n for n in COUNTS if any(getattr(e, n) is not None for e in bill.lines))
-    has_cost = any(line.cost_usd is not None for line in bill.lines)
+    """Compare the live calls to a provider with its invoice, on the days of the invoice."""
+    has_models = any(line.model for line in invoice.lines)
+    counts = tuple(n for n in COUNTS if any(getattr(e, n) is not None for e in invoice.lines))
+    has_cost = any(line.cost_usd is not None for line in invoice.lines)
     billed: dict[DayModel, InvoiceLine] = {}
-    for line in bill.lines:
-        model = card_name(line.model, catalog)
-        put(billed, replace(line, model=model))
-    here: dict[DayModel, InvoiceLine] = {}
-    unknown: dict[DayModel, int] = {}
-    for entry in entries_of(ledger, bill, provider):
-        model = card_name(entry.model_served or entry.model, catalog) if by_model else ""
-        made = as_billed(entry, model)
-        put(here, made)
-        if entry.cost_nano_usd is None:
-            unknown[made.day, model] = unknown.get((made.day, model), 0) + 1
-    keys = sorted(billed.keys() | here.keys())
+    for line in invoice.lines:
+        add_line(billed, replace(line, model=find_card_name(line.model, catalog)))
+    recorded: dict[DayModel, InvoiceLine] = {}
+    unknown: Counter[DayModel] = Counter()
+    for entry in find_entries(ledger, invoice, provider):
+        model = find_card_name(entry.model_served or entry.model, catalog) if has_models else ""
+        line = convert_entry(entry, model)
+        add_line(recorded, line)
+        unknown[line.day, model] += entry.cost_nano_usd is None
     rows = [
-        InvoiceDifference(*key, here.get(key), billed.get(key), unknown.get(key, 0)) for key in keys
+        InvoiceDifference(*key, recorded.get(key), billed.get(key), unknown[key])
+        for key in sorted(billed.keys() | recorded.keys())
     ]
-    total = InvoiceDifference(None, "", summed(here), summed(billed), sum(unknown.values()))
-    differ = tuple(row for row in rows if unlike(row, counts, has_cost, tolerance_usd))
-    return Reconciliation(differ, total, len(rows), bill, counts, has_cost, tolerance_usd, provider)
+    ledger_sum, billed_sum = (
+        reduce(merge_lines, lines.values()) if lines else None for lines in (recorded, billed)
+    )
+    total = InvoiceDifference(None, "", ledger_sum, billed_sum, unknown.total())
+    differing = tuple(r for r in rows if r.exceeds(counts, tolerance_usd if has_cost else None))
+    return Reconciliation(
+        differing, total, len(rows), invoice, counts, has_cost, tolerance_usd, provider
+    )
 
 
-def entries_of(ledger: Ledger, bill: Invoice, provider: str) -> Iterable[Entry]:
-    """The live calls to a provider on the bill's days; none that was refused free of charge."""
-    begin = datetime.combine(bill.first, time(), UTC)
+def find_entries(ledger: Ledger, invoice: Invoice, provider: str) -> Iterator[Entry]:
+    """The live calls to a provider on the days of an invoice, without free ones (refused)."""
+    begin = datetime.combine(invoice.first, time(), UTC)
     for entry in ledger.entries(since=begin):
-        asked = entry.source == "live" and entry.provider == provider
-        free = entry.cost_nano_usd == 0 and not entry.total_tokens and not entry.output_tokens
-        if asked and not free and entry.at.date() <= bill.last:
+        is_live = entry.source == "live" and entry.provider == provider
+        is_free = entry.cost_nano_usd == 0 and not entry.total_tokens and not entry.output_tokens
+        if is_live and not is_free and entry.at.date() <= invoice.last:
             yield entry
 
 
-def as_billed(entry: Entry, model: str) -> InvoiceLine:
-    """A row of the ledger as a line of a bill. What it does not know adds nothing."""
+def convert_entry(entry: Entry, model: str) -> InvoiceLine:
+    """A ledger entry as a line of an invoice; what is unknown counts as 0."""
     return InvoiceLine(
         entry.at.astimezone(UTC).date(),
         model,
@@ -414,68 +247,214 @@ def as_billed(entry: Entry, model: str) -> InvoiceLine:
     )
 
 
-def card_name(model: str, catalog: Catalog) -> str:
-    """The name of a model's card; of one without a card its own, without the date of a snapshot."""
+def find_card_name(model: str, catalog: Catalog) -> str:
+    """The name of a model's card; without a card the model without the date of its snapshot."""
     card = catalog.find(model)
     return card.id if card else SNAPSHOT.sub("", model)
 
 
-def put(sums: dict[DayModel, InvoiceLine], line: InvoiceLine) -> None:
-    """Add a line to the sum of its day and model."""
+def add_line(sums: dict[DayModel, InvoiceLine], line: InvoiceLine) -> None:
     key = (line.day, line.model)
-    sums[key] = plus(sums[key], line) if key in sums else line
+    sums[key] = merge_lines(sums[key], line) if key in sums else line
 
 
-def plus(one: InvoiceLine, other: InvoiceLine) -> InvoiceLine:
-    """Both together; None is nothing where the other says something."""
+def merge_lines(one: InvoiceLine, other: InvoiceLine) -> InvoiceLine:
+    """The sums of two lines; a value is None where both are."""
 
-    def both(name: str) -> int | None:
+    def add(name: str) -> int | None:
         known = [n for n in (getattr(one, name), getattr(other, name)) if n is not None]
         return sum(known) if known else None
 
-    costs = [c for c in (one.cost_usd, other.cost_usd) if c is not None]
+    costs = [cost for cost in (one.cost_usd, other.cost_usd) if cost is not None]
     cost = reduce(EXACT.add, costs) if costs else None
-    return InvoiceLine(one.day, one.model, cost, *map(both, COUNTS))
+    return InvoiceLine(one.day, one.model, cost, *map(add, COUNTS))
 
 
-def summed(sums: Mapping[DayModel, InvoiceLine]) -> InvoiceLine | None:
-    """The sum of all lines."""
-    found: InvoiceLine | None = None
-    for line in sums.values():
-        found = line if found is None else plus(found, line)
-    return found
+def read_bill(path: Path) -> Invoice:
+    """Read an export. Raises BadOption, with the reason, where it cannot be read."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadOption(f"{path} is too large", hint="export fewer days at once")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise BadOption(f"{path} cannot be read: {error.strerror}", hint=FORMATS) from None
+    except UnicodeDecodeError:
+        raise BadOption(f"{path} is not UTF-8 text", hint=FORMATS) from None
+    try:
+        is_json = text.lstrip().startswith(("{", "["))
+        return parse_json(text) if is_json else parse_csv(text)
+    except BadOption as error:
+        raise BadOption(f"{path.name}: {error}", hint=error.hint) from None
 
 
-def unlike(
-    row: InvoiceDifference, counts: Iterable[str], has_cost: bool, tolerance_usd: Decimal
-) -> bool:
-    """Whether the two sides differ: money by more than the tolerance, counts by anything."""
-    if has_cost and row.cost_usd.copy_abs() > tolerance_usd:
-        return True
-    return any(count_of(row.ledger, name) != count_of(row.billed, name) for name in counts)
+def parse_json(text: str) -> Invoice:
+    """A page of an organization's costs or usage, or a list of pages."""
+    try:
+        content = json.loads(text, parse_float=Decimal, parse_constant=reject_constant)
+    except (ValueError, RecursionError, ArithmeticError) as error:
+        raise BadOption(f"this is not JSON: {str(error)[:80]}", hint=FORMATS) from None
+    pages = content if isinstance(content, list) else [content]
+    lines: list[InvoiceLine] = []
+    days: list[date] = []
+    for page in pages:
+        for bucket in get_objects(page, "data"):
+            begin = parse_time(get_first(bucket, "start_time", "start_time_iso"))
+            end = get_first(bucket, "end_time", "end_time_iso")
+            last = begin if end is None else parse_time(end) - timedelta(seconds=1)
+            days += [begin.date(), max(begin, last).date()]
+            results = get_objects(bucket, "results" if "results" in bucket else "result")
+            lines += [parse_result(result, begin.date()) for result in results]
+    # Only the last page knows whether there are more.
+    has_more = pages[-1].get("has_more") if pages else False
+    return build_invoice(lines, days, is_complete=not has_more)
 
 
-def cost_of(line: InvoiceLine | None) -> Decimal:
-    """Its money, or nothing."""
-    return ZERO if line is None or line.cost_usd is None else line.cost_usd
+def reject_constant(name: str) -> Decimal:
+    """Raise ValueError for NaN and Infinity."""
+    raise ValueError(f"{name} is not a number")
 
 
-def count_of(line: InvoiceLine | None, name: str) -> int:
-    """One of its counts, or nothing."""
-    return (getattr(line, name) or 0) if line is not None else 0
+def get_objects(parent: Any, name: str) -> list[dict[str, Any]]:
+    """A list of objects by its name. Raises BadOption where there is none."""
+    objects = parent.get(name) if isinstance(parent, dict) else None
+    if not isinstance(objects, list) or not all(isinstance(item, dict) for item in objects):
+        raise BadOption(f"it has no list {name!r} of objects", hint=FORMATS)
+    return objects
 
 
-def said(line: InvoiceLine | None, name: str) -> str:
-    """A count to look at."""
-    found = None if line is None else getattr(line, name)
-    return "–" if found is None else f"{found:,}"
+def get_first(values: Mapping[str, Any], *names: str) -> Any:
+    """The first of some values that is not None, or None."""
+    return next((values[name] for name in names if values.get(name) is not None), None)
 
 
-def money_cell(line: InvoiceLine | None) -> str:
-    """A sum to look at."""
-    return "–" if line is None or line.cost_usd is None else show_usd(line.cost_usd)
+def parse_result(result: Mapping[str, Any], day: date) -> InvoiceLine:
+    """One result of a bucket, of the costs API or of the usage API."""
+    amount = result.get("amount")
+    cost = None
+    if amount is not None:
+        if not isinstance(amount, dict):
+            raise BadOption("an amount in it is not a sum of money", hint=FORMATS)
+        check_currency(amount.get("currency"))
+        cost = parse_usd(amount.get("value"))
+    elif not any(COLUMNS[name].split()[0] in result for name in COUNTS):
+        raise BadOption("a result in it has neither an amount nor a count", hint=FORMATS)
+    counts = {name: parse_count(result.get(COLUMNS[name].split()[0])) for name in COUNTS}
+    model = parse_model(result.get("model") or result.get("line_item"))
+    return InvoiceLine(day, model, cost, **counts)
 
 
-def signed(amount: Decimal) -> str:
-    """A difference to look at: more on the bill has a plus."""
-    return f"+{show_usd(amount)}" if amount > 0 else show_usd(amount)
+def parse_csv(text: str) -> Invoice:
+    """Rows with a column for the day, and one for money, calls or tokens."""
+    head = text.partition("\n")[0]
+    delimiter = max(",;\t", key=head.count)
+    lines: list[InvoiceLine] = []
+    try:
+        rows = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        columns = find_columns(next(rows, []))
+        for number, row in enumerate(rows, 2):
+            if any(cell.strip() for cell in row):
+                lines.append(parse_row(row, columns, number))
+    except csv.Error as error:
+        raise BadOption(f"this is not CSV: {error}", hint=FORMATS) from None
+    days = [line.day for line in lines]
+    # A row with nothing but a day says that there was no usage on it.
+    used = (line for line in lines if line != InvoiceLine(line.day, line.model))
+    return build_invoice(used, days)
+
+
+def find_columns(head: Iterable[str]) -> dict[str, list[int]]:
+    """The columns of each field, the preferred first. Raises BadOption where some are missing."""
+    names = [NON_ALPHANUMERIC.sub("_", name.strip().lower()).strip("_") for name in head]
+    columns = {
+        field: [names.index(alias) for alias in aliases.split() if alias in names]
+        for field, aliases in COLUMNS.items()
+    }
+    if not columns["day"]:
+        raise BadOption("there is no column for the day", hint="name one start_time or date")
+    if not any(columns[field] for field in ("cost", *COUNTS)):
+        raise BadOption("there is no column for money, calls or tokens", hint=FORMATS)
+    return columns
+
+
+def parse_row(row: list[str], columns: Mapping[str, list[int]], number: int) -> InvoiceLine:
+    """One row of a CSV file. Raises BadOption with its number where it cannot be parsed."""
+
+    def cell(field: str) -> str | None:
+        values = (row[i].strip() for i in columns[field] if i < len(row))
+        return next(filter(None, values), None)
+
+    try:
+        cost = parse_usd(cell("cost"))
+        if cost is not None:
+            check_currency(cell("currency"))
+        counts = {name: parse_count(cell(name)) for name in COUNTS}
+        day = parse_time(cell("day")).date()
+        return InvoiceLine(day, parse_model(cell("model")), cost, **counts)
+    except BadOption as error:
+        raise BadOption(f"row {number}: {error}", hint=error.hint) from None
+
+
+def build_invoice(
+    lines: Iterable[InvoiceLine], days: list[date], *, is_complete: bool = True
+) -> Invoice:
+    """The invoice of some lines. Raises BadOption for no day, and for too many."""
+    if not days:
+        raise BadOption("there is no day in it", hint=FORMATS)
+    if (max(days) - min(days)).days > MAX_DAYS:
+        raise BadOption("it covers more than a century", hint=FORMATS)
+    return Invoice(tuple(lines), min(days), max(days), is_complete)
+
+
+def parse_model(value: Any) -> str:
+    """The model of a line item: `o3-mini-2025-01-31, output` is of `o3-mini-2025-01-31`."""
+    return str(value or "").partition(",")[0].strip()[:200]
+
+
+def check_currency(value: Any) -> None:
+    """Raise BadOption for a currency other than US dollars, the default."""
+    if value is not None and str(value).strip().lower() not in ("usd", "$", ""):
+        raise BadOption(
+            f"its money is {str(value)[:20]!r}, and the ledger counts US dollars",
+            hint="export it in USD",
+        )
+
+
+def parse_usd(value: Any) -> Decimal | None:
+    """US dollars, exact; None for an empty value. Raises BadOption where it is no amount."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        amount = Decimal(str(value).strip().removeprefix("$"))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if isinstance(value, bool) or not amount.is_finite() or abs(amount) > MAX_USD:
+        raise BadOption(f"{str(value)[:40]!r} is not a sum of money", hint=FORMATS)
+    if int(amount.as_tuple().exponent) < MIN_EXPONENT:
+        raise BadOption(f"{str(value)[:40]!r} has too many digits", hint=FORMATS)
+    return amount
+
+
+def parse_count(value: Any) -> int | None:
+    """A whole number; None for an empty value. Raises BadOption where it is none."""
+    exact = parse_usd(value)
+    if exact is None:
+        return None
+    if exact != exact.to_integral_value() or not 0 <= exact < MAX_COUNT:
+        raise BadOption(f"{str(value)[:40]!r} is not a count", hint=FORMATS)
+    return int(exact)
+
+
+def parse_time(value: Any) -> datetime:
+    """A time in UTC, from seconds or milliseconds since 1970 or ISO 8601. Raises BadOption."""
+    try:
+        if isinstance(value, bool) or value is None:
+            raise ValueError
+        if isinstance(value, int | Decimal) or re.fullmatch(r"\d{9,}(\.\d+)?", value):
+            seconds = float(value)
+            return datetime.fromtimestamp(seconds / (1000 if seconds > MILLISECONDS else 1), UTC)
+        moment = datetime.fromisoformat(value.strip())
+        return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, OSError):
+        raise BadOption(
+            f"{str(value)[:40]!r} is not a day", hint="2026-11-01, or seconds since 1970"
+        ) from None

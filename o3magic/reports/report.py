@@ -1,4 +1,4 @@
-"""What was spent, as a table: Markdown, plain text, CSV, JSON, a plot or a data frame."""
+"""A cost report: as Markdown, plain text, CSV, JSON, plot or DataFrame."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from o3magic.dataframes import frame
 from o3magic.events import AnswerSource
 from o3magic.money import usd
 from o3magic.render.tables import TextTable, escaped, plain
-from o3magic.reports.formatting import cost_cell, counted, known_nano_usd, rank
+from o3magic.reports.formatting import (
+    cost_cell,
+    format_calls,
+    known_nano_usd,
+    rank_effort,
+    write_csv,
+    write_json,
+)
 
 BY = ("model", "effort")
 NUMBERS = ("calls", "input", "cached", "output", "reasoning", "cost")
-LESS_TO_SHOW = ("cached", "input", "reasoning", "output")  # what a narrow page does without
-COUNTED = (
+# Columns that are left out of a narrow text, in this order.
+DROPPED_WHEN_NARROW = ("cached", "input", "reasoning", "output")
+COUNTS = (
     "calls",
     "unknown_cost_calls",
     "input_tokens",
@@ -33,14 +41,14 @@ LABELS: dict[AnswerSource, str] = {
     "replayed": " (replayed)",
 }
 HEADINGS = {"schema_name": "schema"}
-LONGEST_NOTEBOOK = 40
+MAX_NOTEBOOK_LENGTH = 40
 
 
 @dataclass(frozen=True, slots=True)
 class CostRow:
-    """The calls of one group and one source. Only live ones cost.
+    """The sums of the calls of one group and one source. Only live calls cost.
 
-    names: what they were grouped by, in the order of the report's `by`.
+    names: the values of the group, in the order of the report's `by`.
     """
 
     names: tuple[str, ...]
@@ -49,13 +57,13 @@ class CostRow:
 
     @property
     def cost_usd(self) -> Decimal | None:
-        """What is known of their cost; None where nothing is."""
+        """The known part of the cost; None where no cost is known."""
         return usd(known_nano_usd(self.sums))
 
 
 @dataclass(frozen=True, slots=True)
 class ReportSpan:
-    """What all calls of some time or place came to, for a line below the table."""
+    """The sum of all calls of a period, notebook or session: a row below the table."""
 
     name: str
     live: CallSums
@@ -64,25 +72,26 @@ class ReportSpan:
 
     @property
     def calls(self) -> str:
-        """How many calls: `12 + 3 simulated`."""
+        """The numbers of calls: `12 + 3 simulated`."""
         others = {"simulated": self.simulated_calls, "replayed": self.replayed_calls}
-        more = (f"{n:,} {word}" for word, n in others.items() if n)
-        return " + ".join([f"{self.live.calls:,}", *more])
+        counts = (f"{n:,} {source}" for source, n in others.items() if n)
+        return " + ".join([f"{self.live.calls:,}", *counts])
 
     def cells(self) -> tuple[str, str, str]:
-        """Its name, its calls, its cost."""
+        """Name, calls, cost."""
         return self.name, self.calls, cost_cell(self.live)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CostReport:
-    """The live rows, their `total`, and the rows of simulated and replayed calls.
+    """A report of costs: the live rows, their `total`, and the rows of free calls.
 
+    free   simulated and replayed calls
     by     what the rows are grouped by
-    spans  sums of longer times, for a line each
-    days   the same calls by UTC day and effort, which `plot` draws
+    spans  sums of longer periods, a row each
+    days   the same calls by UTC day and effort, for `plot`
 
-    `.to_frame()`, `.to_csv(path)`, `.to_json(path)` and `.plot()` give it in other forms.
+    `.to_frame()`, `.to_csv(path)`, `.to_json(path)` and `.plot()` convert it.
     """
 
     title: str
@@ -100,30 +109,30 @@ class CostReport:
 
     @property
     def cost_usd(self) -> Decimal | None:
-        """What is known of the live calls' cost, exact; None where nothing is."""
+        """The known cost of the live calls, exact; None where no cost is known."""
         return usd(known_nano_usd(self.total))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of what `records` holds."""
-        return ("source", *self.by, *COUNTED, "cost_usd")
+        """The keys of `records`."""
+        return ("source", *self.by, *COUNTS, "cost_usd")
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know of the numbers, one sentence each."""
+        """Remarks on the numbers, one sentence each."""
         notes = []
         if self.total.unknown_cost_calls:
-            unknown = counted(self.total.unknown_cost_calls)
+            unknown = format_calls(self.total.unknown_cost_calls)
             notes.append(f"The cost of {unknown} is unknown, and missing from the sums.")
         if self.total.unknown_tokens_calls:
-            unknown = counted(self.total.unknown_tokens_calls)
+            unknown = format_calls(self.total.unknown_tokens_calls)
             notes.append(f"The tokens of {unknown} are unknown, and missing from the sums.")
         if any(row.source == "simulated" for row in self.free):
             notes.append("SIMULATED calls went to the simulator: no model answered them.")
         return tuple(notes)
 
     def markdown(self) -> str:
-        """A heading, a table, the spans and the notes, with everything in it escaped."""
+        """The heading, the table, the spans and the notes as Markdown, escaped."""
         heading = f"**{escaped(self._heading())}**"
         parts = [heading, self._table().markdown()] if self.rows else [f"{heading}: no calls yet"]
         if self.spans:
@@ -133,10 +142,10 @@ class CostReport:
         return "\n\n".join(parts) + "\n"
 
     def text(self, width: int | None = None) -> str:
-        """The same in aligned plain text; with fewer columns where `width` has no room for all."""
+        """The report as aligned text, with fewer columns where they exceed `width` characters."""
         table, head = self._table(), self._heading()
         dropped: list[str] = []
-        for name in LESS_TO_SHOW if width else ():
+        for name in DROPPED_WHEN_NARROW if width else ():
             if len(table.text().partition("\n")[0]) <= (width or 0):
                 break
             dropped.append(name)
@@ -147,22 +156,20 @@ class CostReport:
         return "\n".join([*parts, *self.notes])
 
     def __str__(self) -> str:
-        """The table in plain text."""
         return self.text()
 
     __repr__ = __str__
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """How a notebook shows it."""
         return {"text/markdown": self.markdown(), "text/plain": self.text()}
 
     def records(self) -> list[dict[str, Any]]:
-        """The rows as named values, without the total, so that a column can be summed."""
+        """The rows as dicts, without the total, so that a column can be summed."""
         return [
             {
                 "source": row.source,
                 **dict(zip(self.by, row.names, strict=True)),
-                **{name: getattr(row.sums, name) for name in COUNTED},
+                **{name: getattr(row.sums, name) for name in COUNTS},
                 "cost_usd": row.cost_usd,
             }
             for row in self.rows
@@ -177,29 +184,25 @@ class CostReport:
 
     def to_csv(self, path: Path | str) -> None:
         """Write `records` as UTF-8 CSV; an unknown cost is an empty cell. Raises BadOption."""
-        from o3magic.reports.formatting import write_csv
-
         write_csv(path, self.columns, self.records())
 
     def to_json(self, path: Path | str) -> None:
-        """Write the rows and the total as JSON, money as exact text. Raises BadOption."""
-        from o3magic.reports.formatting import write_json
-
-        total = {name: getattr(self.total, name) for name in COUNTED}
+        """Write the rows and the total as JSON, dollars as exact text. Raises BadOption."""
+        total = {name: getattr(self.total, name) for name in COUNTS}
         total |= {"cost_usd": self.cost_usd}
-        said = {"title": self.title, "by": self.by, "rows": self.records(), "total": total}
-        write_json(path, said)
+        report = {"title": self.title, "by": self.by, "rows": self.records(), "total": total}
+        write_json(path, report)
 
     def plot(self, library: str = "svg") -> Any:
-        """The cost of each day, stacked by effort, and how much of the output was reasoning.
+        """The cost of each day, stacked by effort, and the reasoning share of the output.
 
-        A Plot, which a notebook shows as SVG, or with library="matplotlib" a Figure. Raises
+        A CostPlot, which a notebook displays as SVG; with library="matplotlib" a Figure. Raises
         ImportError where matplotlib is not installed.
         """
         if library == "matplotlib":
-            from o3magic.reports.chart import figure
+            from o3magic.reports.chart import draw_figure
 
-            return figure(self.days, self._heading())
+            return draw_figure(self.days, self._heading())
         if library != "svg":
             raise ValueError(f"library is svg or matplotlib, not {library!r}")
         from o3magic.reports.chart import CostPlot
@@ -213,24 +216,23 @@ class CostReport:
         head = (*(HEADINGS.get(name, name) for name in self.by), *NUMBERS)
         if not self.by:
             head = ("", *head)
-        total = ("total", *[""] * (len(self.by) - 1), *numbers(self.total))
+        total = ("total", *[""] * (len(self.by) - 1), *format_sums(self.total))
         live, free = ([self._cells(row) for row in rows] for rows in (self.live, self.free))
-        # Rows by nothing are the total already.
+        # The row of a report without groups is the total.
         totals = [total] if self.by or not live else []
         strong = frozenset([len(live)] if totals else [])
         return TextTable(head, [*live, *totals, *free], max(len(self.by), 1), strong)
 
     def _cells(self, row: CostRow) -> tuple[str, ...]:
-        """A row as it is shown, a text for each column."""
-        shown = [shown_name(*pair) for pair in zip(self.by, row.names, strict=True)] or ["all"]
-        first = shown[0] or f"(no {HEADINGS.get(self.by[0], self.by[0])})"
-        return (f"{first}{LABELS[row.source]}", *shown[1:], *numbers(row.sums))
+        names = [format_name(*pair) for pair in zip(self.by, row.names, strict=True)] or ["all"]
+        first = names[0] or f"(no {HEADINGS.get(self.by[0], self.by[0])})"
+        return (f"{first}{LABELS[row.source]}", *names[1:], *format_sums(row.sums))
 
     def _spans(self) -> TextTable:
         return TextTable(("in all", "calls", "cost"), [span.cells() for span in self.spans])
 
 
-def report(
+def build_report(
     totals: Sequence[CostTotal],
     title: str,
     by: Sequence[str] = BY,
@@ -238,20 +240,20 @@ def report(
     spans: Sequence[ReportSpan] = (),
     days: Sequence[CostTotal] = (),
 ) -> CostReport:
-    """A report of totals by `by`, in the order of the names; efforts in their own order."""
+    """A report of totals grouped by `by`, sorted by name; efforts from low to high."""
 
     def names(total: CostTotal) -> tuple[str, ...]:
         return tuple(str(getattr(total, name)) for name in by)
 
     def order(total: CostTotal) -> tuple[Any, ...]:
         pairs = zip(by, names(total), strict=True)
-        return tuple((rank(v) if name == "effort" else 0, v) for name, v in pairs)
+        return tuple((rank_effort(v) if name == "effort" else 0, v) for name, v in pairs)
 
     ordered = sorted(totals, key=order)
 
     def rows(source: AnswerSource) -> tuple[CostRow, ...]:
-        made = (CostRow(names(t), source, getattr(t, source)) for t in ordered)
-        return tuple(row for row in made if row.sums.calls)
+        sums = (CostRow(names(t), source, getattr(t, source)) for t in ordered)
+        return tuple(row for row in sums if row.sums.calls)
 
     live = rows("live")
     total = reduce(CallSums.plus, (row.sums for row in live), CallSums())
@@ -259,23 +261,23 @@ def report(
     return CostReport(title, live, total, free, tuple(by), tuple(spans), tuple(days))
 
 
-def shown_name(group: str, name: str) -> str:
-    """A name in its column: the beginning of a session's id, the end of a notebook's path."""
+def format_name(group: str, name: str) -> str:
+    """The name of a group; of a session id the beginning, of a notebook's path the end."""
     if group == "session":
         return plain(name[:8])
-    if group == "notebook" and len(name) > LONGEST_NOTEBOOK:
-        return "…" + plain(name[-LONGEST_NOTEBOOK:])
+    if group == "notebook" and len(name) > MAX_NOTEBOOK_LENGTH:
+        return "…" + plain(name[-MAX_NOTEBOOK_LENGTH:])
     return plain(name)
 
 
-def numbers(sums: CallSums) -> tuple[str, ...]:
-    """The cells of the columns that are numbers. What no call said is unknown, never 0."""
+def format_sums(sums: CallSums) -> tuple[str, ...]:
+    """The cells of the number columns. Tokens that no call reported are unknown, never 0."""
     counts = (
         sums.input_tokens,
         sums.cached_tokens,
         sums.output_tokens,
         sums.reasoning_tokens,
     )
-    unsaid = sums.calls and sums.unknown_tokens_calls == sums.calls
-    tokens = ("unknown" if unsaid and not count else f"{count:,}" for count in counts)
+    is_unknown = sums.calls and sums.unknown_tokens_calls == sums.calls
+    tokens = ("unknown" if is_unknown and not count else f"{count:,}" for count in counts)
     return (f"{sums.calls:,}", *tokens, cost_cell(sums))

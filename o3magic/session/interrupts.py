@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from o3magic.errors import Interrupted
+
 PATIENCE_S = 2.0  # from then on, another Ctrl-C is a KeyboardInterrupt again
 
 
@@ -40,6 +42,15 @@ def stop_on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
 
     with _handler(handle):
         yield
+
+
+@contextmanager
+def raise_interrupted() -> Iterator[None]:
+    """A KeyboardInterrupt in this block is an Interrupted: one line, and no frames of ours."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("stopped by you", hint="nothing was asked") from None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from o3magic.cassettes.cassette import Cassette
 from o3magic.cassettes.closest_match import explained
 from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.format import EntryKey
-from o3magic.cassettes.record_mode import Mode, cassette_path, refresh_path, rule
+from o3magic.cassettes.record_mode import SUFFIX, Mode, cassette_path, refresh_path, rule
 from o3magic.cassettes.request_key import CanonicalRequest
 from o3magic.cassettes.scrub import safe_request
 from o3magic.errors import BadOption, CassetteError, CassetteMiss
@@ -170,6 +170,11 @@ class SessionCassettes:
     def used(self) -> dict[str, tuple[EntryKey, ...]]:
         """The takes that were replayed or kept, by the path of their cassette."""
         return {str(path): deck.used for path, deck in tuple(self._decks.items())}
+
+    def cassettes_in(self, folder: Path) -> list[Path]:
+        """The cassettes of a folder, or of the one that O3MAGIC_CASSETTES names."""
+        named = self._environment.get("O3MAGIC_CASSETTES")
+        return sorted((Path(named).expanduser() if named else folder).glob(f"*{SUFFIX}"))
 
     def mode(self, profile: Settings, notebook: str, *, can_ask: bool) -> Mode | None:
         """Whether a question is asked or replayed. None where there is nobody to ask."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import secrets
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
@@ -24,10 +25,12 @@ from o3magic.cost.ledger import FallbackLedger, Ledger
 from o3magic.cost.token_estimates import counter as counter_of
 from o3magic.errors import (
     BadOption,
+    CassetteError,
     Interrupted,
     LocalModelError,
     NoConnection,
     NoKey,
+    O3Error,
     RequestFailed,
 )
 from o3magic.events import Answer, Event
@@ -46,7 +49,7 @@ from o3magic.session.default_model import (
     recorded_default,
 )
 from o3magic.session.estimate import TokenRange, budgets_of, count, facts, forecast
-from o3magic.session.interrupts import stop_on_interrupt
+from o3magic.session.interrupts import raise_interrupted, stop_on_interrupt
 from o3magic.session.plan import Plan, PromptInput, plan
 from o3magic.session.prompt_input import CellContext as CellPlace
 from o3magic.session.prompt_input import asked_of, with_developer
@@ -120,6 +123,7 @@ async def stay_awake() -> None:
         await asyncio.sleep(LOOK_S)
 
 
+LOGGER = logging.getLogger("o3magic")
 LOOK_S = 0.2
 LIST_TIMEOUT_S = 10.0
 LOOK_TIMEOUT_S = 2.0  # somebody waits for an answer
@@ -151,6 +155,9 @@ class SessionBase:
         self.layers = layers
         self.environment = environment
         self.notebook = notebook
+        # Whether cassettes are searched where no notebook is known, and the one that was found.
+        self.searches_cassettes = False
+        self._found_cassette = ""
         self.cell_key = ""
         self.tools: dict[str, ToolFunction] = {}
         self.prompts: dict[str, Path] = {}
@@ -235,7 +242,7 @@ class SessionBase:
             return ModelChoice(self.reach.model_name(profile))
         provider = provider or self.reach.stand_in(profile)
         if self._mode(profile) == "replay":
-            return recorded_default(self.decks.newest_default(profile, self.notebook))
+            return recorded_default(self.decks.newest_default(profile, self._recorded_notebook))
         if moved := self.environment.get(MIGRATE_TO):
             return migrated_default(moved, provider, self.catalog)
         seen = self._seen_at(provider)
@@ -278,6 +285,8 @@ class SessionBase:
             wanted = resolve(profile.schema, names or {}, self.schemas)
         asked = self._asked(prompt, profile, names, tools)
         asked = replace(asked, notes=(*notes, *asked.notes))
+        if self.searches_cassettes and not (profile.notebook or self._recorded_notebook):
+            self._found_cassette = self._search_cassettes(asked, profile, wanted)
         if (profile.dry_run and not profile.exact) or self._mode(profile) == "replay":
             return self._unsent(asked, profile, wanted)
         try:
@@ -288,11 +297,46 @@ class SessionBase:
             if self._mode(profile) != "auto":
                 raise
             unsent = self._unsent(asked, profile, wanted)
-            if self.decks.recorded(unsent.question, profile, self.notebook) is None:
+            if self.decks.recorded(unsent.question, profile, self._recorded_notebook) is None:
                 raise
             return unsent
         choice = self.choose_model(profile, provider)
         return self._planned(asked, profile, provider, key, wanted, choice)
+
+    @property
+    def _recorded_notebook(self) -> str:
+        """The notebook whose cassette is used: the one that runs, else one found by its content."""
+        return self.notebook or self._found_cassette
+
+    def _search_cassettes(
+        self, asked: PromptInput, profile: Settings, wanted: AnswerType | None
+    ) -> str:
+        """The one cassette in the folder that holds this question, or "".
+
+        nbconvert, papermill and jupytext do not tell a kernel which notebook it runs. The key of a
+        recording is the content of its question, so the cassette is found by that.
+
+        Raises CassetteError where several hold it.
+        """
+        holders = []
+        for path in self.decks.cassettes_in(self.folder(profile)):
+            there = replace(profile, notebook=str(path))
+            try:
+                question = self._unsent(asked, there, wanted).question
+                if self.decks.recorded(question, there, "") is not None:
+                    holders.append(path)
+            except O3Error:
+                continue  # a cassette that cannot be read is not the one that is replayed
+        if len(holders) > 1:
+            names = " and ".join(path.name for path in holders)
+            raise CassetteError(
+                f"{names} hold this question, and this kernel does not know which notebook runs",
+                hint="--notebook NAME.ipynb, or %o3_config notebook=NAME.ipynb",
+            )
+        if not holders:
+            return ""
+        LOGGER.info("replaying %s, found by its content", holders[0].name)
+        return str(holders[0])
 
     def _planned(
         self,
@@ -308,7 +352,7 @@ class SessionBase:
         planned = plan(asked, profile, self.catalog, provider, key, wanted, lacks, choice)
         if choice.named or self._mode(profile) not in ("replay", "auto"):
             return planned
-        take = self.decks.recorded(planned.question, profile, self.notebook)
+        take = self.decks.recorded(planned.question, profile, self._recorded_notebook)
         if take is None:
             return planned
         recorded = recorded_default(take)
@@ -357,7 +401,7 @@ class SessionBase:
         can_ask: whether there is somebody, where that is known already.
         """
         known = self.reach.can_ask(profile) if can_ask is None else can_ask
-        return self.decks.mode(profile, self.notebook, can_ask=known)
+        return self.decks.mode(profile, self._recorded_notebook, can_ask=known)
 
     def begin_cell(self, cell_key: str, *, turn_key: str | None = None) -> None:
         """Another cell is run: what it asks is entered under its key.
@@ -457,7 +501,7 @@ class SessionBase:
         # A model on this machine is there if its file was found when it was planned.
         can_ask = bool(provider.file) if provider.managed else None
         mode = self._mode(planned.profile, can_ask)
-        tape = self.decks.tape(planned.profile, self.notebook, mode)
+        tape = self.decks.tape(planned.profile, self._recorded_notebook, mode)
         return AnswerStream(
             planned,
             self.client,
@@ -520,8 +564,8 @@ class Session(SessionBase):
         self,
         prompt: str,
         *,
-        efforts: Sequence[str] = (),
-        models: Sequence[str] = (),
+        efforts: Sequence[str] | str = (),
+        models: Sequence[str] | str = (),
         schema: Any = None,
         **options: Any,
     ) -> Comparison:
@@ -529,10 +573,12 @@ class Session(SessionBase):
 
         A question that fails does not stop the others: see `Comparison.errors`.
         """
-        chosen = {**options, "efforts": ",".join(efforts), "models": ",".join(models)}
-        wanted, chosen = self._wanted(schema, chosen)
-        names, tools = taken(chosen)
-        asked = self.comparing(self.ways(prompt, self.layers.profile(chosen), names, wanted, tools))
+        chosen = {**options, "efforts": joined(efforts), "models": joined(models)}
+        with raise_interrupted():
+            wanted, chosen = self._wanted(schema, chosen)
+            names, tools = taken(chosen)
+            profile = self.layers.profile(chosen)
+            asked = self.comparing(self.ways(prompt, profile, names, wanted, tools))
         with stop_on_interrupt(asked.stop):
             for _ in asked:
                 pass
@@ -547,7 +593,8 @@ class Session(SessionBase):
         functions the model may call, or their names. The other options are Profile's fields.
         Raises O3Error; one that comes after the request left holds what arrived in `.answer`.
         """
-        asking = self._asking(prompt, schema, options)
+        with raise_interrupted():
+            asking = self._asking(prompt, schema, options)
         with stop_on_interrupt(asking.stop):
             for _ in asking:
                 pass
@@ -589,6 +636,11 @@ class Session(SessionBase):
             return None, {**options, "schema": schema}
         wanted = answer_type(schema)
         return wanted, {**options, "schema": wanted.name}
+
+
+def joined(names: Sequence[str] | str) -> str:
+    """Names as an option takes them: "low,high". One name may stand for itself."""
+    return names if isinstance(names, str) else ",".join(names)
 
 
 def taken(chosen: dict[str, Any]) -> tuple[Mapping[str, Any] | None, dict[str, ToolFunction]]:

@@ -86,7 +86,7 @@ def test_python_gets_the_same_as_a_value_that_shows_itself(asked: Kernel):
         ("--off month", "did you mean --of"),
         ("--of monthly", "invalid choice: 'monthly'"),
         ("--by efort", "did you mean effort"),
-        ("--since soon", "'soon' is no date"),
+        ("--since soon", "'soon' is not a date"),
         ("please", "takes no 'please'"),
         ("--csv", "expected one argument"),
         ("--watch --of month", "--watch takes no --of"),

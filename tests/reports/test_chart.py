@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o3magic.cost.entries import CallSums, CostTotal
-from o3magic.reports.chart import COST_HEIGHT, CostPlot, tick_labels, ticks
-from o3magic.reports.report import report
+from o3magic.reports.chart import COST_HEIGHT, CostPlot, compute_ticks, format_ticks
+from o3magic.reports.report import build_report
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "</text><script>alert(1)</script>&\"'\x00\x1b[31m\u202e\ud800]]>"
@@ -127,22 +127,22 @@ def test_any_name_and_any_sum_give_well_formed_xml(title, effort, nano):
 
 @given(st.integers(0, 10**18))
 def test_ticks_are_round_few_and_reach_above(most):
-    found = ticks(most)
+    found = compute_ticks(most)
     assert found[0] == 0
     assert found[-1] >= most
     assert 2 <= len(found) <= 6
     assert len({b - a for a, b in pairwise(found)}) == 1
     assert str(found[1]).rstrip("0") in ("1", "2", "5")
-    labels = tick_labels(found)
+    labels = format_ticks(found)
     assert len(set(labels)) == len(labels)
     assert all(label.startswith("$") for label in labels)
 
 
 def test_labels_have_as_many_digits_as_their_step():
-    assert tick_labels([0, 5_000_000, 10_000_000]) == ["$0", "$0.005", "$0.010"]
-    assert tick_labels([0, 2 * 10**9]) == ["$0", "$2"]
-    assert tick_labels([0, 5 * 10**8, 10**9]) == ["$0", "$0.50", "$1.00"]
-    assert tick_labels([0, 2000 * 10**9]) == ["$0", "$2,000"]
+    assert format_ticks([0, 5_000_000, 10_000_000]) == ["$0", "$0.005", "$0.010"]
+    assert format_ticks([0, 2 * 10**9]) == ["$0", "$2"]
+    assert format_ticks([0, 5 * 10**8, 10**9]) == ["$0", "$0.50", "$1.00"]
+    assert format_ticks([0, 2000 * 10**9]) == ["$0", "$2,000"]
 
 
 def test_it_shows_itself_as_a_picture_with_a_table_beside_it_and_never_as_html():
@@ -153,7 +153,9 @@ def test_it_shows_itself_as_a_picture_with_a_table_beside_it_and_never_as_html()
 
 def test_a_report_draws_its_days(tmp_path):
     days = [live("2026-11-01", "low", 10**6)]
-    made = report([CostTotal(model="o3", effort="low", live=days[0].live)], "today", days=days)
+    made = build_report(
+        [CostTotal(model="o3", effort="low", live=days[0].live)], "today", days=days
+    )
     made.plot().save(tmp_path / "costs.svg")
     assert ET.parse(tmp_path / "costs.svg").getroot().tag == f"{SVG}svg"
     with pytest.raises(ValueError, match="svg or matplotlib"):
@@ -166,7 +168,7 @@ def test_matplotlib_draws_the_same_sums():
         live("2026-11-01", "low", 10**9),
         live("2026-11-03", "high", 2 * 10**9, calls=2, unknown=1),
     ]
-    figure = report([], "$x$ and _y_", days=days).plot(library="matplotlib")
+    figure = build_report([], "$x$ and _y_", days=days).plot(library="matplotlib")
     cost, share = figure.axes
     heights = [patch.get_height() for patch in cost.patches]
     assert sum(heights) == pytest.approx(3.0)
@@ -182,4 +184,4 @@ def test_without_matplotlib_it_is_said_what_to_install(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match="pip install matplotlib"):
-        report([], "x").plot(library="matplotlib")
+        build_report([], "x").plot(library="matplotlib")

@@ -18,8 +18,14 @@ from o3magic.cost.entries import Attempt, CallSums, CostTotal, Outcome
 from o3magic.cost.ledger import Ledger
 from o3magic.errors import BadOption
 from o3magic.events import Usage
-from o3magic.reports.query import costs, first_moment, grouping, moment_of, totals_of
-from o3magic.reports.report import CostReport, report
+from o3magic.reports.query import (
+    compute_period_start,
+    costs,
+    group_entries,
+    parse_groups,
+    parse_since,
+)
+from o3magic.reports.report import CostReport, build_report
 from tests.cost.conftest import Clock
 
 HOSTILE = '=1+1,"x"\n<b>\'\u202e;é'
@@ -51,7 +57,7 @@ def groups(draw: st.DrawFn) -> list[CostTotal]:
 @given(groups(), st.randoms(use_true_random=False))
 def test_the_total_is_the_decimal_sum_of_the_rows_in_any_order(made, random):
     shuffled = random.sample(made, len(made))
-    one, other = report(made, "x"), report(shuffled, "x")
+    one, other = build_report(made, "x"), build_report(shuffled, "x")
     assert one == other
     exact = sum((row["cost_usd"] for row in other.records()), Decimal(0))
     assert one.cost_usd == exact
@@ -66,7 +72,7 @@ def test_the_total_is_the_decimal_sum_of_the_rows_in_any_order(made, random):
 def test_json_gives_back_every_row_and_every_digit(made):
     from tempfile import TemporaryDirectory
 
-    found = report(made, "x")
+    found = build_report(made, "x")
     with TemporaryDirectory() as folder:
         path = Path(folder, "costs.json")
         found.to_json(path)
@@ -83,7 +89,7 @@ def test_csv_gives_back_every_row(tmp_path):
         CostTotal(day="2026-11-01", effort="low", live=CallSums(2, 1, 0, 5, 0, 0, 6, 1, 7)),
         CostTotal(day="2026-11-02", effort=HOSTILE, live=CallSums(1, 1, 1)),
     ]
-    found = report(made, "x", ("day", "effort"))
+    found = build_report(made, "x", ("day", "effort"))
     found.to_csv(tmp_path / "costs.csv")
     with (tmp_path / "costs.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -94,7 +100,7 @@ def test_csv_gives_back_every_row(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
-    found = report([], "x")
+    found = build_report([], "x")
     for write in (found.to_csv, found.to_json, found.plot().save):
         with pytest.raises(BadOption, match="cannot be written"):
             write(tmp_path / "nowhere" / "costs.csv")
@@ -165,7 +171,7 @@ def test_the_sums_are_the_same_however_they_are_grouped(filled, by):
 
 def test_rows_summed_one_by_one_are_the_totals_of_the_ledger(filled):
     for by in (("day", "effort"), ("month",), ("model", "notebook"), ()):
-        one_by_one = totals_of(filled.entries(), by)
+        one_by_one = group_entries(filled.entries(), by)
         plain = [f.name for f in fields(CallSums) if f.name != "held_nano_usd"]
         for made, known in zip(
             sorted(one_by_one, key=str), sorted(filled.totals(by=by), key=str), strict=True
@@ -180,7 +186,7 @@ def test_rows_summed_one_by_one_are_the_totals_of_the_ledger(filled):
     [
         ({"of": "sesion"}, "did you mean session"),
         ({"by": "efort"}, "did you mean effort"),
-        ({"since": "yesterday-ish"}, "is no date"),
+        ({"since": "yesterday-ish"}, "is not a date"),
         ({"since": "0001-01-01"}, "no call was made"),
         ({"of": "notebook"}, "not known here"),
         ({"of": "cell"}, "no session here"),
@@ -211,33 +217,35 @@ def far_west(monkeypatch):
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="only Unix can move")
 @pytest.mark.usefixtures("far_west")
 def test_midnight_is_the_local_one():
-    assert moment_of("2026-11-21") == datetime(2026, 11, 21, 8, tzinfo=UTC)
+    assert parse_since("2026-11-21") == datetime(2026, 11, 21, 8, tzinfo=UTC)
     now = datetime(2026, 11, 21, 3, tzinfo=UTC)
-    assert first_moment("day", now) == datetime(2026, 11, 20, 8, tzinfo=UTC)
-    assert first_moment("month", now) == datetime(2026, 11, 1, 7, tzinfo=UTC)  # still summer
+    assert compute_period_start("day", now) == datetime(2026, 11, 20, 8, tzinfo=UTC)
+    assert compute_period_start("month", now) == datetime(
+        2026, 11, 1, 7, tzinfo=UTC
+    )  # still summer
 
 
 def test_a_date_without_a_zone_is_the_local_one():
     local = datetime(2026, 11, 1).astimezone()
-    assert moment_of("2026-11-01") == moment_of(date(2026, 11, 1)) == local
+    assert parse_since("2026-11-01") == parse_since(date(2026, 11, 1)) == local
     aware = datetime(2026, 11, 1, 5, tzinfo=UTC)
-    assert moment_of("2026-11-01T05:00Z") == moment_of(aware) == aware
-    assert moment_of(None) is None
+    assert parse_since("2026-11-01T05:00Z") == parse_since(aware) == aware
+    assert parse_since(None) is None
 
 
 def test_a_day_begins_at_the_local_midnight_whatever_the_clock_did_since():
     now = datetime(2026, 3, 29, 22, tzinfo=UTC)
-    begin = first_moment("day", now)
+    begin = compute_period_start("day", now)
     here = now.astimezone()
     assert (begin.date(), begin.hour, begin.minute) == (here.date(), 0, 0)
     assert begin <= now < begin + timedelta(hours=25)
-    assert first_moment("month", now).day == 1
+    assert compute_period_start("month", now).day == 1
 
 
 def test_groups_may_be_said_in_any_way():
-    assert grouping("effort, model,effort") == ("effort", "model")
-    assert grouping(["schema"]) == ("schema_name",)
-    assert grouping(None) == ("model", "effort")
+    assert parse_groups("effort, model,effort") == ("effort", "model")
+    assert parse_groups(["schema"]) == ("schema_name",)
+    assert parse_groups(None) == ("model", "effort")
 
 
 def test_a_narrow_page_gets_fewer_columns(filled):

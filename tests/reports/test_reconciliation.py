@@ -178,7 +178,7 @@ def test_usage_is_compared_in_calls_and_tokens(filled, bill):
     )
     found = reconciled(filled, bill(same))
     assert not found.differs
-    assert "nothing of money" in str(found)
+    assert "has no costs" in str(found)
     same["data"][1]["results"][0]["output_tokens"] = 51
     [row] = reconciled(filled, bill(same)).rows
     assert row.model == "o3"
@@ -199,10 +199,10 @@ def test_days_without_a_charge_are_compared_too(filled, bill):
 
 
 def test_an_export_that_is_not_whole_says_so(filled, bill):
-    assert "not whole" in str(reconciled(filled, bill(page(*COSTS["data"], more=True))))
+    assert "not complete" in str(reconciled(filled, bill(page(*COSTS["data"], more=True))))
     whole = [page(COSTS["data"][0], more=True), page(COSTS["data"][1])]
     found = reconciled(filled, bill(whole))
-    assert "not whole" not in str(found)
+    assert "not complete" not in str(found)
     assert not found.differs
 
 
@@ -238,33 +238,36 @@ def test_a_csv_of_usage_is_compared_in_counts(filled, bill):
 
 BROKEN = {
     "another currency": (page(bucket(1, charge(0.1, "o3", "eur"))), "its money is 'eur'"),
-    "no JSON": ("{", "no JSON"),
-    "not a number": ('{"data": [{"start_time": NaN}]}', "no JSON"),
-    "a number beyond all": ('{"data": [{"start_time": 1e99999999999999999999}]}', "no"),
-    "a day beyond all": ('{"data": [{"start_time": 1e400, "results": []}]}', "is no day"),
-    "deep": ("[" * 100_000, "no JSON"),
-    "something else": ('{"choices": []}', "no list of buckets"),
+    "no JSON": ("{", "not JSON"),
+    "not a number": ('{"data": [{"start_time": NaN}]}', "not JSON"),
+    "a number beyond all": ('{"data": [{"start_time": 1e99999999999999999999}]}', "not"),
+    "a day beyond all": ('{"data": [{"start_time": 1e400, "results": []}]}', "is not a day"),
+    "deep": ("[" * 100_000, "not JSON"),
+    "something else": ('{"choices": []}', "no list 'data'"),
     "a list of nothing": ("[]", "no day in it"),
     "nothing": ("", "no column for the day"),
-    "no bucket": ('{"data": [1]}', "no list of buckets"),
-    "no results": (page({"start_time": FIRST_S, "results": 3}), "no results"),
+    "no bucket": ('{"data": [1]}', "no list 'data'"),
+    "no results": (page({"start_time": FIRST_S, "results": 3}), "no list 'results'"),
     "no amount": (page(bucket(1, {"model": "o3"})), "neither an amount nor a count"),
-    "an amount that is none": (page(bucket(1, {"amount": 3})), "no sum of money"),
-    "an amount in words": (page(bucket(1, charge("a lot"))), "no sum of money"),
-    "an amount that is true": (page(bucket(1, charge(True))), "no sum of money"),
-    "an amount beyond all": (page(bucket(1, charge("1e999999"))), "no sum of money"),
+    "an amount that is none": (page(bucket(1, {"amount": 3})), "not a sum of money"),
+    "an amount in words": (page(bucket(1, charge("a lot"))), "not a sum of money"),
+    "an amount that is true": (page(bucket(1, charge(True))), "not a sum of money"),
+    "an amount beyond all": (page(bucket(1, charge("1e999999"))), "not a sum of money"),
     "too many digits": (page(bucket(1, charge("1e-999999"))), "too many digits"),
-    "half a call": (page(bucket(1, used("o3", 1, 2, 3) | {"input_tokens": 1.5})), "no count"),
-    "less than nothing": (page(bucket(1, used("o3", 1, 2, 3) | {"input_tokens": -1})), "no count"),
-    "no day": (page({"start_time": None, "results": []}), "is no day"),
+    "half a call": (page(bucket(1, used("o3", 1, 2, 3) | {"input_tokens": 1.5})), "not a count"),
+    "less than nothing": (
+        page(bucket(1, used("o3", 1, 2, 3) | {"input_tokens": -1})),
+        "not a count",
+    ),
+    "no day": (page({"start_time": None, "results": []}), "is not a day"),
     "a thousand years": (page(bucket(1), bucket(400_000)), "more than a century"),
     "a CSV without money": ("date,colour\n2026-03-01,red\n", "no column for money"),
     "a CSV without days": ("model,cost\no3,1\n", "no column for the day"),
-    "a CSV of no days": ("date,cost\nsometime,1\n", "row 2: 'sometime' is no day"),
+    "a CSV of no days": ("date,cost\nsometime,1\n", "row 2: 'sometime' is not a day"),
     "a CSV in euros": ("date,cost,currency\n2026-03-01,1,EUR\n", "row 2: its money is 'EUR'"),
-    "a CSV with commas": ('date,cost\n2026-03-01,"1,50"\n', "row 2: '1,50' is no sum"),
-    "a CSV cut short": ('date,cost\n2026-03-01,"1.5', "no CSV"),
-    "a CSV of one cell": ("date,cost\n2026-03-01," + "9" * 200_000, "no"),
+    "a CSV with commas": ('date,cost\n2026-03-01,"1,50"\n', "row 2: '1,50' is not a sum"),
+    "a CSV cut short": ('date,cost\n2026-03-01,"1.5', "not CSV"),
+    "a CSV of one cell": ("date,cost\n2026-03-01," + "9" * 200_000, "not"),
 }
 
 
@@ -281,7 +284,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(BadOption, match="cannot be read"):
         read_bill(tmp_path / "nowhere.json")
     (tmp_path / "picture.json").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(BadOption, match="no text in UTF-8"):
+    with pytest.raises(BadOption, match="not UTF-8 text"):
         read_bill(tmp_path / "picture.json")
 
 

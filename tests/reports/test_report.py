@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from o3magic.cost.entries import CallSums, CostTotal
-from o3magic.reports.report import report
+from o3magic.reports.report import build_report
 
 COLUMNS = ["source", "model", "effort", "calls", "unknown_cost_calls", "input_tokens"]
 COLUMNS += ["cached_tokens", "output_tokens", "reasoning_tokens", "cost_usd"]
@@ -53,12 +53,12 @@ SIMULATED calls went to the simulator: no model answered them."""
 
 
 def test_the_table_reads_well() -> None:
-    assert str(report([HIGH, LOW, MEDIUM], "this session")) == TABLE
+    assert str(build_report([HIGH, LOW, MEDIUM], "this session")) == TABLE
 
 
 def test_a_session_whose_costs_are_all_known_needs_no_notes() -> None:
     known = CostTotal(model="o3", live=CallSums(2, 0, 0, 10, 0, 0, 20, 0, 1_000_000_000))
-    made = report([known], "today")
+    made = build_report([known], "today")
     assert made.notes == ()
     assert "at least" not in str(made)
     assert made.total == known.live
@@ -66,24 +66,24 @@ def test_a_session_whose_costs_are_all_known_needs_no_notes() -> None:
 
 def test_what_no_call_said_is_unknown_and_never_nothing() -> None:
     silent = CostTotal(model="o3", live=CallSums(2, 2, 2))
-    row = str(report([silent], "today")).splitlines()[3]
+    row = str(build_report([silent], "today")).splitlines()[3]
     assert row.split() == ["o3", "2", *["unknown"] * 5]
 
 
 def test_a_session_without_calls_says_so() -> None:
-    assert str(report([], "this session")) == "this session: no calls yet"
-    assert report([], "").markdown() == "**costs**: no calls yet\n"
+    assert str(build_report([], "this session")) == "this session: no calls yet"
+    assert build_report([], "").markdown() == "**costs**: no calls yet\n"
 
 
 def test_only_simulated_calls_leave_a_total_of_nothing() -> None:
-    only = report([CostTotal(model="o3", simulated=CallSums(4, 0, 0, 10, 0, 0, 20))], "demo")
+    only = build_report([CostTotal(model="o3", simulated=CallSums(4, 0, 0, 10, 0, 0, 20))], "demo")
     total, simulated = str(only).splitlines()[3:5]
     assert total.split() == ["total", "0", "0", "0", "0", "0", "$0"]
     assert simulated.split() == ["o3", "(SIMULATED)", "4", "10", "0", "20", "0", "$0"]
 
 
 def test_markdown_is_the_same_table_with_its_dollars_no_mathematics() -> None:
-    text = report([HIGH, LOW], "this session").markdown()
+    text = build_report([HIGH, LOW], "this session").markdown()
     assert text.splitlines()[:7] == [
         "**this session**",
         "",
@@ -99,7 +99,7 @@ def test_markdown_is_the_same_table_with_its_dollars_no_mathematics() -> None:
 
 def test_a_hostile_name_stays_a_name_in_markdown() -> None:
     hostile = CostTotal(model=HOSTILE, effort=HOSTILE, live=CallSums(1))
-    text = report([hostile], HOSTILE).markdown()
+    text = build_report([hostile], HOSTILE).markdown()
     [row] = [line for line in text.splitlines() if line.startswith("| o3")]
     assert row.count("|") == 9
     assert not set("<>`$\\[]:=\x1b\u202e") & set(text.replace("---:", ""))
@@ -108,7 +108,7 @@ def test_a_hostile_name_stays_a_name_in_markdown() -> None:
 
 
 def test_a_hostile_name_stays_on_its_line_in_plain_text() -> None:
-    text = str(report([CostTotal(model=HOSTILE, live=CallSums(1))], HOSTILE))
+    text = str(build_report([CostTotal(model=HOSTILE, live=CallSums(1))], HOSTILE))
     assert len(text.splitlines()) == 5
     assert text.replace("\n", "").isprintable()
     assert "…" in text
@@ -117,7 +117,7 @@ def test_a_hostile_name_stays_on_its_line_in_plain_text() -> None:
 def test_csv_holds_every_row_exactly(tmp_path: Path) -> None:
     path = tmp_path / "costs.csv"
     formula = CostTotal(model="=HYPERLINK(1)\x1b", live=CallSums(1, 0, 0, 1, 0, 0, 1, 0, 1))
-    report([HIGH, LOW, MEDIUM, formula], "all").to_csv(path)
+    build_report([HIGH, LOW, MEDIUM, formula], "all").to_csv(path)
     with path.open(encoding="utf-8", newline="") as file:
         rows = [*csv.DictReader(file)]
     assert [*rows[0]] == COLUMNS
@@ -129,7 +129,7 @@ def test_csv_holds_every_row_exactly(tmp_path: Path) -> None:
 
 
 def test_records_sum_to_the_total() -> None:
-    made = report([HIGH, LOW, MEDIUM], "all")
+    made = build_report([HIGH, LOW, MEDIUM], "all")
     live = [row for row in made.records() if row["source"] == "live"]
     assert sum(row["cost_usd"] or 0 for row in live) == Decimal("0.007406400")
     assert sum(row["output_tokens"] for row in live) == made.total.output_tokens
@@ -138,12 +138,12 @@ def test_records_sum_to_the_total() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("pandas") is not None, reason="pandas is here")
 def test_without_pandas_a_frame_is_refused_with_what_to_install() -> None:
     with pytest.raises(ImportError, match="pip install pandas"):
-        report([HIGH], "all").to_frame()
+        build_report([HIGH], "all").to_frame()
 
 
 def test_a_frame_has_the_records_as_rows() -> None:
     pytest.importorskip("pandas")
-    frame = report([HIGH, LOW], "all").to_frame()
+    frame = build_report([HIGH, LOW], "all").to_frame()
     assert [*frame.columns] == COLUMNS
     assert frame["cost_usd"].sum() == Decimal("0.007406400")
-    assert [*report([], "none").to_frame().columns] == COLUMNS
+    assert [*build_report([], "none").to_frame().columns] == COLUMNS

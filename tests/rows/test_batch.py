@@ -23,7 +23,7 @@ from o3magic.errors import (
 )
 from o3magic.money import show_usd
 from o3magic.rows.batch.parts import PartLimits
-from o3magic.rows.batch.registry import job_in, jobs_in
+from o3magic.rows.batch.registry import job_in, list_batches
 from o3magic.rows.batch.store import BatchStore, NewRow
 from o3magic.rows.map_job import map_rows
 from o3magic.simulator import BatchScript, Reply, Simulator
@@ -411,7 +411,7 @@ def test_without_a_key_nothing_is_written(sim, at):
     place = at(sim.base_url, OPENAI_API_KEY="")
     with pytest.raises(NoKey):
         place.batch()
-    assert jobs_in(place.room, {}) == []
+    assert list_batches(place.room, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -493,8 +493,8 @@ def test_a_batch_that_is_refused_when_it_is_made_is_made_later_from_the_same_fil
     with pytest.raises(QuotaExhausted, match="No credit"):
         place.batch()
     assert cost(place) == [0]
-    [job] = jobs_in(place.room, {})
-    assert "is not sent whole" in repr(job)
+    [job] = list_batches(place.room, {})
+    assert "is not completely sent" in repr(job)
     assert job.wait()["error"].isna().all()
     assert paths(sim).count("/v1/files") == 1
     assert len(entries(place.session)) == 2
@@ -516,7 +516,7 @@ def test_rows_without_an_answer_are_asked_again_one_by_one(sim, place):
 def test_a_job_that_is_opened_where_it_was_sent_has_its_rows(sim, place):
     sim.script_batches(BatchScript(failing={1: Reply(status=500)}))
     job = place.batch(schema=City)
-    assert jobs_in(place.room, {}) == [job]
+    assert list_batches(place.room, {}) == [job]
     job_in(place.room, 1, {}).wait()
     assert job_in(place.room, 1, {}).failed_rows() == [{"city": "Rome"}]
     job.delete()
@@ -527,7 +527,7 @@ def test_a_job_that_is_opened_where_it_was_sent_has_its_rows(sim, place):
 def test_after_a_restart_the_rows_are_given_again(sim, at):
     sim.script_batches(BatchScript(failing={1: Reply(status=500)}))
     at(sim.base_url).batch(schema=City).wait()
-    [job] = jobs_in(at(sim.base_url).room, {})
+    [job] = list_batches(at(sim.base_url).room, {})
     with pytest.raises(BadOption, match="keeps none"):
         job.retry()
     with pytest.raises(BadOption, match="2 rows, and the job was made of 5"):
@@ -569,7 +569,7 @@ def test_another_process_that_is_at_it_is_left_alone(sim, place):
         )
     before = len(sim.requests)
     assert job.status().state == "unsent"
-    job.go_on()
+    job.resume()
     assert len(sim.requests) == before
 
 
@@ -655,7 +655,7 @@ def test_what_is_cancelled_before_it_is_made_is_never_made(sim, place):
     sim.script_batches(BatchScript(refuse=Reply(status=429, body={})))
     with pytest.raises(RateLimited):
         place.batch()
-    [job] = jobs_in(place.room, {})
+    [job] = list_batches(place.room, {})
     assert str(job.cancel()) == "was cancelled: 0 of 4 rows were answered; the others cost nothing"
     assert job.wait()["error"].str.contains("cancelled").all()
     assert sim.batches == []

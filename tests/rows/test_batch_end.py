@@ -3,7 +3,7 @@
 import pytest
 
 from o3magic.errors import BadOption, RateLimited
-from o3magic.rows.batch.registry import jobs_in
+from o3magic.rows.batch.registry import list_batches
 from o3magic.simulator import BatchScript, Reply
 from tests.sessions import COST_NANO_USD, entries, response
 
@@ -12,7 +12,7 @@ AGAIN = "job 1 still runs at openai, where it would go on and be paid for"
 
 
 def known(place):
-    return jobs_in(place.room, {})
+    return list_batches(place.room, {})
 
 
 def test_a_running_batch_is_not_forgotten_but_says_how_to_end_it(sim, place):

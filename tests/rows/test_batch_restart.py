@@ -45,11 +45,11 @@ Files.create = create_and_die
 DIE_AFTER_UPLOAD = """
 import os
 from o3magic.rows.batch.store import BatchStore
-uploaded = BatchStore.uploaded
+mark_uploaded = BatchStore.mark_uploaded
 def keep_and_die(*a, **k):
-    uploaded(*a, **k)
+    mark_uploaded(*a, **k)
     os._exit(9)
-BatchStore.uploaded = keep_and_die
+BatchStore.mark_uploaded = keep_and_die
 """
 DIE_BEFORE_UPLOAD = """
 import os
@@ -61,7 +61,7 @@ import json, sys
 import o3magic as o3
 {before}
 from o3magic.rows.batch import upload
-upload.LOOK_AGAIN_S = 0
+upload.LIST_LAG_S = 0
 [job] = o3.jobs()
 table = job.wait(poll_s=0.01)
 print(table.to_json(orient="records"))
@@ -69,11 +69,11 @@ print(table.to_json(orient="records"))
 DIE_IN_FETCH = """
 import os
 from o3magic.rows.batch.store import BatchStore
-keep = BatchStore.keep
+save_outcomes = BatchStore.save_outcomes
 def keep_and_die(*a, **k):
-    keep(*a, **k)
+    save_outcomes(*a, **k)
     os._exit(9)
-BatchStore.keep = keep_and_die
+BatchStore.save_outcomes = keep_and_die
 """
 DIE_BEFORE_SETTLE = """
 import os
@@ -83,7 +83,7 @@ Downloader._settle = lambda *a, **k: os._exit(9)
 DIE_AFTER_SETTLE = """
 import os
 from o3magic.rows.batch.store import BatchStore
-BatchStore.ended = lambda *a, **k: os._exit(9)
+BatchStore.mark_ended = lambda *a, **k: os._exit(9)
 """
 
 

@@ -121,7 +121,7 @@ def test_a_row_with_nothing_expected_is_not_asked(sweep, provider):
     found = sweep(rows, efforts=["low"])
     assert found.choices[0].n == 3
     assert sum(provider.asked.values()) == 3
-    assert "2 rows have nothing expected" in str(found)
+    assert "2 rows have no expected value" in str(found)
 
 
 def test_a_function_scores_with_the_answer_and_the_row(sweep):

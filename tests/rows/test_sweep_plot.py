@@ -10,15 +10,15 @@ from o3magic.errors import BadOption
 from o3magic.rows.sweep.plot import (
     PUBLISHED,
     SweepPlot,
-    accuracy_axis,
-    front_of,
-    price_axis,
-    published_of,
-    round_values,
+    build_accuracy_axis,
+    build_price_axis,
+    find_front,
+    find_published,
+    list_round_values,
 )
 from o3magic.rows.sweep.rows import ScoredRow
 from o3magic.rows.sweep.statistics import Interval
-from o3magic.rows.sweep.summary import VariantPrices, VariantResult, recommendation
+from o3magic.rows.sweep.summary import VariantPrices, VariantResult, build_recommendation
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -85,8 +85,8 @@ def test_the_front_is_what_nothing_beats():
     same = choice("xhigh", 80, 9)
     choices = [dear, worse, cheap, same]
     prices = VariantPrices("cost", [5.0, 3.0, 1.0, 9.0])
-    assert front_of(choices, prices) == [cheap, dear]
-    assert front_of(choices, VariantPrices("", [0.0] * 4)) == []
+    assert find_front(choices, prices) == [cheap, dear]
+    assert find_front(choices, VariantPrices("", [0.0] * 4)) == []
 
 
 @pytest.mark.parametrize(("made_by", "label"), [("simulated", "SIMULATED"), ("hand", "BY HAND")])
@@ -96,7 +96,7 @@ def test_what_no_model_gave_is_labelled_and_drawn_over_tokens(made_by, label):
     assert "output tokens per row" in words(plot)
     assert f"{label} answers say nothing of any model" in words(plot)
     assert f"({label})" in plot.title
-    assert recommendation(plot.choices).startswith(f"{label} answers, which say nothing")
+    assert build_recommendation(plot.choices).startswith(f"{label} answers, which say nothing")
     assert "$" not in plot.svg
 
 
@@ -124,7 +124,7 @@ def test_nothing_measured_is_a_picture_that_says_so():
 
 
 def test_published_figures_are_hollow_on_their_own_scale_with_their_source():
-    plot = SweepPlot([choice("medium", 60), choice("high", 80)], published_of("aime 2024"))
+    plot = SweepPlot([choice("medium", 60), choice("high", 80)], find_published("aime 2024"))
     said = words(plot)
     for text in ("AIME 2024, %", "published, not measured here", "76.2", "83.6"):
         assert text in said
@@ -146,10 +146,10 @@ def test_every_published_figure_can_be_drawn(published):
 
 def test_a_benchmark_nobody_published_is_refused():
     with pytest.raises(BadOption) as caught:
-        published_of("AMIE 2024")
+        find_published("AMIE 2024")
     assert "AIME 2024" in caught.value.hint
     with pytest.raises(BadOption):
-        published_of("  ")
+        find_published("  ")
 
 
 def test_names_are_escaped_and_short():
@@ -178,24 +178,24 @@ def test_the_picture_is_written(tmp_path):
 
 
 def test_scales_hold_all_values_and_their_ticks_are_round():
-    axis = accuracy_axis([Interval(0.33, 0.52), Interval(0.6, 0.91)], 300, 0)
+    axis = build_accuracy_axis([Interval(0.33, 0.52), Interval(0.6, 0.91)], 300, 0)
     assert (axis.low, axis.high) == (0.2, 1.0)
     assert [name for _, name in axis.ticks] == ["0.2", "0.4", "0.6", "0.8", "1.0"]
-    assert accuracy_axis([Interval(1.0, 1.0)], 300, 0).high == 1.0
-    assert accuracy_axis([Interval(0.0, 0.0)], 300, 0).low == 0.0
-    assert round_values(0.0003, 0.006) == [0.0005, 0.001, 0.002, 0.005]
-    assert round_values(0.0003, 6) == [0.001, 0.01, 0.1, 1]
-    names = [name for _, name in price_axis(VariantPrices("cost", [1e-5, 2.0]), 0, 100).ticks]
+    assert build_accuracy_axis([Interval(1.0, 1.0)], 300, 0).high == 1.0
+    assert build_accuracy_axis([Interval(0.0, 0.0)], 300, 0).low == 0.0
+    assert list_round_values(0.0003, 0.006) == [0.0005, 0.001, 0.002, 0.005]
+    assert list_round_values(0.0003, 6) == [0.001, 0.01, 0.1, 1]
+    names = [name for _, name in build_price_axis(VariantPrices("cost", [1e-5, 2.0]), 0, 100).ticks]
     assert names == ["$0.00001", "$0.0001", "$0.001", "$0.01", "$0.10", "$1.00"]
 
 
 def test_a_recommendation_names_the_cheapest_of_equals():
-    said = recommendation([choice("high", 90, 7_000_000), choice("low", 90, 1_000_000)])
+    said = build_recommendation([choice("high", 90, 7_000_000), choice("low", 90, 1_000_000)])
     assert said.startswith("low: none is more accurate (0.90, 0.83-0.94) or takes less")
 
 
 def test_a_recommendation_says_how_much_less_it_takes():
-    said = recommendation([choice("low", 82, 1_000_000), choice("high", 83, 7_000_000)])
+    said = build_recommendation([choice("low", 82, 1_000_000), choice("high", 83, 7_000_000)])
     assert said == (
         "low: its accuracy (0.82, 0.73-0.88) is not distinguishably below high's "
         "(0.83, 0.74-0.89; p = 1.00) at 1/7 of the cost per row."
@@ -203,16 +203,16 @@ def test_a_recommendation_says_how_much_less_it_takes():
 
 
 def test_a_recommendation_where_nothing_is_right_or_nothing_to_compare():
-    assert "No choice answered any row right" in recommendation(
+    assert "No choice answered any row right" in build_recommendation(
         [choice("low", 0), choice("high", 0)]
     )
-    assert "nothing to compare" in recommendation([choice("low", 5)])
-    assert recommendation([]) == "Nothing was measured."
+    assert "nothing to compare" in build_recommendation([choice("low", 5)])
+    assert build_recommendation([]) == "Nothing was measured."
 
 
 def test_rows_that_one_effort_was_not_asked_are_not_compared():
     whole, part = choice("low", 50), choice("high", 100)
     rows = [*part.rows[:10], *[ScoredRow()] * 90]
-    said = recommendation([whole, VariantResult("high", "o3-mini", "high", rows)])
+    said = build_recommendation([whole, VariantResult("high", "o3-mini", "high", rows)])
     assert said.startswith("low: its accuracy")
     assert "10 rows are too few to tell" in said

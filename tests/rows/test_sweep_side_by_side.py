@@ -8,7 +8,7 @@ import pytest
 
 from o3magic.errors import Interrupted, WrongKey
 from o3magic.rows.progress import NoProgress
-from o3magic.rows.sweep.sweep import groups, sweep_in
+from o3magic.rows.sweep.sweep import group_labels, sweep_in
 from tests.rows.sweep_provider import serving
 from tests.rows.test_sweep import tasks
 from tests.sessions import session_at
@@ -86,8 +86,8 @@ def test_under_a_limit_for_all_they_go_in_turn(sweep, provider, limit):
     ("rows", "width", "sizes"), [(10, 64, [3]), (10, 20, [2, 1]), (10, 5, [1] * 3), (0, 64, [3])]
 )
 def test_as_many_go_together_as_fit(rows, width, sizes):
-    assert [len(each) for each in groups(["low", "medium", "high"], rows, width)] == sizes
-    assert groups(["low", "high"], rows, 0) == [["low"], ["high"]]
+    assert [len(each) for each in group_labels(["low", "medium", "high"], rows, width)] == sizes
+    assert group_labels(["low", "high"], rows, 0) == [["low"], ["high"]]
 
 
 def test_one_interrupt_ends_all_and_keeps_what_is_done(sweep, provider):

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import time
 from math import comb
 
 import pytest
@@ -9,11 +10,11 @@ import pytest
 from o3magic.rows.sweep.statistics import (
     Interval,
     bootstrap,
-    interval,
+    compare_paired,
+    confidence_interval,
     mcnemar,
-    paired,
     quantile,
-    sign_flips,
+    sign_flip_test,
     wilson,
 )
 
@@ -83,14 +84,14 @@ def test_very_many_scores_take_no_drawing():
 
 
 def test_right_and_wrong_have_wilsons_interval_others_the_bootstrap():
-    assert interval([1, 1, 0]) == wilson(2, 3)
+    assert confidence_interval([1, 1, 0]) == wilson(2, 3)
     parts = [0.5, 0.25, 1.0, 0.75]
-    assert interval(parts) == bootstrap(parts)
-    assert interval([]) == Interval(0.0, 1.0)
+    assert confidence_interval(parts) == bootstrap(parts)
+    assert confidence_interval([]) == Interval(0.0, 1.0)
 
 
 def test_equal_scores_are_not_certain():
-    low, high = interval([0.5] * 4)
+    low, high = confidence_interval([0.5] * 4)
     assert low < 0.5 < high
 
 
@@ -111,34 +112,43 @@ def test_mcnemar_of_many_rows_does_not_overflow():
     assert mcnemar(0, 5000) == 0
 
 
+def test_mcnemar_of_200_000_rows_is_exact_and_fast():
+    began_s = time.perf_counter()
+    # From the sum of all 99,700 binomials.
+    assert mcnemar(100_300, 99_700) == pytest.approx(0.18043880997509928, rel=1e-15)
+    assert mcnemar(120_000, 80_000) == 0
+    assert mcnemar(100_000, 100_000) == 1
+    assert time.perf_counter() - began_s < 10
+
+
 def test_flipping_signs_is_mcnemar_where_rows_are_right_or_wrong():
     for first, second in itertools.product(range(6), repeat=2):
         differences = [1.0] * first + [-1.0] * second + [0.0] * 3
-        assert sign_flips(differences) == pytest.approx(mcnemar(first, second))
+        assert sign_flip_test(differences) == pytest.approx(mcnemar(first, second))
 
 
 def test_flipping_signs_of_many_rows_is_near_the_exact_p():
     differences = [1.0] * 20 + [-1.0] * 8
-    assert sign_flips(differences) == pytest.approx(mcnemar(20, 8), abs=0.02)
-    assert sign_flips(differences) == sign_flips(differences)
+    assert sign_flip_test(differences) == pytest.approx(mcnemar(20, 8), abs=0.02)
+    assert sign_flip_test(differences) == sign_flip_test(differences)
     many = [1.0] * 3000 + [-1.0] * 2900
-    assert sign_flips(many) == pytest.approx(mcnemar(3000, 2900), abs=0.02)
+    assert sign_flip_test(many) == pytest.approx(mcnemar(3000, 2900), abs=0.02)
 
 
 def test_a_pair_is_compared_row_by_row():
     # The same accuracies; in one case on the same rows, in the other on others.
-    same = paired([1, 1, 0, 0], [1, 1, 0, 0])
-    other = paired([1, 1, 0, 0], [0, 0, 1, 1])
+    same = compare_paired([1, 1, 0, 0], [1, 1, 0, 0])
+    other = compare_paired([1, 1, 0, 0], [0, 0, 1, 1])
     assert same.difference == other.difference == 0
     assert same.p == other.p == 1
     assert other.interval.high > same.interval.high == 0
-    assert paired([1] * 6, [0] * 6).p == pytest.approx(2 / 64)
-    assert paired([], []).p == 1
+    assert compare_paired([1] * 6, [0] * 6).p == pytest.approx(2 / 64)
+    assert compare_paired([], []).p == 1
 
 
 def test_what_can_be_detected_shrinks_with_the_rows():
-    few = paired([1] * 8 + [0] * 2, [1] * 7 + [0] * 3).detectable
-    many = paired(([1] * 8 + [0] * 2) * 100, ([1] * 7 + [0] * 3) * 100).detectable
+    few = compare_paired([1] * 8 + [0] * 2, [1] * 7 + [0] * 3).detectable
+    many = compare_paired(([1] * 8 + [0] * 2) * 100, ([1] * 7 + [0] * 3) * 100).detectable
     assert few == pytest.approx(2.8016 * (0.3 / 10) ** 0.5, abs=1e-3)  # three in ten may differ
     assert many == pytest.approx(2.8016 * (0.1 / 1000) ** 0.5, abs=1e-3)
 

@@ -368,3 +368,37 @@ def test_older_servers_hear_a_system_message_and_max_tokens(sim):
     assert "max_completion_tokens" not in body
     assert "authorization" not in sim.requests[0].headers
     assert KEY not in json.dumps(body)
+
+
+NO_FORMAT = Reply(
+    status=400,
+    error={"message": "json_schema is not supported with this model", "param": "text.format"},
+)
+
+
+def test_what_one_model_lacks_is_remembered_for_that_model_alone(sim, session):
+    sim.script(NO_FORMAT, Reply(text="4"))
+    told = session.ask("four?", model="o3", schema=int)
+    assert "openai has no strict schemas for o3" in "".join(told.notes)
+    assert session.ask("four?", model="o4-mini", schema=int).notes == ()
+    sim.script(Reply(text="4"))
+    assert "no strict schemas for o3" in "".join(session.ask("four?", model="o3", schema=int).notes)
+    formats = [request.body["text"]["format"]["type"] for request in sim.requests]
+    assert formats == ["json_schema", "json_object", "json_schema", "json_object"]
+
+
+@pytest.mark.parametrize(
+    "named", [{"param": "input"}, {"code": "item_not_found"}], ids=["a parameter", "a code"]
+)
+def test_a_404_about_something_in_the_request_says_nothing_of_the_endpoint(sim, session, named):
+    sim.script(Reply(status=404, error={"message": "Item 'rs_1' not found", **named}))
+    with pytest.raises(RequestRefused, match="rs_1"):
+        session.ask("four?")
+    assert session.ask("four?").notes == ()
+    assert {request.path for request in sim.requests} == {"/v1/responses"}
+
+
+@pytest.mark.parametrize("code", [None, "404", "not_found", "NotFoundError", "unknown_url"])
+def test_a_404_about_the_address_does(sim, session, code):
+    sim.script(Reply(status=404, error={"message": "Not Found", "code": code}))
+    assert "asked by the Chat API" in "".join(session.ask("four?").notes)

@@ -1,4 +1,4 @@
-"""Where batches are worked on: whose settings, key and books, and which file of jobs."""
+"""The context of batch jobs: the session with its settings, key and ledger, and the job store."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from o3magic.session.spending import LedgerContext
 
 @dataclass(frozen=True)
 class BatchContext:
-    """Where a job is worked on.
+    """The session and the store that a batch job works with.
 
-    close_after: nobody else uses the session; it is opened again when it is needed.
-    show: makes the place where a wait is shown.
+    close_after: the session is closed after each call, because only the job uses it
+    show: makes the display of a wait
     """
 
     session: Session
@@ -37,7 +37,7 @@ class BatchContext:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Work that may open connections, and closes them where they are its own."""
+        """Close the session and the store at the end, if `close_after`."""
         try:
             yield
         finally:
@@ -47,11 +47,11 @@ class BatchContext:
 
     @property
     def place(self) -> LedgerContext:
-        """Where the ledger is told that it happened."""
+        """The labels of its ledger entries."""
         return LedgerContext(self.session.id, self.session.notebook, self.session.cell_key)
 
     def sending(self, spec: UploadSpec) -> Uploader:
-        """Who sends the parts of a job, with the key that is set now. Raises NoKey."""
+        """The uploader of a job, with the key that is set now. Raises NoKey."""
         session = self.session
         profile = replace(session.layers.profile(), provider=spec.provider)
         provider = session.reach.provider(profile)
@@ -62,21 +62,21 @@ class BatchContext:
             retries=profile.retries,
             sleep=self.sleep,
         )
-        free = provider.embedded or (
-            provider.local and not (provider.list_prices or provider.prices)
-        )
-        budgets = [] if free else [each for each in budgets_of(profile) if each.scope != "call"]
+        has_prices = provider.list_prices or provider.prices
+        is_free = provider.embedded or (provider.local and not has_prices)
+        budgets = [] if is_free else [b for b in budgets_of(profile) if b.scope != "call"]
         store = BatchStore(self.store)
         return Uploader(store, files, session.keeping, self.place, spec, budgets, self.sleep)
 
     def fetching(
-        self, sending: Uploader, wanted: AnswerType | None, created_s: int | None
+        self, uploader: Uploader, wanted: AnswerType | None, created_s: int | None
     ) -> Downloader:
-        """Who fetches what came of a batch. created_s: when it was made, the day of its prices."""
-        spec, day = sending.spec, datetime.now(UTC)
+        """The downloader of a batch. created_s: when it was created, the day of its prices."""
+        spec, day = uploader.spec, datetime.now(UTC)
         if created_s is not None:
             day = datetime.fromtimestamp(created_s, UTC)
         api: Api = "chat" if spec.api == "chat" else "responses"
-        provider, catalog = sending.files.provider, self.session.catalog
-        reading = LineReader(api, spec.model, provider, catalog, wanted, day.date())
-        return Downloader(sending, reading)
+        provider, catalog = uploader.files.provider, self.session.catalog
+        return Downloader(
+            uploader, LineReader(api, spec.model, provider, catalog, wanted, day.date())
+        )

@@ -1,10 +1,10 @@
-"""What came of a batch: its files read line by line, each row kept, its cost entered."""
+"""The output of a batch: read line by line, each row's outcome stored, its cost entered."""
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import islice
@@ -20,19 +20,25 @@ from o3magic.models import Card, Catalog
 from o3magic.providers import Provider
 from o3magic.rows.batch.parts import TIER
 from o3magic.rows.batch.store import BatchPart, PartUsage
-from o3magic.rows.batch.upload import Uploader
+from o3magic.rows.batch.upload import NO_USAGE, Uploader
 from o3magic.rows.records import RowOutcome
 from o3magic.schemas.lookup import AnswerType
 from o3magic.schemas.validation import judged
 from o3magic.wire.batch import NOT_RUN, BatchLine, BatchState, read
 from o3magic.wire.dialects import DIALECTS
 
-NOTHING = Usage(0, 0, 0, 0, 0, 0)
+GROUP_ROWS = 2_000  # stored in one transaction
+USAGE_COUNTS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+ODD_LINES = {
+    "broken": "{} could not be read",
+    "strange": "{} belong to no row of it, or came twice",
+    "missing": "{} are missing",
+}
 
 
 @dataclass(frozen=True)
 class LineReader:
-    """Reads the lines of one job. `on` is the day whose prices hold."""
+    """Parses the lines of one job's output. `on`: the day whose prices apply."""
 
     api: Api
     model: str
@@ -41,41 +47,38 @@ class LineReader:
     wanted: AnswerType | None
     on: date
 
-    def ending(self, line: BatchLine, *, simulated: bool) -> RowOutcome:
-        """What became of a row."""
+    def parse_outcome(self, line: BatchLine, *, simulated: bool) -> RowOutcome:
+        """The outcome of a row, with its answer validated and its cost."""
         source: AnswerSource = "simulated" if simulated else "live"
         if line.body is None:
             assert line.failed is not None
-            return failed(line.id, line.failed, source)
-        draft = AnswerBuilder()
+            return build_failure(line.id, line.failed, source)
+        builder = AnswerBuilder()
         try:
             for event in DIALECTS[self.api].decode(line.body):
-                draft.add(event)
+                builder.add(event)
         except RequestFailed as error:
-            return failed(line.id, error, source)
-        draft.doubt_zeros()
-        return self._answered(line.id, draft, source)
-
-    def _answered(self, key: str, draft: AnswerBuilder, source: AnswerSource) -> RowOutcome:
-        answer, end = draft.answer(), draft.finished or Finished("error")
+            return build_failure(line.id, error, source)
+        builder.doubt_zeros()
+        answer, finished = builder.answer(), builder.finished or Finished("error")
         verdict = judged(answer, self.wanted)
-        charged = self.charge(end, answer.model, source)
-        said = {
+        charged = self.charge(finished, answer.model, source)
+        content = {
             "text": answer.text,
             "data": verdict.data,
             "refusal": answer.refusal,
             "summary": answer.reasoning_summary,
             "finish": answer.finish_reason,
-            "detail": end.detail,
+            "detail": finished.detail,
             "tier": TIER,
             "model": answer.model,
             "id": answer.id,
             "notes": [*answer.notes, *charged.notes],
         }
         return RowOutcome(
-            key=key,
+            key=line.id,
             state="invalid" if verdict.wrong else "done",
-            answer={name: value for name, value in said.items() if value not in (None, "", [])},
+            answer={name: value for name, value in content.items() if value not in (None, "", [])},
             error=verdict.wrong,
             error_kind="InvalidAnswer" if verdict.wrong else "",
             source=source,
@@ -84,171 +87,157 @@ class LineReader:
         )
 
     def charge(self, end: Finished, model: str, source: AnswerSource) -> Charge:
-        """What a row cost at batch prices."""
+        """The cost of a row at batch prices."""
         if source != "live":
             return Charge(0)
         at_batch = replace(end, service_tier=TIER)
-        return charge(self.provider, self.card(model), at_batch, self.on, TIER)
+        return charge(self.provider, self.find_card(model), at_batch, self.on, TIER)
 
-    def card(self, model: str) -> Card | None:
-        """The card of the model that answered, None where we do not have it, with its prices."""
+    def find_card(self, model: str) -> Card | None:
+        """The card, with its prices, of the model that answered; None where there is none."""
         return card_at(self.provider, self.catalog, model or self.model, self.on)
 
 
-def failed(key: str, error: O3Error, source: AnswerSource | None = None) -> RowOutcome:
-    """A row that has no answer. What the provider refused it does not charge for."""
-    free = source == "simulated" or getattr(error, "billed", None) is False
+def build_failure(key: str, error: O3Error, source: AnswerSource | None = None) -> RowOutcome:
+    """The outcome of a row without an answer. A row that the provider refused costs nothing."""
+    is_free = source == "simulated" or getattr(error, "billed", None) is False
     return RowOutcome(
         key=key,
         state="failed",
         error=str(error),
         error_kind=type(error).__name__,
         source=source or "",
-        usage=NOTHING if free else Usage(),
-        cost_nano_usd=0 if free else None,
+        usage=NO_USAGE if is_free else Usage(),
+        cost_nano_usd=0 if is_free else None,
     )
-
-
-def odd_counts(known: Mapping[str, int]) -> tuple[str, ...]:
-    """What cannot be right in a batch's files, one sentence each."""
-    words = {
-        "broken": "{} could not be read",
-        "strange": "{} belong to no row of it, or came twice",
-        "missing": "{} are missing",
-    }
-    return tuple(
-        f"of the lines of its files, {words[name].format(f'{count:,}')}"
-        for name, count in known.items()
-        if count
-    )
-
-
-GROUP_ROWS = 2_000
 
 
 @dataclass
 class Downloader:
-    """Fetches the parts of one job that are over."""
+    """Downloads the output of the parts of one job that are over."""
 
-    sending: Uploader
-    reading: LineReader
+    uploader: Uploader
+    reader: LineReader
 
     def fetch(self, part: BatchPart, state: BatchState) -> BatchPart:
-        """Keep what became of each row, enter what it cost, and call the part ended.
+        """Store the outcome of each row, enter the cost, and mark the part as ended.
 
-        May be done again after a crash at any place. Raises RequestFailed and LedgerUnavailable.
+        It can be repeated after a crash at any point. Raises RequestFailed and LedgerUnavailable.
         """
-        store = self.sending.store
-        counts: Counter[str] = Counter()
-        simulated = self.sending.files.provider.embedded
+        store, files = self.uploader.store, self.uploader.files
+        odd_lines: Counter[str] = Counter()
+        simulated = files.provider.embedded
         with tempfile.TemporaryDirectory(prefix="o3magic-") as folder:
-            path = Path(folder) / "fetched.jsonl"
+            path = Path(folder) / "output.jsonl"
             for file_id in filter(None, (state.output_file, state.error_file)):
-                simulated = self.sending.files.download(file_id, path) or simulated
-                endings = self._endings(part, path, counts, simulated=simulated)
-                while group := [*islice(endings, GROUP_ROWS)]:
-                    store.keep(part, group)
-        error = why_not(state)
-        missing = store.untold(part)
-        counts["missing"] = len(missing) if state.status == "completed" else 0
+                simulated = files.download(file_id, path) or simulated
+                outcomes = self._read_outcomes(part, path, odd_lines, simulated=simulated)
+                while group := [*islice(outcomes, GROUP_ROWS)]:
+                    store.save_outcomes(part, group)
+        error = build_missing_error(state)
+        missing = store.open_keys(part)
+        odd_lines["missing"] = len(missing) if state.status == "completed" else 0
         source: AnswerSource = "simulated" if simulated else "live"
-        store.keep(part, (failed(key, error, source) for key in missing))
-        self._settle(part, state, counts, simulated=simulated)
-        notes = "; ".join((*state.errors[:3], *odd_counts(counts)))
-        part = store.stands(part, state.status, state.completed or 0, state.failed or 0, notes)
-        return store.ended(part)
+        store.save_outcomes(part, (build_failure(key, error, source) for key in missing))
+        self._settle(part, state, odd_lines, source)
+        notes = [
+            f"of the lines of its files, {ODD_LINES[name].format(f'{count:,}')}"
+            for name, count in odd_lines.items()
+            if count
+        ]
+        errors = "; ".join((*state.errors[:3], *notes))
+        completed, failed = state.completed or 0, state.failed or 0
+        part = store.update_status(part, state.status, completed, failed, errors)
+        return store.mark_ended(part)
 
-    def never(self, part: BatchPart) -> BatchPart:
-        """A part that was not sent, and never will be."""
-        store = self.sending.store
+    def abandon(self, part: BatchPart) -> BatchPart:
+        """End a part that was cancelled before it was sent."""
+        store = self.uploader.store
         error = BatchUnfinished(NOT_RUN["batch_cancelled"])
-        store.keep(part, (failed(key, error) for key in store.untold(part)))
-        return store.ended(store.stands(part, "cancelled", 0, 0, ""))
+        store.save_outcomes(part, (build_failure(key, error) for key in store.open_keys(part)))
+        return store.mark_ended(store.update_status(part, "cancelled", 0, 0))
 
-    def _endings(
-        self, part: BatchPart, path: Path, counts: Counter[str], *, simulated: bool
+    def _read_outcomes(
+        self, part: BatchPart, path: Path, odd_lines: Counter[str], *, simulated: bool
     ) -> Iterator[RowOutcome]:
-        """What became of the rows in one file, each once; lines that are odd are counted."""
-        waiting = self.sending.store.waiting(part)
-        for raw in lines(path):
+        """The outcomes of the rows in a file, each once; other lines are counted."""
+        unanswered = self.uploader.store.unanswered_keys(part)
+        for raw in read_lines(path):
             try:
                 line: BatchLine = read(raw)
             except BrokenAnswer:
-                counts["broken"] += 1
+                odd_lines["broken"] += 1
                 continue
-            if line.id not in waiting:
-                counts["strange"] += 1
+            if line.id not in unanswered:
+                odd_lines["strange"] += 1
                 continue
-            waiting.discard(line.id)
-            yield self.reading.ending(line, simulated=simulated)
+            unanswered.discard(line.id)
+            yield self.reader.parse_outcome(line, simulated=simulated)
 
     def _settle(
-        self, part: BatchPart, state: BatchState, counts: Counter[str], *, simulated: bool
+        self, part: BatchPart, state: BatchState, odd_lines: Counter[str], source: AnswerSource
     ) -> None:
-        """Enter what the batch used and cost."""
-        sending = self.sending
-        used = sending.store.used(part)
-        usage, cost = self._cost(state, used, missing=counts["missing"] + counts["broken"])
-        card = self.reading.card("")
-        price = card.price(self.reading.on, TIER) if card else None
-        source: AnswerSource = "simulated" if simulated else "live"
+        """Settle the ledger entry of a part with its usage and cost."""
+        rows = self.uploader.store.sum_usage(part)
+        unread = odd_lines["missing"] + odd_lines["broken"]
+        card = self.reader.find_card("")
+        usage, cost = self._compute_cost(state, rows, card, unread=unread)
+        price = card.price(self.reader.on, TIER) if card else None
         outcome = Outcome(
             status="ok" if state.status == "completed" else state.status,
             usage=usage,
-            cost_nano_usd=0 if simulated else cost,
-            model_served=self.reading.model,
+            cost_nano_usd=0 if source == "simulated" else cost,
+            model_served=self.reader.model,
             service_tier=TIER,
             response_id=state.id,
             price_since=str(price.since or "") if price else "",
             price_source=price.source if price else "",
             source=source,
         )
-        sending.keeping.settle(sending.ticket(part), outcome)
+        self.uploader.ledger.settle(self.uploader.open_entry(part), outcome)
 
-    def _cost(
-        self, state: BatchState, used: PartUsage, *, missing: int
+    def _compute_cost(
+        self, state: BatchState, rows: PartUsage, card: Card | None, *, unread: int
     ) -> tuple[Usage, int | None]:
-        """The usage of a batch and what it cost, None where nobody knows.
+        """The usage of a batch and its cost, None where that is unknown.
 
-        The batch's own count is the provider's word; each row is priced by itself, since long ones
-        may cost more. What the batch counts besides its rows is priced where that is plain.
+        The provider's own count of the batch is authoritative, but each row is priced by itself,
+        because long rows may cost more. Usage beyond that of the rows is priced where the model has
+        no price for long rows.
         """
-        rows = Usage(
-            used.input_tokens, used.cached_tokens, used.output_tokens, used.reasoning_tokens
-        )
-        if state.usage is None or not state.usage.input_tokens:  # some count nothing
-            if used.unknown_tokens_rows or missing:
+        counts = (rows.input_tokens, rows.cached_tokens, rows.output_tokens, rows.reasoning_tokens)
+        if state.usage is None or not state.usage.input_tokens:  # some providers count nothing
+            if rows.unknown_tokens_rows or unread:
                 return Usage(), None
-            return rows, None if used.unknown_cost_rows else used.cost_nano_usd
-        more = [
-            (getattr(state.usage, name) or 0) - (getattr(rows, name) or 0)
-            for name in ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
+            return Usage(*counts), None if rows.unknown_cost_rows else rows.cost_nano_usd
+        beyond = [
+            (getattr(state.usage, name) or 0) - count
+            for name, count in zip(USAGE_COUNTS, counts, strict=True)
         ]
-        if not any(more) and not used.unknown_cost_rows:
-            return state.usage, used.cost_nano_usd
-        if min(more[0], more[2]) < 0:
+        if not any(beyond) and not rows.unknown_cost_rows:
+            return state.usage, rows.cost_nano_usd
+        if min(beyond[0], beyond[2]) < 0:
             return state.usage, None
-        card = self.reading.card("")
-        price = card.price(self.reading.on, TIER) if card else None
-        usual = card.price(self.reading.on) if card else None
-        if price is None or usual is None or usual.long is not None:
-            return state.usage, None  # nobody knows which of the rows were long
+        price = card.price(self.reader.on, TIER) if card else None
+        standard = card.price(self.reader.on) if card else None
+        if price is None or standard is None or standard.long is not None:
+            return state.usage, None  # it is unknown which of the rows were long
         return state.usage, price.nano_usd(state.usage)
 
 
-def lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file that hold something, one at a time."""
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file that are not blank."""
     with path.open("rb") as file:
         yield from (raw for raw in file if raw.strip(b"\xef\xbb\xbf \t\r\n"))
 
 
-def why_not(state: BatchState) -> O3Error:
-    """Why a row that is in no file has no answer."""
+def build_missing_error(state: BatchState) -> O3Error:
+    """The error of a row that is in no output file."""
     match state.status:
         case "failed":
-            why = "; ".join(state.errors[:3]) or "no reason given"
+            reason = "; ".join(state.errors[:3]) or "no reason given"
             return RequestRefused(
-                f"the provider refused the batch: {why}", hint="o3.batch(...) sends it again"
+                f"the provider refused the batch: {reason}", hint="o3.batch(...) sends it again"
             )
         case "expired":
             return BatchUnfinished(NOT_RUN["batch_expired"])

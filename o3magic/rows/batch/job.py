@@ -1,8 +1,7 @@
-"""A job at the provider's Batch API: half the price, within a day, whether the kernel lives or not.
+"""A job at the provider's Batch API: half the price, within a day, with or without a kernel.
 
-Everything that is needed to come back to it is in the file of jobs: its parts, the ids of their
-batches and the keys of its rows. The prompts are not; they are at the provider, in the files that
-were uploaded.
+The job store has what is needed to return to it: its parts, the ids of their batches and the keys
+of its rows. It does not have the prompts; those are in the files that were uploaded.
 """
 
 from __future__ import annotations
@@ -10,15 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from o3magic.client.retry import hopeful
 from o3magic.errors import BadOption, Interrupted, NoKey, RequestFailed, RequestRefused
 from o3magic.rows.batch.context import BatchContext
-from o3magic.rows.batch.parts import local
-from o3magic.rows.batch.recorded_job import BatchRecorder, not_taping
-from o3magic.rows.batch.results import ask_again, results, rows_without_answer
-from o3magic.rows.batch.status import BatchStatus, finished, progress, status, title
+from o3magic.rows.batch.parts import is_broken
+from o3magic.rows.batch.recorded_job import BatchRecorder, explain_not_recorded
+from o3magic.rows.batch.results import ask_rows, build_results, find_unanswered_rows
+from o3magic.rows.batch.status import (
+    BatchStatus,
+    build_finished_status,
+    build_progress,
+    build_status,
+    format_title,
+)
 from o3magic.rows.batch.store import BatchPart, BatchStore
 from o3magic.rows.batch.upload import Uploader, UploadSpec
 from o3magic.rows.context import RowSums
@@ -29,322 +34,303 @@ from o3magic.schemas.lookup import AnswerType
 from o3magic.schemas.stored_schema import StoredAnswerType
 from o3magic.session.session import Session
 
-
-class UnfinishedJob(Protocol):
-    """What a job can be asked here; `BatchJob` says what each means."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def spec(self) -> UploadSpec: ...
-    def parts_in(self, *steps: str) -> Sequence[BatchPart]: ...
-    def adopt(self) -> None: ...
-    def status(self) -> BatchStatus: ...
-    def cancel(self) -> BatchStatus: ...
+FIRST_POLLS = 8  # the first wait is this part of poll_s: a batch that is refused is refused at once
+POLL_GROWTH = 1.5
+MAX_WAIT_S = 600.0
 
 
-def ended(job: UnfinishedJob, *, force: bool) -> str:
-    """What is to be said of a job that may be forgotten now. Raises BadOption where it may not.
-
-    force: it is cancelled at the provider, as far as that can be asked.
-    """
-    running = job.parts_in(CREATING, CREATED)
-    if not running:
-        return ""
-    who, ids = job.spec.provider, ", ".join(part.batch_id for part in running if part.batch_id)
-    try:
-        job.adopt()
-        if job.parts_in(CREATING):
-            raise BadOption(
-                f"another kernel is sending job {job.id} at this moment",
-                hint="wait until it has, or stop it there",
-            )
-        job.status()
-        if not job.parts_in(CREATED):
-            return ""
-        if not force:
-            raise BadOption(
-                f"job {job.id} still runs at {who}, where it would go on and be paid for",
-                hint=f"%o3_jobs cancel {job.id} ends it; %o3_jobs delete {job.id} --force ends "
-                "and forgets it",
-            )
-        job.cancel()
-        if job.parts_in(CREATED):
-            return f"{who} is cancelling it: what it answers until then is paid for"
-        return f"it was cancelled at {who}"
-    except (RequestFailed, NoKey) as error:
-        where = f"its batch there is {ids}" if ids else "it may have been sent there"
-        if not force:
-            raise BadOption(
-                f"job {job.id} may still run at {who}, which cannot be asked now: {error}",
-                hint=f"again later; or cancel it on the provider's site ({where}), and then "
-                f"%o3_jobs delete {job.id} --force",
-            ) from None
-        return f"{who} could not be asked ({error}): cancel it on its site, {where}"
-
-
-FIRST_PAUSE = 8  # the first looks are closer together: what is refused is refused at once
-GROWTH = 1.5
-MOST_PAUSE_S = 600.0
-
-
-def sent_here(session: Session) -> dict[int, BatchJob]:
-    """The jobs that a session has sent or gone on with, by number: they still have their rows."""
-    kept: dict[int, BatchJob] = session.kept.setdefault("sent_batches", {})
-    return kept
+def get_sent_jobs(session: Session) -> dict[int, BatchJob]:
+    """The jobs that a session has sent or resumed, by number: they still have their rows."""
+    jobs: dict[int, BatchJob] = session.kept.setdefault("sent_batches", {})
+    return jobs
 
 
 class BatchJob(JobHandle):
-    """A job of one or more batches. It survives the kernel: `o3.jobs()` lists it again.
+    """A job of one or more batches. It outlives the kernel: `o3.jobs()` lists it again.
 
-    wanted: the type of the answers, where it is known; else they are checked against the JSON
-    Schema they were asked with. given: the rows, where they are still here. taping: what it has to
-    do with the notebook's cassette.
+    wanted: the type of the answers, where it is known; else they are validated with the JSON Schema
+    that was sent. given: the rows, where they are still here. recorder: the notebook's cassette.
     """
 
     def __init__(
         self,
-        room: BatchContext,
+        context: BatchContext,
         job: Job,
         wanted: AnswerType | None = None,
         given: Any = None,
         prompt: str = "",
-        taping: BatchRecorder | None = None,
+        recorder: BatchRecorder | None = None,
     ) -> None:
         super().__init__(job)
-        self._room = room
+        self._context = context
         self._known, self._given, self._prompt = wanted, given, prompt
-        self._taping = taping
-        self._store = BatchStore(room.store)
-        self._made: Uploader | None = None
+        self._recorder = recorder
+        self._store = BatchStore(context.store)
+        self._last_uploader: Uploader | None = None
         self._show: ProgressDisplay = NoProgress()
+
+    def __repr__(self) -> str:
+        """Its title and its last known status; no request is sent."""
+        with self._context.opened():
+            return self._describe(self._build_status())
 
     @property
     def batch_ids(self) -> list[str]:
-        """The provider's own ids, to be looked up on its site."""
-        with self._room.opened():
+        """The provider's ids of its batches."""
+        with self._context.opened():
             return [part.batch_id for part in self._store.parts(self.id) if part.batch_id]
 
     @property
     def now(self) -> Job:
-        """How it stands in the file of jobs."""
-        with self._room.opened():
-            return self._room.store.job(self.id)
-
-    def __repr__(self) -> str:
-        """One line, as it stood when it was last looked at; nobody is asked."""
-        with self._room.opened():
-            return self._words(self._status(self._store.parts(self.id)))
-
-    @property
-    def _title(self) -> str:
-        return title(self.name, self.id)
-
-    def _words(self, stands: BatchStatus) -> str:
-        """Its title and how it stands."""
-        lasting = self._taping is not None and stands.over
-        return f"{title(self.name) if lasting else self._title} {stands.said}"
+        """Its current row in the job store."""
+        with self._context.opened():
+            return self._context.store.job(self.id)
 
     @cached_property
     def spec(self) -> UploadSpec:
-        """What its batches have in common."""
+        """What its batches share."""
         return UploadSpec(**self._job.spec)
 
     def status(self) -> BatchStatus:
-        """How it stands now; what is over is fetched and kept. Raises RequestFailed and NoKey."""
-        with self._room.opened():
-            return self._look()
+        """Its status now; batches that are over are downloaded. Raises RequestFailed and NoKey."""
+        with self._context.opened():
+            return self._poll()
 
     def wait(self, poll_s: float = 30.0) -> Any:
-        """Wait until all of it is over, and give its results as a DataFrame.
+        """Wait until all of it is over, and return its results as a DataFrame.
 
-        poll_s: seconds between two looks, once it has run for a while. An interrupt leaves the
-        batch running. Raises RequestFailed where the provider says something that will not pass.
+        poll_s: seconds between two status requests, once it has run for a while. An interrupt
+        leaves the batch running. Raises RequestFailed for errors that a retry cannot solve.
         """
-        with self._room.opened():
+        with self._context.opened():
             try:
-                self._show = self._room.show()
-                self.go_on()
-                stands = self._wait(poll_s)
+                self._show = self._context.show()
+                self.resume()
+                status = self._wait(poll_s)
             except KeyboardInterrupt:
                 raise Interrupted(
-                    f"{self._title} goes on at {self.spec.provider} without you",
+                    f"{format_title(self.name, self.id)} goes on at {self.spec.provider} "
+                    "without you",
                     hint=f"o3.job({self.id}).wait() comes back to it, .cancel() ends it",
                 ) from None
-            table, note = self._results()
+            table, note = self._build_results()
             note = "; ".join(filter(None, (self.spec.which_model, note)))
-            self._show.update(progress(self.name, self._words(stands), stands, note))
+            self._show.update(build_progress(self.name, self._describe(status), status, note))
             return table
 
     def results(self, *, look: bool = True) -> Any:
-        """What there is by now, as `wait` gives it; a row without an answer says why.
+        """The results so far, as `wait` returns them; a row without an answer has an error.
 
-        look: False for what is kept here, without asking anybody.
+        look: False for the results that are stored here, without a request.
         """
-        with self._room.opened():
-            stands = self._look() if look else self._status(self._store.parts(self.id))
-            table, note = self._results()
+        with self._context.opened():
+            status = self._poll() if look else self._build_status()
+            table, note = self._build_results()
             if note:
-                self._room.show().update(progress(self.name, self._words(stands), stands, note))
+                progress = build_progress(self.name, self._describe(status), status, note)
+                self._context.show().update(progress)
             return table
 
     def cancel(self) -> BatchStatus:
-        """Ask the provider to end it; rows that were answered are kept, and paid for."""
-        with self._room.opened():
-            self.adopt()
+        """Ask the provider to cancel it; rows that were answered are kept, and paid for."""
+        with self._context.opened():
+            self._recover()
             for part in self._store.parts(self.id):
                 if part.step == CREATED:
-                    with suppress(RequestRefused):  # it is over meanwhile, which a look will tell
-                        self._stands(part, self._sending.files.cancel(part.batch_id).status)
+                    with suppress(
+                        RequestRefused
+                    ):  # it has ended meanwhile, which the poll will see
+                        batch = self._sending.files.cancel(part.batch_id)
+                        self._store.update_status(part, batch.status, 0, 0)
                 elif part.step in (PLANNED, UPLOADED):
-                    self._room.fetching(self._sending, self._wanted, None).never(part)
-            return self._look()
+                    self._context.fetching(self._sending, self._wanted, None).abandon(part)
+            return self._poll()
 
     def delete(self, *, force: bool = False) -> str:
-        """Forget it and its answers; gives what is to be said. What it cost stays in the ledger.
+        """Forget it and its answers. Returns a remark, or "". Its cost stays in the ledger.
 
         Raises BadOption where it still runs at the provider. force: it is cancelled there, as far
-        as the provider can be asked, and forgotten.
+        as the provider can be reached, and forgotten.
         """
-        with self._room.opened():
-            said = ended(self, force=force)
-            self._room.store.delete(self.id)
-            sent_here(self._room.session).pop(self.id, None)
-        return said
+        with self._context.opened():
+            remark = self._end(force=force)
+            self._context.store.delete(self.id)
+            get_sent_jobs(self._context.session).pop(self.id, None)
+        return remark
+
+    def _end(self, *, force: bool) -> str:
+        """Check that no batch is running, or cancel it. Returns a remark. Raises BadOption."""
+        running = self._parts_at(CREATING, CREATED)
+        if not running:
+            return ""
+        provider = self.spec.provider
+        try:
+            self._recover()
+            if self._parts_at(CREATING):
+                raise BadOption(
+                    f"another kernel is sending job {self.id} at this moment",
+                    hint="wait until it has, or stop it there",
+                )
+            self._poll()
+            if not self._parts_at(CREATED):
+                return ""
+            if not force:
+                raise BadOption(
+                    f"job {self.id} still runs at {provider}, where it would go on and be paid for",
+                    hint=f"%o3_jobs cancel {self.id} ends it; %o3_jobs delete {self.id} --force "
+                    "ends and forgets it",
+                )
+            self.cancel()
+            if self._parts_at(CREATED):
+                return f"{provider} is cancelling it: what it answers until then is paid for"
+            return f"it was cancelled at {provider}"
+        except (RequestFailed, NoKey) as error:
+            ids = ", ".join(part.batch_id for part in running if part.batch_id)
+            where = f"its batch there is {ids}" if ids else "it may have been sent there"
+            if not force:
+                raise BadOption(
+                    f"job {self.id} may still run at {provider}, which cannot be asked now: "
+                    f"{error}",
+                    hint=f"again later; or cancel it on the provider's site ({where}), and then "
+                    f"%o3_jobs delete {self.id} --force",
+                ) from None
+            return f"{provider} could not be asked ({error}): cancel it on its site, {where}"
 
     def failed_rows(self, rows: Any = None) -> list[dict[str, Any]]:
-        """The rows that have no answer, as they were given.
+        """The rows that have no valid answer, as they were given.
 
-        rows: those the job was made from; needed after a restart, for it keeps none.
+        rows: those the job was made of; needed after a restart, because it does not store them.
         """
-        with self._room.opened():
-            self._job = self._room.store.job(self.id)
-            left = rows_without_answer(self._rows(), rows, self._given, self._job.total)
+        with self._context.opened():
+            self._job = self._context.store.job(self.id)
+            left = find_unanswered_rows(self._rows(), rows, self._given, self._job.total)
             return [*left.values()]
 
     def retry(self, rows: Any = None, **options: Any) -> Any:
-        """Ask the rows that have no answer once more, now and by `o3.map`; gives its results.
+        """Ask the rows that have no valid answer again, by `o3.map`. Returns the results.
 
         rows: as for `failed_rows`. The other options are those of `o3.map`.
         """
-        room, spec = self._room, self.spec
+        context, spec = self._context, self.spec
         left = self.failed_rows(rows)
-        with room.opened():
+        with context.opened():
             if left:
-                said = {**spec.options, **({"schema": self._wanted} if self._wanted else {})}
-                prompt = self._prompt or spec.template
-                said |= {"name": f"{self.name or 'batch'} {self.id}, once more", **options}
-                asked = ask_again(room.session, room.store, left, prompt, said, room.show())
-                self._store.adopt(self.id, asked)
-            return self._results()[0]
+                schema = {"schema": self._wanted} if self._wanted else {}
+                name = {"name": f"{self.name or 'batch'} {self.id}, once more"}
+                map_options = {**spec.options, **schema, **name, **options}
+                prompt, show = self._prompt or spec.template, context.show()
+                other = ask_rows(context.session, context.store, left, prompt, map_options, show)
+                self._store.copy_answers(self.id, other)
+            return self._build_results()[0]
 
     def send(self, parts: Sequence[tuple[BatchPart, Any]], hold: int | None) -> None:
-        """Send parts that were just written."""
+        """Upload parts that were just written, and create their batches."""
         self._sending.send(parts, hold)
+
+    def resume(self) -> None:
+        """Create the batches whose creation was interrupted, here or in a kernel that died."""
+        for part in self._store.parts(self.id):
+            if part.step not in (CREATED, ENDED):
+                self._sending.resume(part)
+
+    def _recover(self) -> None:
+        """Look for batches that were created without a response. Raises RequestFailed and NoKey."""
+        for part in self._parts_at(CREATING):
+            self._sending.recover(part)
+
+    def _parts_at(self, *steps: str) -> list[BatchPart]:
+        return [part for part in self._store.parts(self.id) if part.step in steps]
+
+    def _wait(self, poll_s: float) -> BatchStatus:
+        """Poll and show the status until it is over."""
+        wait_s = min(poll_s / FIRST_POLLS, poll_s)
+        while True:
+            try:
+                status = self._poll()
+            except RequestFailed as error:
+                if not hopeful(error):
+                    raise
+                message = f"{self.spec.provider} does not answer ({error}); asking again"
+                title = format_title(self.name, self.id)
+                self._show.update(build_progress(self.name, f"{title} {message}"))
+                wait_s = min(wait_s * 2, MAX_WAIT_S)
+            else:
+                if status.over:
+                    return status
+                self._show.update(build_progress(self.name, self._describe(status), status))
+                wait_s = min(wait_s * POLL_GROWTH, poll_s)
+            self._context.sleep(wait_s)
+
+    def _poll(self) -> BatchStatus:
+        """Request the status of each batch, and download those that are over."""
+        for part in self._parts_at(CREATED):
+            state = self._sending.files.batch(part.batch_id)
+            if state.over:
+                created_s = state.created_s
+                self._context.fetching(self._sending, self._wanted, created_s).fetch(part, state)
+            else:
+                completed, failed = state.completed or 0, state.failed or 0
+                self._store.update_status(part, state.status, completed, failed)
+        status = self._build_status()
+        state_name = "done" if status.over else "running"
+        self._context.store.change(self.id, state=state_name, said=status.said)
+        return status
+
+    def _build_status(self) -> BatchStatus:
+        store = self._context.store
+        job = self._job = store.job(self.id)
+        latest = self._store.latest_parts(self.id)
+        status = build_status(
+            [part for part in self._store.parts(self.id) if part.part in latest],
+            self.spec.provider,
+            total=self._store.count_rows(self.id),
+            done=job.done_rows + job.invalid_rows,
+            failed=job.failed_rows,
+        )
+        if self._recorder is not None and status.over:
+            rows = self._rows()
+            if all(row.state in ANSWERED or is_broken(i, row.key) for i, row in rows.items()):
+                return build_finished_status(rows)
+        simulated = store.simulated(self.id)
+        sums = RowSums({"simulated": simulated} if simulated else {}, job.spent_nano_usd)
+        sums.unknown = store.unknown(self.id) if status.over else 0
+        return status.add_labels(sums)
+
+    def _describe(self, status: BatchStatus) -> str:
+        """Its title and its status; without its number where that is stored in a notebook."""
+        is_recorded = self._recorder is not None and status.over
+        return f"{format_title(self.name, None if is_recorded else self.id)} {status.said}"
+
+    def _rows(self) -> Mapping[int, StoredRow | RowOutcome]:
+        """Its rows by index, those that were on the cassette included."""
+        rows: dict[int, StoredRow | RowOutcome] = {**dict(self._store.rows(self.id))}
+        if self._recorder is not None:
+            rows |= self._recorder.outcomes
+        return dict(sorted(rows.items()))
+
+    def _build_results(self) -> tuple[Any, str]:
+        """The table, and a note about the cassette."""
+        rows = self._rows()
+        if self._recorder is not None:
+            stored = (row for row in rows.values() if isinstance(row, StoredRow))
+            note = self._recorder.replay.keep(stored)
+        else:
+            note = "" if self._given is not None else explain_not_recorded(self._context)
+        table = build_results(rows.items(), self._wanted, self._given, flatten=self.spec.flatten)
+        return table, note
 
     @cached_property
     def _wanted(self) -> AnswerType | None:
-        """The type of the answers, or what is left of it."""
+        """The type of the answers, or its JSON Schema."""
         spec = self.spec
         if self._known is not None or spec.answer is None:
             return self._known
         return StoredAnswerType(spec.schema, Any, spec.answer)
 
-    def _wait(self, poll_s: float) -> BatchStatus:
-        """Look until it is over, and show how it goes."""
-        pause_s = min(poll_s / FIRST_PAUSE, poll_s)
-        while True:
-            try:
-                stands = self._look()
-            except RequestFailed as error:
-                if not hopeful(error):
-                    raise
-                said = f"{self.spec.provider} does not answer ({error}); asking again"
-                self._show.update(progress(self.name, f"{self._title} {said}"))
-                pause_s = min(pause_s * 2, MOST_PAUSE_S)
-            else:
-                if stands.over:
-                    return stands
-                self._show.update(progress(self.name, self._words(stands), stands))
-                pause_s = min(pause_s * GROWTH, poll_s)
-            self._room.sleep(pause_s)
-
-    def parts_in(self, *steps: str) -> list[BatchPart]:
-        """Its parts that have come so far and no further, as the file of jobs has them."""
-        return [part for part in self._store.parts(self.id) if part.step in steps]
-
-    def adopt(self) -> None:
-        """Look for batches that were made and never heard of. Raises RequestFailed and NoKey."""
-        for part in self.parts_in(CREATING):
-            self._sending.adopted(part)
-
-    def go_on(self) -> None:
-        """Make what a kernel that died, or that was interrupted, was about to make."""
-        for part in self._store.parts(self.id):
-            if part.step not in (CREATED, ENDED):
-                self._sending.go_on(part)
-
-    def _look(self) -> BatchStatus:
-        """Ask how each part stands, and fetch those that are over."""
-        for part in self._store.parts(self.id):
-            if part.step != CREATED:
-                continue
-            state = self._sending.files.batch(part.batch_id)
-            if state.over:
-                fetching = self._room.fetching(self._sending, self._wanted, state.created_s)
-                fetching.fetch(part, state)
-            else:
-                self._stands(part, state.status, state.completed or 0, state.failed or 0)
-        stands = self._status(self._store.parts(self.id))
-        word = "done" if stands.over else "running"
-        self._room.store.change(self.id, state=word, said=stands.said)
-        return stands
-
-    def _stands(self, part: BatchPart, said: str, completed: int = 0, failed: int = 0) -> None:
-        self._store.stands(part, said, completed, failed, "")
-
-    def _status(self, parts: Sequence[BatchPart]) -> BatchStatus:
-        store = self._room.store
-        job = self._job = store.job(self.id)
-        asked = self._store.asked_in(self.id)
-        stands = status(
-            [part for part in parts if part.part in asked],
-            self.spec.provider,
-            total=self._store.total(self.id),
-            done=job.done_rows + job.invalid_rows,
-            failed=job.failed_rows,
-        )
-        if self._taping is not None and stands.over:
-            rows = self._rows()
-            if all(row.state in ANSWERED or local(at, row.key) for at, row in rows.items()):
-                return finished(rows)
-        simulated = store.simulated(self.id)
-        sums = RowSums({"simulated": simulated} if simulated else {}, job.spent_nano_usd)
-        sums.unknown = store.unknown(self.id) if stands.over else 0
-        return stands.labelled(sums)
-
-    def _rows(self) -> Mapping[int, StoredRow | RowOutcome]:
-        """Its rows by their places, those that the cassette had too."""
-        found: dict[int, StoredRow | RowOutcome] = {**dict(self._store.rows(self.id))}
-        if self._taping is not None:
-            found |= self._taping.endings
-        return dict(sorted(found.items()))
-
-    def _results(self) -> tuple[Any, str]:
-        """The table, and what is to be said of the cassette."""
-        rows = self._rows()
-        if self._taping is not None:
-            note = self._taping.replaying.keep(
-                row for row in rows.values() if isinstance(row, StoredRow)
-            )
-        else:
-            note = "" if self._given is not None else not_taping(self._room)
-        table = results(rows.items(), self._wanted, self._given, flatten=self.spec.flatten)
-        return table, note
-
     @property
     def _sending(self) -> Uploader:
-        """Who sends its parts; made again where the session was closed meanwhile."""
-        if self._made is None or self._made.files.client is not self._room.session.client:
-            self._made = self._room.sending(self.spec)
-        return self._made
+        """Its uploader; a new one where the session was closed meanwhile."""
+        client = self._context.session.client
+        if self._last_uploader is None or self._last_uploader.files.client is not client:
+            self._last_uploader = self._context.sending(self.spec)
+        return self._last_uploader

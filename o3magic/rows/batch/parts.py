@@ -1,7 +1,7 @@
-"""The files of a batch: a line for each row, the same question once, split in parts.
+"""The input files of a batch: a line for each row, identical rows once, split in parts.
 
-The files hold the prompts. They are in a folder of their own, for their owner's eyes, and are
-deleted as soon as the provider has them.
+The files contain the prompts. They are in a temporary directory that only the user can read, and
+are deleted once they are uploaded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from o3magic.errors import (
     TemplateError,
 )
 from o3magic.money import show_usd
-from o3magic.providers import Provider
 from o3magic.rows.batch.store import NewRow
 from o3magic.rows.records import RowOutcome
 from o3magic.rows.replay import RowReplay
@@ -38,87 +37,29 @@ from o3magic.wire.batch import line
 from o3magic.wire.dialects import DIALECTS
 
 TIER: Final = "batch"
-
-
-def worst_row_nano_usd(form: RequestTemplate, prompt: FilledPrompt) -> int | None:
-    """The most one row can cost at batch prices, or None where nobody knows."""
-    planned = form.plan
-    card, request = planned.priced, planned.call.request
-    price = card.price(date.today(), TIER)
-    out = request.max_output_tokens or card.max_output_tokens or card.window_tokens
-    if price is None or out is None:
-        return None
-    return worst_nano_usd(card, price, form.tokens(prompt), out)
-
-
-def endpoint(call: HttpRequest) -> str:
-    """What a line of this API is sent to. Azure's has no /v1 for chat (its Global Batch page)."""
-    if call.api == "chat" and is_azure(call.provider):
-        return "/chat/completions"
-    return f"/v1{DIALECTS[call.api].path}"
-
-
-def is_azure(provider: Provider) -> bool:
-    """Whether it is Azure: nobody else takes its key that way."""
-    return provider.auth in ("api-key", "entra")
-
-
-def check_can_batch(planned: Plan) -> None:
-    """Raise BadOption where the provider or the model has no Batch API."""
-    provider, card = planned.call.provider, planned.card
-    if "batch" not in provider.endpoints:
-        raise BadOption(
-            f"{provider.name} has no Batch API",
-            hint="o3.map asks the rows one by one; openai and azure have batches",
-        )
-    known = planned.catalog.find(card.id) is not None
-    if known and "batch" not in card.endpoints:
-        raise BadOption(
-            f"{card.id} is not served by the Batch API", hint="o3.map, or choose another model"
-        )
-
-
-def check_tier(profile: Settings) -> None:
-    """Raise BadOption where a tier is asked for: a batch is one by itself."""
-    if profile.tier is not None:
-        raise BadOption(
-            f"a batch has no tier {profile.tier}: the Batch API is a tier of its own",
-            hint="tier=None here; o3.map(..., tier='flex') asks at once for the price of a batch",
-        )
-
-
-def check_call_budget(dearest_nano_usd: int, budgets: Iterable[Budget]) -> None:
-    """Raise OverBudget where one row may cost more than one question is allowed to."""
-    for scope, limit in budgets:
-        if scope == "call" and dearest_nano_usd > limit:
-            raise OverBudget(
-                f"not sent: one row may cost up to {show_usd(dearest_nano_usd)}, and the "
-                f"budget of one question is {show_usd(limit)}",
-                hint="lower max_output_tokens, or raise budget_call",
-                left_nano_usd=limit,
-                scope="call",
-            )
-
-
-MOST_ROWS = 50_000
-MOST_BYTES = 200_000_000
-# Errors of one row alone.
-CANNOT = (TemplateError, EmptyPrompt, PromptTooLong, CassetteMiss)
+MAX_ROWS = 50_000
+MAX_BYTES = 200_000_000
+# Errors of a single row.
+ROW_ERRORS = (TemplateError, EmptyPrompt, PromptTooLong, CassetteMiss)
 
 
 @dataclass(frozen=True)
 class PartLimits:
-    """The most a part may have."""
+    """The largest part the provider accepts."""
 
-    rows: int = MOST_ROWS
-    bytes: int = MOST_BYTES
+    rows: int = MAX_ROWS
+    bytes: int = MAX_BYTES
 
 
 @dataclass
 class WrittenParts:
-    """What was written: a file and the rows of each part, rows that cannot be asked, copies.
+    """A file and the rows of each part, and the rows that are in no part.
 
-    taped: rows whose answer is on the cassette, their copies too; they are in no part.
+    broken    rows whose prompt cannot be built
+    copies    (index, key) of rows that repeat another
+    recorded  by index, rows whose answer is on the cassette, and their copies
+    total     all rows
+    digest    of the keys of all rows
     """
 
     folder: Path
@@ -126,30 +67,73 @@ class WrittenParts:
     parts: list[list[NewRow]] = field(default_factory=list)
     broken: list[NewRow] = field(default_factory=list)
     copies: list[tuple[int, str]] = field(default_factory=list)
-    taped: dict[int, RowOutcome] = field(default_factory=dict)
+    recorded: dict[int, RowOutcome] = field(default_factory=dict)
     total: int = 0
     digest: str = ""
 
     @property
     def worst_nano_usd(self) -> int:
-        """The most all of it can cost."""
+        """The worst-case cost of all rows."""
         return sum(row.worst_nano_usd for part in self.parts for row in part)
 
     @property
-    def dearest_nano_usd(self) -> int:
-        """The most that one row can cost."""
+    def worst_row_nano_usd(self) -> int:
+        """The highest worst-case cost of a row."""
         return max((row.worst_nano_usd for part in self.parts for row in part), default=0)
+
+
+def write_parts(
+    source: RowSource,
+    form: RequestTemplate,
+    template: PromptTemplate,
+    folder: Path,
+    limits: PartLimits,
+    *,
+    keep_going: bool,
+    replay: RowReplay | None = None,
+) -> WrittenParts:
+    """Write all rows. keep_going: a row whose prompt cannot be built does not stop the others.
+
+    Raises BadOption where there is no row to ask, and CassetteError.
+    """
+    first: O3Error | None = None
+    with PartWriter(folder, limits, replay) as writer:
+        for number, row in enumerate(source.rows):
+            if not number:
+                template.check(row)
+            try:
+                writer.add(form, template, row)
+            except ROW_ERRORS as error:
+                if not keep_going:
+                    raise
+                first = first or error
+                writer.add_broken(error)
+    if not writer.written.parts and not writer.written.recorded:
+        raise first or BadOption("there are no rows to ask", hint="give one row or more")
+    return writer.written
+
+
+def remove_rows(written: WrittenParts, keys: set[str], limits: PartLimits) -> WrittenParts:
+    """The parts without the rows of these keys, in new files."""
+    folder = written.folder / "rest"
+    folder.mkdir()
+    with PartWriter(folder, limits) as writer:
+        for path, part in zip(written.paths, written.parts, strict=True):
+            with path.open("rb") as file:
+                for line, row in zip(file, part, strict=True):
+                    if row.key not in keys:
+                        writer.write_line(line, row)
+            path.unlink()
+    return replace(written, folder=folder, paths=writer.written.paths, parts=writer.written.parts)
 
 
 class PartWriter:
     """Writes rows into the files of their parts."""
 
-    def __init__(
-        self, folder: Path, limits: PartLimits, replaying: RowReplay | None = None
-    ) -> None:
+    def __init__(self, folder: Path, limits: PartLimits, replay: RowReplay | None = None) -> None:
         self.written = WrittenParts(folder)
-        self._replaying = replaying
-        self._taped: dict[str, RowOutcome] = {}
+        self._replay = replay
+        self._recorded: dict[str, RowOutcome] = {}
         self._limits = limits
         self._digest = hashlib.sha256()
         self._seen: set[str] = set()
@@ -157,122 +141,122 @@ class PartWriter:
         self._bytes = 0
 
     def __enter__(self) -> PartWriter:
-        """Begin."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the last file."""
         if self._file is not None:
             self._file.close()
         self.written.digest = self._digest.hexdigest()
 
-    def add(self, form: RequestTemplate, filling: PromptTemplate, row: Mapping[str, Any]) -> None:
-        """The next row. Raises every error that needs no provider, and then nothing is added."""
-        prompt = filling.fill(row)
+    def add(self, form: RequestTemplate, template: PromptTemplate, row: Mapping[str, Any]) -> None:
+        """Add a row. Raises every error that needs no provider, and then adds nothing."""
+        prompt = template.fill(row)
         form.check(prompt)
         key, written = form.key(prompt), self.written
-        fresh = key not in self._seen
-        if fresh and self._replaying is not None:
-            taped = self._replaying.find(form.question(prompt), key)
-            if taped is not None:
-                self._taped[key] = taped
+        is_copy = key in self._seen
+        if not is_copy and self._replay is not None:
+            recorded = self._replay.find(form.question(prompt), key)
+            if recorded is not None:
+                self._recorded[key] = recorded
         self._seen.add(key)
-        place = self._next()
-        self._digest.update(key.encode())
-        if key in self._taped:
-            written.taped[place] = self._taped[key]
-        elif not fresh:
-            written.copies.append((place, key))
+        index = self._next_index(key)
+        if key in self._recorded:
+            written.recorded[index] = self._recorded[key]
+        elif is_copy:
+            written.copies.append((index, key))
         else:
-            self._ask(form, prompt, NewRow(key, place, worst_row_nano_usd(form, prompt) or 0))
+            call = form.call(prompt)
+            encoded = DIALECTS[call.api].encode(call.request)
+            new_row = NewRow(key, index, estimate_worst_row(form, prompt) or 0)
+            self.write_line(body(line(key, encoded, choose_endpoint(call))) + b"\n", new_row)
 
-    def _ask(self, form: RequestTemplate, prompt: FilledPrompt, draft: NewRow) -> None:
-        """A line that asks a row."""
-        call = form.call(prompt)
-        encoded = DIALECTS[call.api].encode(call.request)
-        self._write(body(line(draft.key, encoded, endpoint(call))) + b"\n", draft)
+    def add_broken(self, error: O3Error) -> None:
+        """Add a row whose prompt cannot be built."""
+        key = build_broken_key(self.written.total)
+        index = self._next_index(key)
+        self.written.broken.append(NewRow(key, index, 0, str(error), type(error).__name__))
 
-    def broken(self, error: O3Error) -> None:
-        """The next row, which cannot be asked: its place stands for a key."""
-        place = self._next()
-        draft = NewRow(local_key(place), place, 0, str(error), type(error).__name__)
-        self._digest.update(draft.key.encode())
-        self.written.broken.append(draft)
-
-    def again(self, raw: bytes, draft: NewRow) -> None:
-        """A line that was written before."""
-        self._write(raw, draft)
-
-    def _next(self) -> int:
+    def _next_index(self, key: str) -> int:
+        self._digest.update(key.encode())
         self.written.total += 1
         return self.written.total - 1
 
-    def _write(self, said: bytes, draft: NewRow) -> None:
+    def write_line(self, content: bytes, row: NewRow) -> None:
+        """Write the line of a row, in a new part where the last one is full."""
         written, limits = self.written, self._limits
-        full = written.parts and len(written.parts[-1]) >= limits.rows
-        if self._file is None or full or self._bytes + len(said) > limits.bytes:
+        is_full = written.parts and len(written.parts[-1]) >= limits.rows
+        if self._file is None or is_full or self._bytes + len(content) > limits.bytes:
             if self._file is not None:
                 self._file.close()
             path = written.folder / f"part-{len(written.parts)}.jsonl"
             written.paths.append(path)
             written.parts.append([])
             self._file, self._bytes = path.open("wb"), 0
-        self._file.write(said)
-        self._bytes += len(said)
-        written.parts[-1].append(draft)
+        self._file.write(content)
+        self._bytes += len(content)
+        written.parts[-1].append(row)
 
 
-def local_key(place: int) -> str:
-    """What stands for the key of a row that cannot be asked."""
-    return f"row {place}"
+def build_broken_key(index: int) -> str:
+    """The key of a row whose prompt cannot be built."""
+    return f"row {index}"
 
 
-def local(place: int, key: str) -> bool:
-    """Whether a row could not be asked at all."""
-    return key == local_key(place)
+def is_broken(index: int, key: str) -> bool:
+    return key == build_broken_key(index)
 
 
-def write(
-    source: RowSource,
-    form: RequestTemplate,
-    filling: PromptTemplate,
-    folder: Path,
-    limits: PartLimits,
-    *,
-    keep_going: bool,
-    replaying: RowReplay | None = None,
-) -> WrittenParts:
-    """Write all rows. keep_going: one that cannot be asked does not stop the others.
-
-    Raises BadOption where there is nothing to ask, and CassetteError.
-    """
-    first: O3Error | None = None
-    with PartWriter(folder, limits, replaying) as writer:
-        for number, row in enumerate(source.rows):
-            if not number:
-                filling.check(row)
-            try:
-                writer.add(form, filling, row)
-            except CANNOT as error:
-                if not keep_going:
-                    raise
-                first = first or error
-                writer.broken(error)
-    if not writer.written.parts and not writer.written.taped:
-        raise first or BadOption("there are no rows to ask", hint="give one row or more")
-    return writer.written
+def estimate_worst_row(form: RequestTemplate, prompt: FilledPrompt) -> int | None:
+    """The worst-case cost of a row at batch prices in nano-dollars; None where it is unknown."""
+    card, request = form.plan.priced, form.plan.call.request
+    price = card.price(date.today(), TIER)
+    output = request.max_output_tokens or card.max_output_tokens or card.window_tokens
+    if price is None or output is None:
+        return None
+    return worst_nano_usd(card, price, form.tokens(prompt), output)
 
 
-def without(written: WrittenParts, keys: set[str], limits: PartLimits) -> WrittenParts:
-    """The same without the rows of these keys, in new files."""
-    with PartWriter(written.folder, limits) as writer:
-        folder = written.folder / "rest"
-        folder.mkdir()
-        writer.written.folder = folder
-        for path, part in zip(written.paths, written.parts, strict=True):
-            with path.open("rb") as file:
-                for raw, draft in zip(file, part, strict=True):
-                    if draft.key not in keys:
-                        writer.again(raw, draft)
-            path.unlink()
-    return replace(written, folder=folder, paths=writer.written.paths, parts=writer.written.parts)
+def choose_endpoint(call: HttpRequest) -> str:
+    """The url of a line. Azure's has no /v1 for chat (its Global Batch page)."""
+    # No other provider has these kinds of authentication.
+    is_azure = call.provider.auth in ("api-key", "entra")
+    if call.api == "chat" and is_azure:
+        return "/chat/completions"
+    return f"/v1{DIALECTS[call.api].path}"
+
+
+def check_can_batch(plan: Plan) -> None:
+    """Raise BadOption where the provider or the model has no Batch API."""
+    provider, card = plan.call.provider, plan.card
+    if "batch" not in provider.endpoints:
+        raise BadOption(
+            f"{provider.name} has no Batch API",
+            hint="o3.map asks the rows one by one; openai and azure have batches",
+        )
+    is_known = plan.catalog.find(card.id) is not None
+    if is_known and "batch" not in card.endpoints:
+        raise BadOption(
+            f"{card.id} is not served by the Batch API", hint="o3.map, or choose another model"
+        )
+
+
+def check_tier(profile: Settings) -> None:
+    """Raise BadOption where a service tier is set: a batch is a tier of its own."""
+    if profile.tier is not None:
+        raise BadOption(
+            f"a batch has no tier {profile.tier}: the Batch API is a tier of its own",
+            hint="tier=None here; o3.map(..., tier='flex') asks at once for the price of a batch",
+        )
+
+
+def check_call_budget(worst_row_nano_usd: int, budgets: Iterable[Budget]) -> None:
+    """Raise OverBudget where one row may cost more than the budget of one question."""
+    for scope, limit in budgets:
+        if scope == "call" and worst_row_nano_usd > limit:
+            raise OverBudget(
+                f"not sent: one row may cost up to {show_usd(worst_row_nano_usd)}, and the "
+                f"budget of one question is {show_usd(limit)}",
+                hint="lower max_output_tokens, or raise budget_call",
+                left_nano_usd=limit,
+                scope="call",
+            )

@@ -1,4 +1,4 @@
-"""A batch that is on the cassette: complete at once, and the same as when it was recorded."""
+"""A batch job whose answers are on the cassette: over at once, as when it was recorded."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from typing import Any
 from o3magic.events import LABELS
 from o3magic.rows.batch.context import BatchContext
 from o3magic.rows.batch.parts import WrittenParts
-from o3magic.rows.batch.results import results, rows_without_answer
-from o3magic.rows.batch.status import BatchStatus, finished, progress, title
+from o3magic.rows.batch.results import build_results, find_unanswered_rows
+from o3magic.rows.batch.status import (
+    BatchStatus,
+    build_finished_status,
+    build_progress,
+    format_title,
+)
 from o3magic.rows.batch.upload import UploadSpec
 from o3magic.rows.map_job import MapOptions, map_rows, tape_of
 from o3magic.rows.records import Job, RowOutcome, StoredRow
@@ -20,7 +25,7 @@ from o3magic.rows.sweep.rows import ScoredTable
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.session import Session
 
-UNRECORDED = (
+NOT_RECORDED = (
     "not recorded: a job that is opened again does not have its rows; the same o3.batch(...) puts "
     "its answers on the cassette"
 )
@@ -28,21 +33,21 @@ UNRECORDED = (
 
 @dataclass(frozen=True)
 class BatchRecorder:
-    """Where its answers are recorded. endings: rows that were on the cassette, by place."""
+    """Records the answers of a job. outcomes: rows that were on the cassette, by index."""
 
-    replaying: RowReplay
-    endings: Mapping[int, RowOutcome]
+    replay: RowReplay
+    outcomes: Mapping[int, RowOutcome]
 
 
-def not_taping(room: BatchContext) -> str:
-    """What is said where a job that was opened again would be recorded, or ""."""
-    tape = tape_of(room.session, room.session.layers.profile())
-    return UNRECORDED if tape is not None and tape.records else ""
+def explain_not_recorded(context: BatchContext) -> str:
+    """Why a job that was opened again is not recorded, or "" where there is no recording."""
+    cassette = tape_of(context.session, context.session.layers.profile())
+    return NOT_RECORDED if cassette is not None and cassette.records else ""
 
 
 @dataclass(frozen=True)
 class BatchInput:
-    """What a call of `o3.batch` gave: name, prompt, the type of the answers, the rows."""
+    """The arguments of an `o3.batch` call: name, prompt, type of the answers, rows."""
 
     name: str
     prompt: str
@@ -51,27 +56,27 @@ class BatchInput:
 
 
 class RecordedBatch:
-    """A job of `o3.batch` whose rows are on the cassette. It asks nobody, and is in no file.
+    """A job of `o3.batch` whose rows are on the cassette. It sends nothing, and is in no job store.
 
-    It has the methods of a job at the provider, which is over. digest: what it is the job of.
+    It has the methods of `BatchJob`. digest: identifies the same call.
     """
 
     def __init__(
         self,
-        room: BatchContext,
+        context: BatchContext,
         number: int,
         spec: UploadSpec,
         given: BatchInput,
         rows: Mapping[int, RowOutcome],
         digest: str,
     ) -> None:
-        self._room, self._number, self._given = room, number, given
+        self._context, self._number, self._given = context, number, given
         self.spec, self.digest = spec, digest
         self._rows: dict[int, StoredRow | RowOutcome] = dict(rows)
 
     @property
     def id(self) -> int:
-        """Its number, below 0: the file of jobs does not have it."""
+        """Its number, below 0: it is not in the job store."""
         return self._number
 
     @property
@@ -81,12 +86,12 @@ class RecordedBatch:
 
     @property
     def batch_ids(self) -> list[str]:
-        """None: no batch was made for it here."""
+        """Empty: no batch was created."""
         return []
 
     @property
     def now(self) -> Job:
-        """How it stands, as a job of the file is told."""
+        """It as a row of the job store."""
         states = Counter(row.state for row in {r.key: r for r in self._rows.values()}.values())
         return Job(
             id=self.id,
@@ -96,7 +101,7 @@ class RecordedBatch:
             state="replayed",
             created_ms=0,
             changed_ms=0,
-            notebook=self._room.session.notebook,
+            notebook=self._context.session.notebook,
             provider=self.spec.provider,
             model=self.spec.model,
             total=len(self._rows),
@@ -113,84 +118,87 @@ class RecordedBatch:
 
     @property
     def made_up(self) -> Mapping[str, int]:
-        """How many of its rows no model answered, by who did: simulated, hand."""
-        unique = {row.key: row.made_by for row in self._rows.values()}
-        return Counter(by for by in unique.values() if by in LABELS)
+        """The number of rows that no model answered, by source: simulated, hand."""
+        sources = {row.key: row.made_by for row in self._rows.values()}
+        return Counter(source for source in sources.values() if source in LABELS)
 
     def __repr__(self) -> str:
-        """One line."""
-        return f"{title(self.name)} {self.status().said}"
+        return f"{format_title(self.name)} {self.status().said}"
 
     def status(self) -> BatchStatus:
-        """How it stands: over."""
-        return finished(self._rows)
+        """Its status: over."""
+        return build_finished_status(self._rows)
 
     def wait(self, poll_s: float = 30.0) -> Any:
-        """Its results, as a DataFrame. poll_s: nothing is waited for."""
-        stands = self.status()
+        """Show its status, and return its results as a DataFrame, at once."""
         missed = sum(row.error_kind == "CassetteMiss" for row in self._rows.values())
         note = "; ".join(filter(None, (self.spec.which_model, left_out(missed))))
-        shown = progress(self.name, repr(self), stands, note)
-        self._room.show().update(shown)
+        progress = build_progress(self.name, repr(self), self.status(), note)
+        self._context.show().update(progress)
         return self.results()
 
     def results(self, *, look: bool = True) -> Any:
-        """The same, and nothing is shown. look: there is nobody to look at."""
+        """Its results as a DataFrame."""
         given = self._given
-        return results(self._rows.items(), given.wanted, given.rows, flatten=self.spec.flatten)
+        return build_results(
+            self._rows.items(), given.wanted, given.rows, flatten=self.spec.flatten
+        )
 
     def cancel(self) -> BatchStatus:
-        """How it stands: what is over is not cancelled."""
+        """Its status: it is over."""
         return self.status()
 
     def delete(self, *, force: bool = False) -> str:
-        """Forget it; the cassette stays as it is. force: it runs nowhere."""
-        taped_in(self._room.session).pop(self.digest, None)
+        """Forget it; the cassette stays as it is."""
+        taped_in(self._context.session).pop(self.digest, None)
         return ""
 
     def failed_rows(self, rows: Any = None) -> list[dict[str, Any]]:
-        """The rows that have no answer, as they were given."""
-        left = rows_without_answer(self._rows, rows, self._given.rows, len(self._rows))
-        return [*left.values()]
+        """The rows that have no valid answer, as they were given."""
+        return [*self._rows_left(rows).values()]
+
+    def _rows_left(self, rows: Any) -> dict[int, dict[str, Any]]:
+        return find_unanswered_rows(self._rows, rows, self._given.rows, len(self._rows))
 
     def retry(self, rows: Any = None, **options: Any) -> Any:
-        """Ask the rows that have no answer by `o3.map`, which may have recorded them."""
-        given, room = self._given, self._room
-        left = rows_without_answer(self._rows, rows, given.rows, len(self._rows))
+        """Ask the rows that have no valid answer by `o3.map`, which may have recorded them."""
+        given, context = self._given, self._context
+        left = self._rows_left(rows)
         if left:
-            with room.opened():
-                found = map_rows(
-                    room.session,
-                    room.store,
+            with context.opened():
+                table = map_rows(
+                    context.session,
+                    context.store,
                     [*left.values()],
                     given.prompt,
                     schema=given.wanted,
                     wish=MapOptions(name=f"{self.name or 'batch'}, once more"),
-                    show=room.show(),
+                    show=context.show(),
                     kind=ScoredTable,
                     **{**self.spec.options, **options},
                 )
-            for place, (row, _, _) in zip(left, found.rows, strict=True):
+            for index, (row, _, _) in zip(left, table.rows, strict=True):
                 if row is not None and row.state == "done":
-                    self._rows[place] = row
+                    self._rows[index] = row
         return self.results()
 
 
 def taped_in(session: Session) -> dict[str, RecordedBatch]:
-    """The jobs that a session made from its cassettes, in their order, by what they are of."""
-    kept: dict[str, RecordedBatch] = session.kept.setdefault("taped_batches", {})
-    return kept
+    """The jobs that a session has built from its cassettes, by digest, in their order."""
+    jobs: dict[str, RecordedBatch] = session.kept.setdefault("taped_batches", {})
+    return jobs
 
 
-def taped(
-    room: BatchContext, spec: UploadSpec, given: BatchInput, written: WrittenParts, digest: str
+def build_recorded_batch(
+    context: BatchContext, spec: UploadSpec, given: BatchInput, written: WrittenParts, digest: str
 ) -> RecordedBatch:
-    """The job of rows that are all on the cassette. The same call again gives the same job."""
-    rows = dict(written.taped)
-    for draft in written.broken:
-        error, kind = draft.error, draft.error_kind
-        rows[draft.place] = RowOutcome(draft.key, "failed", error=error, error_kind=kind)
-    known = taped_in(room.session)
-    number = known[digest].id if digest in known else min([0, *(j.id for j in known.values())]) - 1
-    known[digest] = RecordedBatch(room, number, spec, given, dict(sorted(rows.items())), digest)
-    return known[digest]
+    """The job of rows that are all on the cassette. The same call again has the same number."""
+    rows = dict(written.recorded)
+    for row in written.broken:
+        rows[row.position] = RowOutcome(
+            row.key, "failed", error=row.error, error_kind=row.error_kind
+        )
+    jobs = taped_in(context.session)
+    number = jobs[digest].id if digest in jobs else min([0, *(j.id for j in jobs.values())]) - 1
+    jobs[digest] = RecordedBatch(context, number, spec, given, dict(sorted(rows.items())), digest)
+    return jobs[digest]

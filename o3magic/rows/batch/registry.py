@@ -1,4 +1,4 @@
-"""The batch jobs of a file: sent, listed and opened again."""
+"""`o3.jobs()` and `o3.job()`: the jobs of the job store, listed and opened again."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 from o3magic.errors import BadOption, NotASchema, UnknownSchema
 from o3magic.rows.batch.context import BatchContext
-from o3magic.rows.batch.job import BatchJob, sent_here
+from o3magic.rows.batch.job import BatchJob, get_sent_jobs
 from o3magic.rows.batch.recorded_job import RecordedBatch, taped_in
 from o3magic.rows.batch.submit import KIND
-from o3magic.rows.map_job import KIND as MAP
+from o3magic.rows.map_job import KIND as MAP_KIND
 from o3magic.rows.map_job import MapJob, map_jobs, store_of, tape_of
 from o3magic.rows.progress import ProgressDisplay
 from o3magic.rows.records import Job
@@ -24,80 +24,71 @@ AnyJob = AnyBatch | MapJob
 def room_of(
     session: Session, show: Callable[[], ProgressDisplay], *, close_after: bool
 ) -> BatchContext:
-    """Where the jobs of a session are worked on. show: makes a place to show a wait."""
+    """The context of a session's batch jobs. show: makes the display of a wait."""
     return BatchContext(session, store_of(session), close_after, show=show)
 
 
-def all_jobs(room: BatchContext, names: Mapping[str, Any]) -> list[AnyJob]:
-    """The jobs of `o3.map` and `o3.batch`, the last one first, those from a cassette before all."""
-    found: list[BatchJob | MapJob] = [*jobs_in(room, names)]
-    found += map_jobs(room.session, room.store)
-    found.sort(key=lambda job: job.id, reverse=True)
-    taped = taped_in(room.session)
-    # What was recorded on this machine is in its file too: it is one job.
-    return [*reversed(taped.values()), *(job for job in found if job.digest not in taped)]
+def all_jobs(context: BatchContext, names: Mapping[str, Any]) -> list[AnyJob]:
+    """The jobs of `o3.map` and `o3.batch`, the newest first; those from a cassette precede."""
+    jobs: list[BatchJob | MapJob] = [*list_batches(context, names)]
+    jobs += map_jobs(context.session, context.store)
+    jobs.sort(key=lambda job: job.id, reverse=True)
+    recorded = taped_in(context.session)
+    # A job that was recorded on this machine is in its store too.
+    return [*reversed(recorded.values()), *(job for job in jobs if job.digest not in recorded)]
 
 
-def one_job(room: BatchContext, named: int | str, names: Mapping[str, Any]) -> AnyJob:
-    """The job of a number or a name. Raises BadOption."""
-    taped = taped_job(room.session, named)
-    if taped is not None:
-        return taped
+def one_job(context: BatchContext, named: int | str, names: Mapping[str, Any]) -> AnyJob:
+    """The job with a number or a name. Raises BadOption."""
+    word = str(named).strip().removeprefix("#")
+    for recorded in taped_in(context.session).values():
+        if word in (str(recorded.id), recorded.name):
+            return recorded
     try:
-        found = room.store.job(named)
+        job = context.store.job(named)
     except BadOption as unknown:
-        tape = tape_of(room.session, room.session.layers.profile())
-        if tape is not None and tape.mode == "replay":
+        cassette = tape_of(context.session, context.session.layers.profile())
+        if cassette is not None and cassette.mode == "replay":
             unknown.hint = "a replay has the jobs that the notebook's own o3.batch(...) makes"
         raise
-    if found.kind == MAP:
-        return MapJob(room.session, room.store, found)
-    return job_in(room, named, names)
+    if job.kind == MAP_KIND:
+        return MapJob(context.session, context.store, job)
+    return job_in(context, named, names)
 
 
-def taped_job(session: Session, named: int | str) -> RecordedBatch | None:
-    """The job of a number or a name that is on a cassette, or None."""
-    word = str(named).strip().removeprefix("#")
-    found = (job for job in taped_in(session).values() if word in (str(job.id), job.name))
-    return next(found, None)
+def list_batches(context: BatchContext, names: Mapping[str, Any]) -> list[BatchJob]:
+    """All batch jobs, the newest first. names: for looking up the types of their answers."""
+    with context.opened():
+        return [build_batch(context, job, names) for job in context.store.jobs(KIND)]
 
 
-def jobs_in(room: BatchContext, names: Mapping[str, Any]) -> list[BatchJob]:
-    """All batch jobs, the last one first. names: where the types of their answers are looked up."""
-    with room.opened():
-        return [opened(room, job, names) for job in room.store.jobs(KIND)]
-
-
-def job_in(room: BatchContext, named: int | str, names: Mapping[str, Any]) -> BatchJob:
-    """The batch job of a number or a name. Raises BadOption."""
-    with room.opened():
-        job = room.store.job(named)
+def job_in(context: BatchContext, named: int | str, names: Mapping[str, Any]) -> BatchJob:
+    """The batch job with a number or a name. Raises BadOption."""
+    with context.opened():
+        job = context.store.job(named)
         if job.kind != KIND:
             raise BadOption(
-                f"job {job.id} is no batch", hint="the same o3.map(...) goes on with it"
+                f"job {job.id} is not a batch", hint="the same o3.map(...) goes on with it"
             )
-        return opened(room, job, names)
+        return build_batch(context, job, names)
 
 
-def opened(room: BatchContext, job: Job, names: Mapping[str, Any]) -> BatchJob:
-    """A job as it is kept, with the type of its answers where that is here and is the same.
-
-    One that was sent from here is the job it was then: it has its rows.
-    """
-    here = sent_here(room.session).get(job.id)
-    if here is not None and here.digest == job.digest:
-        return here
-    return BatchJob(room, job, known_type(room.session, job.spec, names))
+def build_batch(context: BatchContext, job: Job, names: Mapping[str, Any]) -> BatchJob:
+    """A stored job: the object that sent it, which has its rows, or a new one."""
+    sent = get_sent_jobs(context.session).get(job.id)
+    if sent is not None and sent.digest == job.digest:
+        return sent
+    return BatchJob(context, job, find_answer_type(context.session, job.spec, names))
 
 
-def known_type(
+def find_answer_type(
     session: Session, spec: Mapping[str, Any], names: Mapping[str, Any]
 ) -> AnswerType | None:
-    """The type that a job's answers have, or None where it is not here any more."""
+    """The type of a job's answers, or None where it is missing or has another schema by now."""
     if not spec.get("schema"):
         return None
     try:
-        found = resolve(str(spec["schema"]), names, session.schemas)
+        wanted = resolve(str(spec["schema"]), names, session.schemas)
     except (UnknownSchema, NotASchema):
         return None
-    return found if found.schema == spec.get("answer") else None
+    return wanted if wanted.schema == spec.get("answer") else None

@@ -1,4 +1,4 @@
-"""How a batch stands, in one clear sentence for each state."""
+"""The status of a batch job: its state, its rows, and a sentence about them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from o3magic.rows.progress import JobProgress
 from o3magic.rows.records import RowOutcome, StoredRow
 
 UNSENT = "unsent"
-# Of several parts the state named first is the one of the whole.
-GOING_ON = ("validating", "in_progress", "finalizing", "cancelling")
-OVER = ("cancelled", "expired", "failed", "completed")
+# The state of several parts is the first of these that one of them has.
+RUNNING_STATES = ("validating", "in_progress", "finalizing", "cancelling")
+FINAL_STATES = ("cancelled", "expired", "failed", "completed")
 
 
 @dataclass(frozen=True)
 class BatchStatus:
-    """How a job stands: its state, its rows, and in `said` a sentence about it.
+    """The status of a job; `said` is a sentence about it.
 
-    state: unsent, or the provider's word: validating, in_progress, finalizing, completed, failed,
-    expired, cancelling, cancelled. done, failed: rows; total: rows that are asked, each once.
+    state: unsent, or the provider's status: validating, in_progress, finalizing, completed, failed,
+    expired, cancelling, cancelled. done, failed, total: rows, identical ones counted once.
     """
 
     state: str
@@ -34,59 +34,57 @@ class BatchStatus:
     over: bool
 
     def __str__(self) -> str:
-        """The sentence."""
         return self.said
 
     __repr__ = __str__
 
-    def labelled(self, sums: RowSums, *, taped: bool = False) -> BatchStatus:
-        """The same with who answered, where no model did, and what it cost."""
+    def add_labels(self, sums: RowSums, *, recorded: bool = False) -> BatchStatus:
+        """The same with who answered, where no model did, and with the cost once it is over."""
         shown = JobProgress(
             rows=self.total,
             made_up=sums.made_up,
             spent_nano_usd=sums.cost_nano_usd,
             unknown=sums.unknown,
-            taped=taped,
+            taped=recorded,
         )
-        money = [shown.money()] if self.over and self.done else []
-        return replace(self, said=" · ".join([self.said, *shown.labels(), *money]))
+        cost = [shown.money()] if self.over and self.done else []
+        return replace(self, said=" · ".join([self.said, *shown.labels(), *cost]))
 
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress(JobProgress):
-    """How far a batch is: its state in words, for it has no rate."""
+    """The progress of a batch: a sentence, because it has no rate."""
 
     sentence: str = ""
 
     def words(self) -> str:
-        """The sentence of its state."""
         return self.sentence
 
 
-def title(name: str, number: int | None = None) -> str:
-    """What a job is called. Without a number it is the same in a replay as when it was recorded."""
-    said = ["batch job", "" if number is None else str(number), repr(name) if name else ""]
-    return " ".join(filter(None, said))
+def format_title(name: str, number: int | None = None) -> str:
+    """The title of a job. A recorded one has no number: that differs in a replay."""
+    words = ["batch job", "" if number is None else str(number), repr(name) if name else ""]
+    return " ".join(filter(None, words))
 
 
-def progress(
-    name: str, words: str, stands: BatchStatus | None = None, note: str = ""
+def build_progress(
+    name: str, sentence: str, status: BatchStatus | None = None, note: str = ""
 ) -> BatchProgress:
-    """What is shown of a job. words: its title and how it stands."""
-    total, done, failed = (stands.total, stands.done, stands.failed) if stands else (0, 0, 0)
+    """The progress of a job. sentence: its title and its status."""
+    total, done, failed = (status.total, status.done, status.failed) if status else (0, 0, 0)
     return BatchProgress(
         name=name,
         total=total or None,
         rows=done + failed,
         errors=failed,
-        over=stands is not None and stands.over,
+        over=status is not None and status.over,
         said=note,
-        sentence=words,
+        sentence=sentence,
     )
 
 
-def finished(rows: Mapping[int, StoredRow | RowOutcome]) -> BatchStatus:
-    """How a job on a cassette stands at its end: nothing is in it but what its rows have."""
+def build_finished_status(rows: Mapping[int, StoredRow | RowOutcome]) -> BatchStatus:
+    """The final status of a job on a cassette, from its rows alone."""
     unique = {row.key: row for row in rows.values()}
     sums = RowSums()
     for row in unique.values():
@@ -94,58 +92,62 @@ def finished(rows: Mapping[int, StoredRow | RowOutcome]) -> BatchStatus:
             sums.add(row, charged=True)
     done = sum(row.state in ANSWERED for row in unique.values())
     failed = len(unique) - done
-    said = sentence("completed", "", total=len(unique), done=done, failed=failed, told="")
-    return BatchStatus("completed", len(unique), done, failed, said, True).labelled(
-        sums, taped=True
-    )
+    sentence = format_sentence("completed", "", total=len(unique), done=done, failed=failed)
+    status = BatchStatus("completed", len(unique), done, failed, sentence, True)
+    return status.add_labels(sums, recorded=True)
 
 
-def status(
+def build_status(
     parts: Sequence[BatchPart], provider: str, *, total: int, done: int, failed: int
 ) -> BatchStatus:
-    """How the parts stand together. done, failed: rows whose end is kept here."""
+    """The status of all parts together. done, failed: rows whose outcome is stored."""
     running = [part for part in parts if part.step != ENDED]
-    state = state_of(parts, running)
-    if state in OVER and done == total:
-        state = "completed"  # what one batch left another has answered
+    state = combine_states(parts, running)
+    if state in FINAL_STATES and done == total:
+        state = "completed"  # another batch has answered what one left
     done += sum(part.completed for part in running)
     failed += sum(part.failed for part in running)
-    told = next((redact(part.said) for part in parts if part.said), "")
-    said = sentence(state, provider, total=total, done=done, failed=failed, told=told)
+    reason = next((redact(part.said) for part in parts if part.said), "")
+    sentence = format_sentence(
+        state, provider, total=total, done=done, failed=failed, reason=reason
+    )
     if running and len(parts) > 1:
-        said += f" ({len(parts) - len(running)} of {len(parts)} batches are over)"
-    return BatchStatus(state, total, done, failed, said, not running)
+        sentence += f" ({len(parts) - len(running)} of {len(parts)} batches are over)"
+    return BatchStatus(state, total, done, failed, sentence, not running)
 
 
-def state_of(parts: Sequence[BatchPart], running: Sequence[BatchPart]) -> str:
+def combine_states(parts: Sequence[BatchPart], running: Sequence[BatchPart]) -> str:
     """The state of all parts together."""
     if not parts or any(part.step in (PLANNED, UPLOADED, CREATING) for part in parts):
         return UNSENT
     if running:
-        said = [part.status for part in running]
-        return next((state for state in GOING_ON if state in said), said[0] or GOING_ON[0])
-    said = [part.status for part in parts]
-    return next((state for state in OVER if state in said), "completed")
+        states = [part.status for part in running]
+        return next((s for s in RUNNING_STATES if s in states), states[0] or RUNNING_STATES[0])
+    states = [part.status for part in parts]
+    return next((state for state in FINAL_STATES if state in states), "completed")
 
 
-def sentence(state: str, provider: str, *, total: int, done: int, failed: int, told: str) -> str:
-    """One sentence on a state."""
+def format_sentence(
+    state: str, provider: str, *, total: int, done: int, failed: int, reason: str = ""
+) -> str:
+    """A sentence about a state. reason: the first error that the provider gave."""
     rows = f"{done:,} of {total:,} rows"
-    wrong = f", {failed:,} failed" if failed else ""
-    why = f": {told}" if told else ""
+    errors = f", {failed:,} failed" if failed else ""
     match state:
         case "unsent":
-            return "is not sent whole: the same o3.batch(...) again, or .wait(), goes on with it"
+            hint = "the same o3.batch(...) again, or .wait(), goes on with it"
+            return f"is not completely sent: {hint}"
         case "validating":
             return f"is being checked by {provider}; nothing has run yet"
         case "in_progress":
-            return f"is running at {provider}: {rows} done{wrong}"
+            return f"is running at {provider}: {rows} done{errors}"
         case "finalizing":
-            return f"has run at {provider}, which writes its files now: {rows} done{wrong}"
+            return f"has run at {provider}, which writes its files now: {rows} done{errors}"
         case "completed":
-            more = f" ({told})" if told else ""
-            return f"is done: {rows} answered{wrong}{more}"
+            note = f" ({reason})" if reason else ""
+            return f"is done: {rows} answered{errors}{note}"
         case "failed":
+            why = f": {reason}" if reason else ""
             return f"was refused by {provider} before it ran, and cost nothing{why}"
         case "expired":
             return f"ran out of its 24 hours: {rows} were answered; the others cost nothing"
@@ -153,4 +155,4 @@ def sentence(state: str, provider: str, *, total: int, done: int, failed: int, t
             return f"is being cancelled, which may take ten minutes: {rows} done so far"
         case "cancelled":
             return f"was cancelled: {rows} were answered; the others cost nothing"
-    return f"is {redact(state)[:40]!r} at {provider}: {rows} done{wrong}"
+    return f"is {redact(state)[:40]!r} at {provider}: {rows} done{errors}"

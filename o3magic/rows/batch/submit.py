@@ -1,4 +1,4 @@
-"""Rows become a job at the Batch API: written, held against the budgets, uploaded, created."""
+"""`o3.batch`: rows written to files, their cost reserved, uploaded, and their batches created."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from o3magic.cassettes.scrub import scrubbed
-from o3magic.cost.entries import Attempt
 from o3magic.errors import Interrupted, NoKey, OverBudget
 from o3magic.money import show_usd
 from o3magic.rows.batch.context import BatchContext
-from o3magic.rows.batch.job import BatchJob, sent_here
+from o3magic.rows.batch.job import BatchJob, get_sent_jobs
 from o3magic.rows.batch.parts import (
     TIER,
     PartLimits,
@@ -23,16 +22,20 @@ from o3magic.rows.batch.parts import (
     check_call_budget,
     check_can_batch,
     check_tier,
-    endpoint,
-    without,
-    write,
+    choose_endpoint,
+    remove_rows,
+    write_parts,
 )
-from o3magic.rows.batch.recorded_job import BatchInput, BatchRecorder, RecordedBatch, taped
+from o3magic.rows.batch.recorded_job import (
+    BatchInput,
+    BatchRecorder,
+    RecordedBatch,
+    build_recorded_batch,
+)
 from o3magic.rows.batch.store import BatchStore
 from o3magic.rows.batch.upload import UploadSpec
 from o3magic.rows.map_job import MapOptions, filling_of, folder_of, form_of, profile_of, tape_of
 from o3magic.rows.migrations import PLANNED
-from o3magic.rows.records import Job
 from o3magic.rows.replay import RowReplay
 from o3magic.rows.row_template import RequestTemplate
 from o3magic.rows.sources import source_of
@@ -40,7 +43,7 @@ from o3magic.schemas.lookup import AnswerType
 from o3magic.session.prompt_input import with_file
 from o3magic.session.recorder import CassetteUse
 from o3magic.session.session import Session
-from o3magic.session.spending import LedgerContext, counted_budgets, unknown_price
+from o3magic.session.spending import counted_budgets, unknown_price
 from o3magic.settings import Settings
 
 KIND = "batch"
@@ -48,197 +51,177 @@ OPTIONS = (
     *("model", "effort", "provider", "api", "developer", "max_output_tokens", "summary"),
     *("verbosity", "param"),
 )
-USUAL = PartLimits()
+DEFAULT_LIMITS = PartLimits()
 
 
 def submit(
-    room: BatchContext,
+    context: BatchContext,
     rows: Any,
     prompt: str,
     *,
     schema: Any = None,
     names: Mapping[str, Any] | None = None,
-    limits: PartLimits = USUAL,
+    limits: PartLimits = DEFAULT_LIMITS,
     **options: Any,
 ) -> BatchJob | RecordedBatch:
-    """Send rows to the Batch API. The same call again gives the same job, paid for once.
+    """Send rows to the Batch API. The same call again gives the same job, which is paid for once.
 
     Rows that are on the cassette are not sent; where all of them are, the job is over at once.
-    names: where a schema that is named is looked up. The other options are those of `o3.map`;
-    how many rows are asked at once, and how fast, is the provider's affair here.
-    Raises every error of `o3.ask` that needs no answer, and BadOption where there is no Batch.
+    names: for looking up a schema by its name. The other options are those of `o3.map`; those for
+    concurrency and rate have no effect. Raises every error of `o3.ask` that needs no answer, and
+    BadOption where there is no Batch API.
     """
-    wish, options = MapOptions.among(options)
-    wish = wish.checked()
-    session, source = room.session, source_of(rows)
+    map_options, options = MapOptions.among(options)
+    map_options = map_options.checked()
+    session, source = context.session, source_of(rows)
     profile, wanted = profile_of(session, schema, names, options)
     check_tier(profile)
-    folder_of_notebook = folder_of(session, profile)
-    text = with_file(prompt, profile.file, folder_of_notebook) if profile.file else prompt
-    tape, profile = tape_of(session, profile), replace(profile, file="", stream=False)
-    form, nobody = form_on(session, profile, wanted, tape)
-    replaying = None if tape is None else RowReplay(form, tape, TIER)
-    if tape is None or tape.mode not in ("replay", "auto"):
+    notebook_folder = folder_of(session, profile)
+    text = with_file(prompt, profile.file, notebook_folder) if profile.file else prompt
+    cassette, profile = tape_of(session, profile), replace(profile, file="", stream=False)
+    form, no_key = build_form(session, profile, wanted, cassette)
+    replay = None if cassette is None else RowReplay(form, cassette, TIER)
+    if cassette is None or cassette.mode not in ("replay", "auto"):
         check_can_batch(form.plan)
     if form.plan.call.provider.embedded:
-        room = replace(room, close_after=False)  # the batch would be gone with the simulator
-    with room.opened(), tempfile.TemporaryDirectory(prefix="o3magic-") as folder:
-        filling = filling_of(text, source, profile, folder_of_notebook)
-        keep = wish.on_error == "keep"
-        written = write(
-            source, form, filling, Path(folder), limits, keep_going=keep, replaying=replaying
+        context = replace(context, close_after=False)  # the batch would end with the simulator
+    with context.opened(), tempfile.TemporaryDirectory(prefix="o3magic-") as folder:
+        template = filling_of(text, source, profile, notebook_folder)
+        keep = map_options.on_error == "keep"
+        written = write_parts(
+            source, form, template, Path(folder), limits, keep_going=keep, replay=replay
         )
-        spec, given = spec_of(form, text, wish), BatchInput(wish.name, text, wanted, rows)
-        if replaying is not None:
-            replaying.entered(session.keeping, attempt_of(form, room.place))
+        spec = build_spec(form, text, map_options)
+        digest = compute_digest(spec, written, map_options.name)
+        if replay is not None:
+            replay.entered(session.keeping, spec.build_attempt(context.place, "replayed"))
             if not written.parts:
-                return taped(room, spec, given, written, digest_of(spec, written, wish.name))
-        if nobody is not None:
-            raise nobody
+                given = BatchInput(map_options.name, text, wanted, rows)
+                return build_recorded_batch(context, spec, given, written, digest)
+        if no_key is not None:
+            raise no_key
         check_can_batch(form.plan)
-        job = begin(room, spec, written, wish.name)
-        taping = BatchRecorder(replaying, written.taped) if replaying is not None else None
-        sent = BatchJob(room, job, wanted, rows, text, taping)
-        sent_here(session)[job.id] = sent
+        stored = context.store.begin(
+            KIND,
+            digest,
+            name=map_options.name,
+            spec=asdict(spec),
+            notebook=session.notebook,
+            provider=spec.provider,
+            model=spec.model,
+        )
+        context.store.change(stored.id, total=written.total)
+        recorder = BatchRecorder(replay, written.recorded) if replay is not None else None
+        job = BatchJob(context, stored, wanted, rows, text, recorder)
+        get_sent_jobs(session)[job.id] = job
         try:
-            send(room, sent, form, written, limits, spec)
+            send_rows(context, job, form, written, limits, spec.budget_nano_usd)
         except KeyboardInterrupt:
             raise Interrupted(
                 "stopped before all rows were sent",
                 hint="the same o3.batch(...) again goes on with it",
             ) from None
-        return sent
+        return job
 
 
-def form_on(
-    session: Session, profile: Settings, wanted: AnswerType | None, tape: CassetteUse | None
+def build_form(
+    session: Session, profile: Settings, wanted: AnswerType | None, cassette: CassetteUse | None
 ) -> tuple[RequestTemplate, NoKey | None]:
-    """What all rows share, and why nobody can be asked: what is on the cassette needs nobody."""
+    """What all requests share; and the NoKey error, where the cassette may have all answers."""
     try:
         return form_of(session, profile, wanted), None
-    except NoKey as nobody:
-        if tape is None or tape.mode != "auto":
+    except NoKey as error:
+        if cassette is None or cassette.mode != "auto":
             raise
-        return form_of(session, replace(profile, dry_run=True), wanted), nobody
+        return form_of(session, replace(profile, dry_run=True), wanted), error
 
 
-def attempt_of(form: RequestTemplate, place: LedgerContext) -> Attempt:
-    """What the ledger is told of a row that is replayed."""
-    planned, call = form.plan, form.plan.call
-    return Attempt(
-        session=place.session,
-        provider=call.provider.name,
-        model=call.request.model,
-        effort=planned.effort or "",
-        service_tier=TIER,
-        schema_name=planned.profile.schema,
-        notebook=place.notebook,
-        cell_key=place.cell_key,
-        source="replayed",
-        kind=KIND,
-    )
-
-
-def spec_of(form: RequestTemplate, prompt: str, wish: MapOptions) -> UploadSpec:
-    """What is kept of a job. No key and no address: the provider's name stands for both."""
-    planned, call = form.plan, form.plan.call
-    chosen = {name: getattr(planned.profile, name) for name in OPTIONS}
-    if not planned.choice.named:
-        del chosen["model"]
-    chosen = {name: scrubbed(v) if isinstance(v, str) else v for name, v in chosen.items()}
+def build_spec(form: RequestTemplate, prompt: str, map_options: MapOptions) -> UploadSpec:
+    """What the job store keeps. No key and no address: the provider's name stands for both."""
+    plan, call = form.plan, form.plan.call
+    options = {name: getattr(plan.profile, name) for name in OPTIONS}
+    if not plan.choice.named:
+        del options["model"]
+    options = {name: scrubbed(v) if isinstance(v, str) else v for name, v in options.items()}
     return UploadSpec(
         tag=secrets.token_hex(8),
         template=scrubbed(prompt),
         provider=call.provider.name,
         model=call.request.model,
         api=call.api,
-        endpoint=endpoint(call),
-        effort=planned.effort or "",
-        schema=planned.profile.schema,
-        answer=planned.answer_type.schema if planned.answer_type else None,
-        options={name: v for name, v in chosen.items() if v not in (None, "")},
-        budget_nano_usd=wish.budget_nano_usd,
-        flatten=wish.flatten,
-        model_reason=planned.choice.reason,
+        endpoint=choose_endpoint(call),
+        effort=plan.effort or "",
+        schema=plan.profile.schema,
+        answer=plan.answer_type.schema if plan.answer_type else None,
+        options={name: value for name, value in options.items() if value not in (None, "")},
+        budget_nano_usd=map_options.budget_nano_usd,
+        flatten=map_options.flatten,
+        model_reason=plan.choice.reason,
     )
 
 
-def digest_of(spec: UploadSpec, written: WrittenParts, name: str) -> str:
-    """What makes two calls the same job: who is asked which rows, under which name."""
-    said = "\n".join((KIND, spec.provider, spec.endpoint, name, written.digest))
-    return hashlib.sha256(said.encode()).hexdigest()[:32]
+def compute_digest(spec: UploadSpec, written: WrittenParts, name: str) -> str:
+    """What makes two calls the same job: provider, endpoint, name and rows."""
+    text = "\n".join((KIND, spec.provider, spec.endpoint, name, written.digest))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def begin(room: BatchContext, spec: UploadSpec, written: WrittenParts, name: str) -> Job:
-    """The job of these rows: the one that is there already, or a new one."""
-    job = room.store.begin(
-        KIND,
-        digest_of(spec, written, name),
-        name=name,
-        spec=asdict(spec),
-        notebook=room.session.notebook,
-        provider=spec.provider,
-        model=spec.model,
-    )
-    room.store.change(job.id, total=written.total)
-    return job
-
-
-def send(
-    room: BatchContext,
-    sent: BatchJob,
+def send_rows(
+    context: BatchContext,
+    job: BatchJob,
     form: RequestTemplate,
     written: WrittenParts,
     limits: PartLimits,
-    spec: UploadSpec,
+    budget_nano_usd: int | None,
 ) -> None:
-    """Send the rows that are neither answered nor on their way."""
-    store = BatchStore(room.store)
-    for part in store.parts(sent.id):
-        # Written by a process that died, or that was stopped, before anything had left.
+    """Send the rows that are neither answered nor in a batch that is running.
+
+    budget_nano_usd: of the whole job.
+    """
+    store = BatchStore(context.store)
+    for part in store.parts(job.id):
+        # Written by a process that ended, or was stopped, before anything was sent.
         if part.step == PLANNED and (part.owner.current() or part.owner.alive() is False):
-            store.dropped(part)
-    sent.go_on()
-    if taken := store.taken(sent.id):
-        written = without(written, taken, limits)
+            store.drop(part)
+    job.resume()
+    if taken := store.taken_keys(job.id):
+        written = remove_rows(written, taken, limits)
     if not any(written.parts):
         return
-    hold = held(room, form, written, spec, sent)
+    hold = reserve_cost(context, form, written, job.id, budget_nano_usd)
     try:
-        parts = store.plan(sent.id, written.parts, written.broken, written.copies)
-        sent.send([*zip(parts, written.paths, strict=True)], hold)
+        parts = store.plan(job.id, written.parts, written.broken, written.copies)
+        job.send([*zip(parts, written.paths, strict=True)], hold)
     finally:
         if hold is not None:
-            room.session.keeping.release(hold)
+            context.session.keeping.release(hold)
 
 
-def held(
-    room: BatchContext,
-    form: RequestTemplate,
-    written: WrittenParts,
-    spec: UploadSpec,
-    sent: BatchJob,
+def reserve_cost(
+    context: BatchContext, form: RequestTemplate, written: WrittenParts, job: int, limit: int | None
 ) -> int | None:
-    """Hold the most that the rows can cost. Raises OverBudget where a budget lacks it."""
-    budgets = counted_budgets(form.plan)
-    limit, most = spec.budget_nano_usd, written.worst_nano_usd
+    """Reserve the worst-case cost of the rows. limit: the job's budget in nano-dollars.
+
+    Raises OverBudget where a budget is too small.
+    """
+    budgets, worst = counted_budgets(form.plan), written.worst_nano_usd
     if form.free or not (budgets or limit is not None):
         return None
-    if not most:
+    if not worst:
         raise unknown_price(form.plan)
-    check_call_budget(written.dearest_nano_usd, budgets)
+    check_call_budget(written.worst_row_nano_usd, budgets)
     if limit is not None:
-        job = room.store.job(sent.id)
-        left = max(0, limit - job.spent_nano_usd - job.held_nano_usd)
-        if most > left:
+        stored = context.store.job(job)
+        left = max(0, limit - stored.spent_nano_usd - stored.held_nano_usd)
+        if worst > left:
             raise OverBudget(
-                f"not sent: the rows may cost up to {show_usd(most)}, and {show_usd(left)} of the "
+                f"not sent: the rows may cost up to {show_usd(worst)}, and {show_usd(left)} of the "
                 f"job's budget is left",
                 hint="lower max_output_tokens or effort, or raise budget",
                 left_nano_usd=left,
                 scope="job",
             )
-    shared = [each for each in budgets if each.scope != "call"]
+    shared = [budget for budget in budgets if budget.scope != "call"]
     if not shared:
         return None
-    return room.session.keeping.hold(most, shared, room.session.id, room.session.notebook)
+    return context.session.keeping.hold(worst, shared, context.session.id, context.session.notebook)

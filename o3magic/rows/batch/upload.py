@@ -1,14 +1,15 @@
-"""Parts become batches: uploaded, entered in the books, made once, and found again after a crash.
+"""Parts become batches: uploaded, entered in the ledger, created, and found again after a crash.
 
-Before a batch is asked for, the file of jobs says so; the batch carries the job's tag and the
-part's number. Whoever finds such a part without the id of its batch looks through the provider's
-list before anything is made, so that nothing is paid for twice.
+Before a batch is created, the job store says so, and the batch carries the job's tag and the number
+of the part. A part that was being created, and whose batch has no id here, is first looked for in
+the provider's list of batches: none is paid for twice.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,20 @@ from o3magic.rows.migrations import CREATING, UPLOADED
 from o3magic.session.spending import LedgerContext
 from o3magic.wire.batch import BatchState
 
-NOTHING = Usage(0, 0, 0, 0, 0, 0)
-CLOCKS_DIFFER_S = 3_600
-LOOK_AGAIN_S = 5.0
+NO_USAGE = Usage(0, 0, 0, 0, 0, 0)
+CLOCK_SKEW_S = 3_600  # between this machine and the provider
+LIST_LAG_S = 5.0  # until a new batch is in the provider's list
 
 
 @dataclass(frozen=True)
 class UploadSpec:
-    """What the parts of a job have in common, as the file of jobs keeps it.
+    """What the parts of a job share, as the job store keeps it.
 
-    tag: what the provider's batches are known by. budget_nano_usd: of the whole job, or None.
-    answer: the JSON Schema of the answers' type. options: the profile's, to ask a row once more.
-    model_reason: why it is this model, where none was named.
+    tag              the provider's batches are found by it
+    answer           the JSON Schema of the answers
+    options          the profile's, for rows that are asked again
+    budget_nano_usd  of the whole job
+    model_reason     why the model was chosen, where none was named
     """
 
     tag: str
@@ -55,137 +58,139 @@ class UploadSpec:
 
     @property
     def which_model(self) -> str:
-        """Which model is asked and why, where none was named; else ""."""
+        """The model and why it was chosen, where none was named; else ""."""
         return f"asked {self.model}, {self.model_reason}" if self.model_reason else ""
 
     def metadata(self, part: BatchPart) -> dict[str, str]:
-        """What a part is found by."""
+        """The metadata of a part's batch, by which it is found again."""
         return {"o3magic_job": self.tag, "part": str(part.part)}
+
+    def build_attempt(
+        self, labels: LedgerContext, source: AnswerSource, worst_nano_usd: int = 0
+    ) -> Attempt:
+        """The ledger entry of a part, or of replayed rows."""
+        return Attempt(
+            session=labels.session,
+            provider=self.provider,
+            model=self.model,
+            effort=self.effort,
+            service_tier=TIER,
+            schema_name=self.schema,
+            notebook=labels.notebook,
+            cell_key=labels.cell_key,
+            source=source,
+            kind="batch",
+            worst_nano_usd=worst_nano_usd,
+        )
 
 
 @dataclass(frozen=True)
 class Uploader:
-    """Sends the parts of one job."""
+    """Uploads the parts of one job and creates their batches."""
 
     store: BatchStore
     files: Files
-    keeping: FallbackLedger
-    place: LedgerContext
+    ledger: FallbackLedger
+    labels: LedgerContext
     spec: UploadSpec
     budgets: Sequence[Budget] = ()
     sleep: Callable[[float], None] = time.sleep
 
     def send(self, parts: Iterable[tuple[BatchPart, Path]], hold: int | None) -> None:
-        """Upload each part and make its batch. Raises RequestFailed and OverBudget."""
+        """Upload each part, delete its file, and create its batch.
+
+        hold: the budget reservation of all parts. Raises RequestFailed and OverBudget.
+        """
         for part, path in parts:
             file_id = self.files.upload(path, f"o3magic-{self.spec.tag}-{part.part}.jsonl")
             path.unlink()
-            self._create(self.store.uploaded(part, file_id), hold)
+            self._create(self.store.mark_uploaded(part, file_id), hold)
 
-    def go_on(self, part: BatchPart) -> BatchPart:
-        """A part whose making was interrupted, made now unless it is there already."""
-        part = self.adopted(part)
+    def resume(self, part: BatchPart) -> BatchPart:
+        """Create the batch of a part whose creation was interrupted, unless it exists."""
+        part = self.recover(part)
         return self._create(part, None) if part.step == UPLOADED else part
 
-    def adopted(self, part: BatchPart) -> BatchPart:
-        """A part that may have been made, with its batch where it was; else it never was."""
+    def recover(self, part: BatchPart) -> BatchPart:
+        """A part that may have been created: with its batch if that exists, else not created."""
         if part.step != CREATING or (not part.owner.current() and part.owner.alive()):
-            return part  # another process is at it
-        found = self._find(part) or self._look_again(part)
-        if found is not None:
-            return self.store.created(part, found.id, found.status)
-        self.keeping.settle(self.ticket(part), Outcome("error", NOTHING, 0))
-        return self.store.not_created(part)
+            return part  # another process is creating it
+        if batch := self._find(part):
+            return self.store.mark_created(part, batch.id, batch.status)
+        self.ledger.settle(self.open_entry(part), Outcome("error", NO_USAGE, 0))
+        return self.store.mark_not_created(part)
 
     def _create(self, part: BatchPart, hold: int | None) -> BatchPart:
-        """Make a batch, in the books before it is asked for."""
-        if not self.store.creating(part):
-            return self.store.part(part)  # another process is at it
+        """Create a batch; its ledger entry is written before the request is sent."""
+        if not self.store.claim_creation(part):
+            return self.store.part(part)  # another process is creating it
         try:
-            ticket = self._enter(part, hold)
+            entry = self._enter(part, hold)
         except BaseException:
-            self.store.not_created(part)
+            self.store.mark_not_created(part)
             raise
-        part = self.store.entered(part, self.place.session, ticket.entry)
+        part = self.store.set_entry(part, self.labels.session, entry.entry)
+        batch: BatchState | None
         try:
-            state = self.files.create(part.file_id, self.spec.endpoint, self.spec.metadata(part))
+            batch = self.files.create(part.file_id, self.spec.endpoint, self.spec.metadata(part))
         except RequestFailed as error:
             if error.billed is False:
-                refused = Outcome("error", NOTHING, 0, error=type(error).__name__)
-                self.keeping.settle(ticket, refused)
-                self.store.not_created(part)
+                refused = Outcome("error", NO_USAGE, 0, error=type(error).__name__)
+                self.ledger.settle(entry, refused)
+                self.store.mark_not_created(part)
                 raise
-            found = self._lost(part, error)
-            return self.store.created(part, found.id, found.status)
-        return self.store.created(part, state.id, state.status)
+            batch = None
+            with suppress(RequestFailed):
+                batch = self._find(part)
+            if batch is None:
+                error.hint = (
+                    "o3.jobs() has the job: .wait() looks for its batch, and creates it if there "
+                    "is none"
+                )
+                raise
+        return self.store.mark_created(part, batch.id, batch.status)
 
     def _enter(self, part: BatchPart, hold: int | None) -> OpenEntry:
-        """Its entry. Raises OverBudget, also where nothing was held for it."""
-        attempt, budgets = self._attempt(part), self.budgets
+        """The ledger entry of a part. Raises OverBudget where its budget is not reserved yet."""
+        attempt, budgets, labels = self._attempt(part), self.budgets, self.labels
         if hold is not None or not budgets:
-            return self.keeping.enter(attempt, hold=hold, budgets=budgets)
-        place = self.place
-        own = self.keeping.hold(part.worst_nano_usd, budgets, place.session, place.notebook)
+            return self.ledger.enter(attempt, hold=hold, budgets=budgets)
+        hold = self.ledger.hold(part.worst_nano_usd, budgets, labels.session, labels.notebook)
         try:
-            return self.keeping.enter(attempt, hold=own, budgets=budgets)
+            return self.ledger.enter(attempt, hold=hold, budgets=budgets)
         finally:
-            self.keeping.release(own)
-
-    def _lost(self, part: BatchPart, error: RequestFailed) -> BatchState:
-        """The batch whose making was not answered. Raises the error where it is not there."""
-        try:
-            found = self._find(part) or self._look_again(part)
-        except RequestFailed:
-            found = None
-        if found is None:
-            error.hint = (
-                "o3.jobs() has the job: .wait() looks for its batch, and makes it if need be"
-            )
-            raise error
-        return found
+            self.ledger.release(hold)
 
     def _find(self, part: BatchPart) -> BatchState | None:
-        """The batch of a part in the provider's list, or None."""
-        wanted = self.spec.metadata(part)
-        since_s = part.changed_ms / 1000 - CLOCKS_DIFFER_S
-        for state in self.files.batches():
-            if state.created_s is not None and state.created_s < since_s:
+        """The batch of a part in the provider's list, looked for twice because the list may lag."""
+        batch = self._search(part)
+        if batch is None:
+            self.sleep(LIST_LAG_S)
+            batch = self._search(part)
+        return batch
+
+    def _search(self, part: BatchPart) -> BatchState | None:
+        metadata = self.spec.metadata(part)
+        since_s = part.changed_ms / 1000 - CLOCK_SKEW_S
+        for batch in self.files.batches():  # the newest first
+            if batch.created_s is not None and batch.created_s < since_s:
                 return None
-            said = state.metadata or {}
-            if all(said.get(name) == value for name, value in wanted.items()):
-                return state
+            if metadata.items() <= (batch.metadata or {}).items():
+                return batch
         return None
 
-    def _look_again(self, part: BatchPart) -> BatchState | None:
-        """The same after a while: a list may lag behind."""
-        self.sleep(LOOK_AGAIN_S)
-        return self._find(part)
-
-    def ticket(self, part: BatchPart) -> OpenEntry:
-        """The entry of a part in the ledger; a new one where this ledger has none of it."""
-        ledger = self.keeping.ledger
+    def open_entry(self, part: BatchPart) -> OpenEntry:
+        """The ledger entry of a part; a new one where this ledger has none."""
+        ledger = self.ledger.ledger
         attempt = self._attempt(part)
-        known = part.entry and any(
-            each.id == part.entry and each.kind == attempt.kind
-            for each in ledger.entries(session=part.session)
+        is_known = part.entry and any(
+            entry.id == part.entry and entry.kind == attempt.kind
+            for entry in ledger.entries(session=part.session)
         )
-        if known:
+        if is_known:
             return OpenEntry(ledger, part.entry, attempt)
-        return self.keeping.enter(attempt)
+        return self.ledger.enter(attempt)
 
     def _attempt(self, part: BatchPart) -> Attempt:
-        """What is entered before a batch is made: the most it can cost, its cost unknown."""
         source: AnswerSource = "simulated" if self.files.provider.embedded else "live"
-        return Attempt(
-            session=self.place.session,
-            provider=self.spec.provider,
-            model=self.spec.model,
-            effort=self.spec.effort,
-            service_tier=TIER,
-            schema_name=self.spec.schema,
-            notebook=self.place.notebook,
-            cell_key=self.place.cell_key,
-            source=source,
-            kind="batch",
-            worst_nano_usd=part.worst_nano_usd,
-        )
+        return self.spec.build_attempt(self.labels, source, part.worst_nano_usd)

@@ -1,7 +1,5 @@
-"""Accuracy against what a row takes, as SVG of our own: a mark for each effort, its interval as a
-bar, the Pareto front as a line, published figures beside it on a scale of their own.
-
-Drawn with the pens of the plot of costs. Every name in it is escaped.
+"""The plot of a sweep as SVG: accuracy against cost, a mark with its interval for each variant, the
+Pareto front as a line, and beside it the published figures of a benchmark on a scale of their own.
 """
 
 from __future__ import annotations
@@ -14,13 +12,39 @@ from itertools import pairwise
 from typing import Any
 
 from o3magic.errors import BadOption, did_you_mean
+from o3magic.render.svg import (
+    FAINT,
+    INK,
+    LEFT,
+    RIGHT,
+    WIDTH,
+    build_circle,
+    build_image,
+    build_path,
+    build_text,
+    choose_effort_colour,
+)
 from o3magic.render.tables import TextTable, plain
-from o3magic.reports.chart import FAINT, INK, LEFT, RIGHT, WIDTH, colour, framed, text
+from o3magic.reports.formatting import write_text
 from o3magic.rows.sweep.statistics import Interval
-from o3magic.rows.sweep.summary import VariantPrices, VariantResult, prices_of
+from o3magic.rows.sweep.summary import VariantPrices, VariantResult, choose_prices
 
 SOURCE = "o3-mini launch documents (o3-mini-2025-01-31)"
 READ_ON = "2026-11-20"
+TITLES = {
+    "cost": "cost per row, US dollars",
+    "output tokens": "output tokens per row",
+    "seconds": "seconds per row",
+}
+LOG_SCALE_RATIO = 10.0  # of the highest to the lowest price, from which the scale is logarithmic
+TOP, BOTTOM, HEIGHT = 76, 52, 410
+BASE = HEIGHT - BOTTOM
+PUBLISHED_WIDTH = 190
+MARK_RADIUS = 5.5
+LINE_HEIGHT, CHAR_WIDTH = 14, 7.4  # of a label
+LABEL_OFFSETS = (0, 12, -12, 22, -22, 32, -32, 44, -44)  # vertical, the preferred ones first
+FRONT_SAMPLES = 60  # points of a line of the front that a label should not cover
+LabelBox = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -34,13 +58,9 @@ class PublishedFigures:
     source: str = SOURCE
     read_on: str = READ_ON
 
-    def shown(self, figure: float) -> str:
-        """A figure with its unit."""
-        return f"{figure:g} {self.unit}"
-
-    def words(self) -> str:
-        """A line that says what they are, and what they are not."""
-        figures = ", ".join(f"{effort} {self.shown(value)}" for effort, value in self.figures)
+    def describe(self) -> str:
+        """The figures with their source, in one line."""
+        figures = ", ".join(f"{effort} {value:g} {self.unit}" for effort, value in self.figures)
         return (
             f"{self.benchmark} as published for {self.model}, not measured here: {figures} "
             f"({self.source}, read {self.read_on})"
@@ -55,28 +75,110 @@ PUBLISHED = (
 )
 
 
-def published_of(benchmark: str) -> PublishedFigures:
+def find_published(benchmark: str) -> PublishedFigures:
     """The figures of a benchmark, by its name or the beginning of it. Raises BadOption."""
-    word = str(benchmark).strip().casefold()
-    for each in PUBLISHED:
-        if word and each.benchmark.casefold().startswith(word):
-            return each
-    names = [each.benchmark for each in PUBLISHED]
+    prefix = str(benchmark).strip().casefold()
+    for published in PUBLISHED:
+        if prefix and published.benchmark.casefold().startswith(prefix):
+            return published
+    names = [published.benchmark for published in PUBLISHED]
     hint = did_you_mean(str(benchmark), names, f"there are {', '.join(names)}")
     raise BadOption(f"published={benchmark!r}: no figures of that", hint=hint)
 
 
-TITLES = {
-    "cost": "cost per row, US dollars",
-    "output tokens": "output tokens per row",
-    "seconds": "seconds per row",
-}
-DECADE = 10.0
+@dataclass(frozen=True)
+class SweepPlot:
+    """The plot of a sweep. `svg` is its text, `save(path)` writes it; a notebook displays it.
+
+    published: figures of a benchmark. Their marks are hollow: they are not measured here.
+    """
+
+    choices: Sequence[VariantResult] = field(repr=False)
+    published: PublishedFigures | None = None
+
+    @cached_property
+    def measured(self) -> list[VariantResult]:
+        """The variants that have an accuracy."""
+        return [choice for choice in self.choices if choice.n]
+
+    @cached_property
+    def prices(self) -> VariantPrices:
+        """The price of a row for each measured variant."""
+        return choose_prices(self.measured)
+
+    @property
+    def title(self) -> str:
+        axes = f"Accuracy against {self.prices.unit or 'effort'} per row"
+        return f"{axes} ({', '.join(self.made_up)})" if self.made_up else axes
+
+    @property
+    def made_up(self) -> list[str]:
+        """The labels of answers that no model gave: SIMULATED, BY HAND."""
+        return sorted(frozenset().union(*(choice.made_up for choice in self.measured)))
+
+    @cached_property
+    def svg(self) -> str:
+        """The plot as an SVG document."""
+        if self.measured:
+            return draw_plot(self)
+        text = build_text(WIDTH / 2, 60, "nothing was measured", anchor="middle")
+        return build_image([text], 120, "")
+
+    def save(self, path: Any) -> None:
+        """Write the SVG to a file. Raises BadOption where it cannot be written."""
+        write_text(path, self.svg)
+
+    def __str__(self) -> str:
+        """The plot as a text table, for front ends without images."""
+        if not self.measured:
+            return "nothing was measured"
+        front = find_front(self.measured, self.prices)
+        unit = self.prices.unit
+        rows = [
+            (
+                choice.label,
+                f"{choice.accuracy or 0:.2f}",
+                f"{choice.interval.low:.2f}-{choice.interval.high:.2f}",
+                format_price(price, unit) if unit else "unknown",
+                "front" if choice in front else "",
+            )
+            for choice, price in zip(self.measured, self.prices.values, strict=True)
+        ]
+        head = ("", "accuracy", "95 % interval", f"{unit or 'cost'} per row", "Pareto")
+        parts = [self.title, TextTable(head, rows).text()]
+        return "\n".join([*parts, *([self.published.describe()] if self.published else [])])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"image/svg+xml": self.svg, "text/plain": str(self)}
+
+
+def format_price(price: float, unit: str) -> str:
+    if unit == "cost":
+        return f"${price:.3g}"
+    return f"{price:,.0f}" if unit == "output tokens" else f"{price:.3g}"
+
+
+def find_front(choices: Sequence[VariantResult], prices: VariantPrices) -> list[VariantResult]:
+    """The Pareto front: no other variant is at least as accurate for no more.
+
+    Empty where the prices are unknown.
+    """
+    if not prices.unit:
+        return []
+    by_price = sorted(
+        zip(choices, prices.values, strict=True),
+        key=lambda pair: (pair[1], -(pair[0].accuracy or 0)),
+    )
+    front: list[VariantResult] = []
+    for choice, _ in by_price:
+        if not front or (choice.accuracy or 0) > (front[-1].accuracy or 0):
+            front.append(choice)
+    return front
 
 
 @dataclass(frozen=True)
 class PlotAxis:
-    """A scale from `low` at `begin` to `high` at `end`. of: the values it was made for."""
+    """A scale from `low` at pixel `begin` to `high` at pixel `end`. values: what is drawn on it."""
 
     low: float
     high: float
@@ -84,40 +186,40 @@ class PlotAxis:
     end: float
     ticks: Sequence[tuple[float, str]]
     title: str = ""
-    log: bool = False
-    of: Sequence[float] = ()
+    is_log: bool = False
+    values: Sequence[float] = ()
 
-    def at(self, value: float) -> float:
-        """Where a value stands."""
-        if self.log:
+    def position(self, value: float) -> float:
+        """The pixel of a value."""
+        if self.is_log:
             share = math.log(value / self.low) / math.log(self.high / self.low)
         else:
             share = (value - self.low) / (self.high - self.low)
         return self.begin + (self.end - self.begin) * share
 
 
-def price_axis(prices: VariantPrices, begin: float, end: float) -> PlotAxis:
-    """The scale of what a row takes; places in a row where that is not known."""
+def build_price_axis(prices: VariantPrices, begin: float, end: float) -> PlotAxis:
+    """The axis of prices; the variants at equal distances where prices are unknown."""
     values, unit = prices.values, prices.unit
     if not unit:
         count = len(values)
         title = "cost, tokens and time are unknown"
-        return PlotAxis(-0.5, count - 0.5, begin, end, (), title, of=range(count))
-    least, most = min(values), max(values)
-    if most / least >= DECADE:
-        low, high = least / 1.5, most * 1.8
-        ticks = [(v, said(v, unit)) for v in round_values(low, high)]
-        title = f"{TITLES[unit]} (log scale)"
-        return PlotAxis(low, high, begin, end, ticks, title, True, values)
-    step = round_step(most * 1.15 / 5)
-    ticks = [(n * step, said(n * step, unit)) for n in range(int(most * 1.15 / step) + 1)]
-    return PlotAxis(0.0, most * 1.15, begin, end, ticks, TITLES[unit], of=values)
+        return PlotAxis(-0.5, count - 0.5, begin, end, (), title, values=range(count))
+    lowest, highest = min(values), max(values)
+    if highest / lowest >= LOG_SCALE_RATIO:
+        low, high = lowest / 1.5, highest * 1.8
+        ticks = [(value, format_tick(value, unit)) for value in list_round_values(low, high)]
+        return PlotAxis(low, high, begin, end, ticks, f"{TITLES[unit]} (log scale)", True, values)
+    high = highest * 1.15
+    step = round_step(high / 5)
+    ticks = [(n * step, format_tick(n * step, unit)) for n in range(int(high / step) + 1)]
+    return PlotAxis(0.0, high, begin, end, ticks, TITLES[unit], values=values)
 
 
-def accuracy_axis(intervals: Sequence[Interval], begin: float, end: float) -> PlotAxis:
-    """The scale of accuracies: from below the lowest interval to above the highest, in tenths."""
-    low = math.floor(min(each.low for each in intervals) * 10 + 1e-9)
-    high = max(math.ceil(max(each.high for each in intervals) * 10 - 1e-9), low + 2)
+def build_accuracy_axis(intervals: Sequence[Interval], begin: float, end: float) -> PlotAxis:
+    """The axis of accuracies, in tenths, wide enough for all intervals."""
+    low = math.floor(min(interval.low for interval in intervals) * 10 + 1e-9)
+    high = max(math.ceil(max(interval.high for interval in intervals) * 10 - 1e-9), low + 2)
     if high > 10:
         low, high = 8, 10
     step = 2 if high - low > 6 else 1
@@ -126,8 +228,8 @@ def accuracy_axis(intervals: Sequence[Interval], begin: float, end: float) -> Pl
     return PlotAxis(low / 10, high / 10, begin, end, ticks)
 
 
-def figures_axis(published: PublishedFigures, begin: float, end: float) -> PlotAxis:
-    """The scale of published figures, from a round value below them to one above."""
+def build_published_axis(published: PublishedFigures, begin: float, end: float) -> PlotAxis:
+    """The axis of published figures, from a round value below them to one above."""
     figures = [figure for _, figure in published.figures]
     step = round_step((max(figures) - min(figures)) / 2)
     low, high = math.floor(min(figures) / step) - 1, math.ceil(max(figures) / step) + 1
@@ -135,281 +237,177 @@ def figures_axis(published: PublishedFigures, begin: float, end: float) -> PlotA
     return PlotAxis(low * step, high * step, begin, end, ticks)
 
 
-def round_step(least: float) -> float:
-    """The next 1, 2 or 5 times a power of ten."""
-    power: float = 10.0 ** math.floor(math.log10(least))
-    return next(f * power for f in (1, 2, 5, 10) if f * power >= least * (1 - 1e-9))
+def round_step(minimum: float) -> float:
+    """The smallest step of 1, 2 or 5 times a power of ten that is not below the minimum."""
+    power: float = 10.0 ** math.floor(math.log10(minimum))
+    return next(f * power for f in (1, 2, 5, 10) if f * power >= minimum * (1 - 1e-9))
 
 
-def round_values(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten between two values; only powers where there are many."""
+def list_round_values(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten between two values; the powers alone over wide ranges."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1,) if math.log10(high / low) > 2.5 else (1, 2, 5)
-    every = [float(f"{factor}e{power}") for power in powers for factor in factors]
-    return [value for value in every if low <= value <= high]
+    values = [float(f"{factor}e{power}") for power in powers for factor in factors]
+    return [value for value in values if low <= value <= high]
 
 
-def said(value: float, unit: str) -> str:
-    """A tick's name."""
+def format_tick(value: float, unit: str) -> str:
     if unit != "cost":
         return f"{value:,.10g}"
     if not value:
         return "$0"
     digits = max(2, 1 - math.floor(math.log10(value) + 1e-9))
-    shown = f"{value:.{digits}f}"
-    whole, _, rest = shown.partition(".")
-    return f"${int(whole):,}.{rest.rstrip('0').ljust(2, '0')}"
-
-
-TOP, BOTTOM, HEIGHT = 76, 52, 410
-FLOOR = HEIGHT - BOTTOM
-PANEL = 190  # the width of what is published
-MARK = 5.5
-LINE_HEIGHT, CHAR = 14, 7.4  # of a label
-DOWN = (0, 12, -12, 22, -22, 32, -32, 44, -44)  # where a label may stand, the best first
-SAMPLES = 60  # of a line of the front
-PlotBox = tuple[float, float, float, float]
+    whole, _, fraction = f"{value:.{digits}f}".partition(".")
+    return f"${int(whole):,}.{fraction.rstrip('0').ljust(2, '0')}"
 
 
 @dataclass(frozen=True)
 class PlotPoint:
-    """A choice on the page. front: no other is as accurate for less."""
+    """A variant at its pixel."""
 
     choice: VariantResult
-    price: float
     x: float
     y: float
-    front: bool
+    is_on_front: bool
 
 
-@dataclass(frozen=True)
-class SweepPlot:
-    """A picture of a sweep. `svg` is its text, `save(path)` writes it; a notebook shows it.
-
-    published: figures of a benchmark, drawn hollow and beside, since they are not measured here.
-    """
-
-    choices: Sequence[VariantResult] = field(repr=False)
-    published: PublishedFigures | None = None
-
-    @cached_property
-    def measured(self) -> list[VariantResult]:
-        """The choices that have an accuracy."""
-        return [choice for choice in self.choices if choice.n]
-
-    @cached_property
-    def prices(self) -> VariantPrices:
-        """What a row takes at each."""
-        return prices_of(self.measured)
-
-    @property
-    def title(self) -> str:
-        """What it shows."""
-        over = f"Accuracy against {self.prices.unit or 'effort'} per row"
-        return f"{over} ({', '.join(self.made_up)})" if self.made_up else over
-
-    @property
-    def made_up(self) -> list[str]:
-        """What to call the answers that no model gave."""
-        return sorted(frozenset().union(*(choice.made_up for choice in self.measured)))
-
-    @cached_property
-    def svg(self) -> str:
-        """The picture."""
-        if not self.measured:
-            return framed([text(WIDTH / 2, 60, "nothing was measured", anchor="middle")], 120, "")
-        return drawn(self)
-
-    def save(self, path: Any) -> None:
-        """Write the picture. Raises BadOption where it cannot be written."""
-        from o3magic.reports.formatting import write
-
-        write(path, self.svg)
-
-    def __str__(self) -> str:
-        """The same as a table, for where there are no pictures."""
-        if not self.measured:
-            return "nothing was measured"
-        front = front_of(self.measured, self.prices)
-        unit = self.prices.unit
-        rows = [
-            (
-                choice.label,
-                f"{choice.accuracy or 0:.2f}",
-                f"{choice.interval.low:.2f}-{choice.interval.high:.2f}",
-                shown(price, unit) if unit else "unknown",
-                "front" if choice in front else "",
-            )
-            for choice, price in zip(self.measured, self.prices.values, strict=True)
-        ]
-        head = ("", "accuracy", "95 % interval", f"{unit or 'cost'} per row", "Pareto")
-        parts = [self.title, TextTable(head, rows).text()]
-        return "\n".join([*parts, *([self.published.words()] if self.published else [])])
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """How a notebook shows it."""
-        return {"image/svg+xml": self.svg, "text/plain": str(self)}
-
-
-def shown(price: float, unit: str) -> str:
-    """What a row takes, in a cell."""
-    if unit == "cost":
-        return f"${price:.3g}"
-    return f"{price:,.0f}" if unit == "output tokens" else f"{price:.3g}"
-
-
-def front_of(choices: Sequence[VariantResult], prices: VariantPrices) -> list[VariantResult]:
-    """The choices for which no other is at least as accurate and takes no more; none if unknown."""
-    if not prices.unit:
-        return []
-    ordered = sorted(
-        zip(choices, prices.values, strict=True), key=lambda e: (e[1], -(e[0].accuracy or 0))
-    )
-    found: list[VariantResult] = []
-    for choice, _ in ordered:
-        if not found or (choice.accuracy or 0) > (found[-1].accuracy or 0):
-            found.append(choice)
-    return found
-
-
-def drawn(plot: SweepPlot) -> str:
-    """The whole picture of at least one choice."""
-    right = WIDTH - RIGHT - (PANEL if plot.published else 0)
-    across = price_axis(plot.prices, LEFT + 12, right - 12)
-    up = accuracy_axis([choice.interval for choice in plot.measured], FLOOR, TOP)
-    front = front_of(plot.measured, plot.prices)
+def draw_plot(plot: SweepPlot) -> str:
+    """The SVG of one measured variant or more."""
+    right = WIDTH - RIGHT - (PUBLISHED_WIDTH if plot.published else 0)
+    x_axis = build_price_axis(plot.prices, LEFT + 12, right - 12)
+    y_axis = build_accuracy_axis([choice.interval for choice in plot.measured], BASE, TOP)
+    front = find_front(plot.measured, plot.prices)
     points = [
-        PlotPoint(choice, price, across.at(price), up.at(choice.accuracy or 0), choice in front)
-        for choice, price in zip(plot.measured, across.of, strict=True)
+        PlotPoint(
+            choice, x_axis.position(value), y_axis.position(choice.accuracy or 0), choice in front
+        )
+        for choice, value in zip(plot.measured, x_axis.values, strict=True)
     ]
     counts = sorted({choice.n for choice in plot.measured})
     rows = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    said = f"{rows} rows; bars: 95 % intervals{'; line: Pareto front' if len(front) > 1 else ''}"
-    made_up = " and ".join(plot.made_up)
+    legend = f"{rows} rows; bars: 95 % intervals{'; line: Pareto front' if len(front) > 1 else ''}"
     parts = [
-        text(LEFT, 22, plot.title, size=15, weight=600),
-        text(LEFT, 42, said, size=12),
-        text(LEFT, 60, f"{made_up} answers say nothing of any model", size=12) if made_up else "",
-        *level_lines(up, LEFT, right),
-        *ticks_below(across),
-        text((LEFT + right) / 2, HEIGHT - 10, across.title, size=12, anchor="middle"),
-        front_line([point for point in points if point.front]),
-        *(part for point in points for part in mark(point, up)),
-        *labels(points, up, right),
-        *(beside(plot.published, right) if plot.published else ()),
+        build_text(LEFT, 22, plot.title, size=15, weight=600),
+        build_text(LEFT, 42, legend, size=12),
     ]
-    return framed([part for part in parts if part], HEIGHT, plot.title)
+    if plot.made_up:
+        warning = f"{' and '.join(plot.made_up)} answers say nothing of any model"
+        parts.append(build_text(LEFT, 60, warning, size=12))
+    parts += draw_grid(y_axis, LEFT, right)
+    for value, label in x_axis.ticks:
+        x = x_axis.position(value)
+        parts.append(build_path(f"M{x:.2f} {BASE}v5", INK))
+        parts.append(build_text(x, BASE + 18, label, size=11, anchor="middle"))
+    middle = (LEFT + right) / 2
+    parts.append(build_text(middle, HEIGHT - 10, x_axis.title, size=12, anchor="middle"))
+    line = sorted((point for point in points if point.is_on_front), key=lambda point: point.x)
+    if len(line) > 1:
+        path = "L".join(f"{point.x:.2f} {point.y:.2f}" for point in line)
+        parts.append(build_path(f"M{path}", INK, ' stroke-dasharray="5 4" fill="none"'))
+    for point in points:
+        parts += draw_mark(point, y_axis)
+    parts += draw_labels(points, line, y_axis, right)
+    if plot.published:
+        parts += draw_published(plot.published, right)
+    return build_image(parts, HEIGHT, plot.title)
 
 
-def level_lines(up: PlotAxis, left: float, right: float) -> list[str]:
-    """Lines across at round values, with the values to the left."""
+def draw_grid(axis: PlotAxis, left: float, right: float) -> list[str]:
+    """Horizontal lines at the ticks, with their labels to the left."""
     parts = []
-    for value, name in up.ticks:
-        y = up.at(value)
-        stroke = INK if y == FLOOR else FAINT
-        parts.append(f'<path d="M{left:.2f} {y:.2f}H{right:.2f}" stroke="{stroke}"/>')
-        parts.append(text(left - 8, y + 4, name, size=11, anchor="end"))
+    for value, label in axis.ticks:
+        y = axis.position(value)
+        parts.append(build_path(f"M{left:.2f} {y:.2f}H{right:.2f}", INK if y == BASE else FAINT))
+        parts.append(build_text(left - 8, y + 4, label, size=11, anchor="end"))
     return parts
 
 
-def ticks_below(across: PlotAxis) -> list[str]:
-    """Short lines below the plot, with their values."""
-    parts = []
-    for value, name in across.ticks:
-        x = across.at(value)
-        parts.append(f'<path d="M{x:.2f} {FLOOR}v5" stroke="{INK}"/>')
-        parts.append(text(x, FLOOR + 18, name, size=11, anchor="middle"))
-    return parts
-
-
-def front_line(points: Sequence[PlotPoint]) -> str:
-    """A dashed line through the front."""
-    if len(points) < 2:
-        return ""
-    ordered = sorted(points, key=lambda point: point.x)
-    path = "L".join(f"{point.x:.2f} {point.y:.2f}" for point in ordered)
-    return f'<path d="M{path}" stroke="{INK}" stroke-dasharray="5 4" fill="none"/>'
-
-
-def mark(point: PlotPoint, up: PlotAxis) -> list[str]:
+def draw_mark(point: PlotPoint, axis: PlotAxis) -> list[str]:
     """A dot with its interval."""
-    choice, x = point.choice, point.x
-    low, high = up.at(choice.interval.low), up.at(choice.interval.high)
-    tint = colour(choice.effort)
-    caps = f"M{x:.2f} {low:.2f}V{high:.2f}M{x - 4:.2f} {low:.2f}h8M{x - 4:.2f} {high:.2f}h8"
+    x, interval = point.x, point.choice.interval
+    low, high = axis.position(interval.low), axis.position(interval.high)
+    colour = choose_effort_colour(point.choice.effort)
+    bar = f"M{x:.2f} {low:.2f}V{high:.2f}M{x - 4:.2f} {low:.2f}h8M{x - 4:.2f} {high:.2f}h8"
     return [
-        f'<path d="{caps}" stroke="{tint}" stroke-width="1.5" fill="none"/>',
-        f'<circle cx="{x:.2f}" cy="{point.y:.2f}" r="{MARK}" fill="{tint}"/>',
+        build_path(bar, colour, ' stroke-width="1.5" fill="none"'),
+        build_circle(x, point.y, MARK_RADIUS, colour),
     ]
 
 
-def labels(points: Sequence[PlotPoint], up: PlotAxis, right: float) -> list[str]:
-    """The name of each choice beside its mark, where it covers least of what else is drawn."""
-    taken = obstacles(points, up)
+def draw_labels(
+    points: Sequence[PlotPoint], front: Sequence[PlotPoint], axis: PlotAxis, right: float
+) -> list[str]:
+    """The name of each variant beside its mark, where it covers least of what is drawn."""
+    obstacles = list_obstacles(points, front, axis)
     parts = []
     for point in points:
         name = plain(point.choice.label)
-        boxes = [box(point, CHAR * len(name), side, down) for down in DOWN for side in (1, -1)]
+        boxes = [
+            build_label_box(point, CHAR_WIDTH * len(name), side, offset)
+            for offset in LABEL_OFFSETS
+            for side in (1, -1)
+        ]
         inside = [b for b in boxes if b[0] >= LEFT and b[2] <= right and b[1] >= TOP - 8] or boxes
-        chosen = min(inside, key=lambda b: sum(w for w, other in taken if covers(b, other)))
-        taken.append((20, chosen))
-        weight = 600 if point.front else 400
-        left = chosen[0] < point.x
-        x, anchor = (chosen[2], "end") if left else (chosen[0], "start")
-        parts.append(text(x, chosen[3] - 3, name, size=12, weight=weight, anchor=anchor))
+        box = min(
+            inside, key=lambda b: sum(w for w, other in obstacles if is_overlapping(b, other))
+        )
+        obstacles.append((20, box))
+        x, anchor = (box[2], "end") if box[0] < point.x else (box[0], "start")
+        weight = 600 if point.is_on_front else 400
+        parts.append(build_text(x, box[3] - 3, name, size=12, weight=weight, anchor=anchor))
     return parts
 
 
-def obstacles(points: Sequence[PlotPoint], up: PlotAxis) -> list[tuple[int, PlotBox]]:
-    """What a name should not cover, and how little."""
-    found: list[tuple[int, PlotBox]] = []
+def list_obstacles(
+    points: Sequence[PlotPoint], front: Sequence[PlotPoint], axis: PlotAxis
+) -> list[tuple[int, LabelBox]]:
+    """What a label should not cover, each with its weight."""
+    obstacles: list[tuple[int, LabelBox]] = []
     for point in points:
-        x, y = point.x, point.y
-        found.append((20, (x - MARK, y - MARK, x + MARK, y + MARK)))
-        interval = point.choice.interval
-        found.append((10, (x - 2, up.at(interval.high), x + 2, up.at(interval.low))))
-    front = sorted((point for point in points if point.front), key=lambda point: point.x)
+        x, y, radius = point.x, point.y, MARK_RADIUS
+        obstacles.append((20, (x - radius, y - radius, x + radius, y + radius)))
+        low, high = map(axis.position, point.choice.interval)
+        obstacles.append((10, (x - 2, high, x + 2, low)))
     for first, second in pairwise(front):
-        for share in range(SAMPLES + 1):
-            x = first.x + (second.x - first.x) * share / SAMPLES
-            y = first.y + (second.y - first.y) * share / SAMPLES
-            found.append((4, (x - 1, y - 1, x + 1, y + 1)))
-    levels = (up.at(value) for value, _ in up.ticks)
-    return found + [(3, (0, y - 1, WIDTH, y + 1)) for y in levels]
+        for sample in range(FRONT_SAMPLES + 1):
+            x = first.x + (second.x - first.x) * sample / FRONT_SAMPLES
+            y = first.y + (second.y - first.y) * sample / FRONT_SAMPLES
+            obstacles.append((4, (x - 1, y - 1, x + 1, y + 1)))
+    levels = (axis.position(value) for value, _ in axis.ticks)
+    return obstacles + [(3, (0, y - 1, WIDTH, y + 1)) for y in levels]
 
 
-def box(point: PlotPoint, width: float, side: int, down: float) -> PlotBox:
-    """Where a name would stand: left or right of its mark, moved down by so much."""
+def build_label_box(point: PlotPoint, width: float, side: int, offset: float) -> LabelBox:
+    """The box of a label to the right (side 1) or left (-1) of its mark, moved down by offset."""
     x = point.x + 10 if side > 0 else point.x - 10 - width
-    y = point.y + down
+    y = point.y + offset
     return x, y - LINE_HEIGHT / 2, x + width, y + LINE_HEIGHT / 2
 
 
-def covers(one: PlotBox, other: PlotBox) -> bool:
-    """Whether two boxes share a place."""
+def is_overlapping(one: LabelBox, other: LabelBox) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def beside(published: PublishedFigures, left: float) -> list[str]:
-    """What is published, as hollow marks on a scale of its own."""
-    up = figures_axis(published, FLOOR, TOP + 18)
+def draw_published(published: PublishedFigures, left: float) -> list[str]:
+    """The published figures as hollow marks on a scale of their own."""
+    axis = build_published_axis(published, BASE, TOP + 18)
     begin, end = left + 66, WIDTH - RIGHT
     step = (end - begin) / len(published.figures)
+    heading = f"{published.benchmark}, {published.unit}"
     parts = [
-        text(left + 28, 42, f"{published.benchmark}, {published.unit}", size=12, weight=600),
-        text(left + 28, 58, "published, not measured here", size=11),
-        *level_lines(up, begin, end),
+        build_text(left + 28, 42, heading, size=12, weight=600),
+        build_text(left + 28, 58, "published, not measured here", size=11),
+        *draw_grid(axis, begin, end),
     ]
-    for place, (effort, figure) in enumerate(published.figures):
-        x, y = begin + step * (place + 0.5), up.at(figure)
+    for index, (effort, figure) in enumerate(published.figures):
+        x, y = begin + step * (index + 0.5), axis.position(figure)
         parts += [
-            f'<circle cx="{x:.2f}" cy="{y:.2f}" r="{MARK}" fill="none" '
-            f'stroke="{colour(effort)}" stroke-width="2"/>',
-            text(x, y - 11, f"{figure:g}", size=11, anchor="middle"),
-            text(x, FLOOR + 18, effort, size=11, anchor="middle"),
+            build_circle(x, y, MARK_RADIUS, choose_effort_colour(effort), is_hollow=True),
+            build_text(x, y - 11, f"{figure:g}", size=11, anchor="middle"),
+            build_text(x, BASE + 18, effort, size=11, anchor="middle"),
         ]
     source, _, snapshot = published.source.partition(" (")
-    parts.append(text(end, HEIGHT - 20, source, size=9, anchor="end"))
-    said = f"{snapshot.rstrip(')')}, read {published.read_on}"
-    parts.append(text(end, HEIGHT - 8, said, size=9, anchor="end"))
+    read_on = f"{snapshot.rstrip(')')}, read {published.read_on}"
+    parts.append(build_text(end, HEIGHT - 20, source, size=9, anchor="end"))
+    parts.append(build_text(end, HEIGHT - 8, read_on, size=9, anchor="end"))
     return parts

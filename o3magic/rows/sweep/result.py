@@ -1,6 +1,6 @@
-"""What a sweep found: a table, a plot, a recommendation, and the rows where efforts disagree.
+"""The result of a sweep: table, plot, recommendation, and the rows on which efforts disagree.
 
-No text of a model or of a row is trusted: every view escapes it.
+Texts of models and rows are untrusted: every view escapes them.
 """
 
 from __future__ import annotations
@@ -12,26 +12,25 @@ from typing import Any
 from o3magic.dataframes import frame, has_pandas
 from o3magic.money import show_usd, usd
 from o3magic.render.tables import TextTable, escaped, visible
-from o3magic.rows.sweep.plot import SweepPlot, published_of
+from o3magic.rows.sweep.plot import SweepPlot, find_published
 from o3magic.rows.sweep.rows import SweepTask
-from o3magic.rows.sweep.summary import MADE_UP, VariantResult, recommendation
+from o3magic.rows.sweep.summary import MADE_UP, VariantResult, build_recommendation
 
-LONGEST_TROUBLE = 200
+MAX_ERROR_LENGTH = 200
 HEAD = (
     *("", "accuracy", "95 % interval", "rows", "no answer"),
     *("cost per row", "per correct", "in all", "seconds", "p95", "reasoning tokens"),
 )
-
-
-PAID = ("per correct", "in all")
+COST_COLUMNS = ("per correct", "in all")  # left out where nothing was paid
 
 
 @dataclass(frozen=True, repr=False)
 class SweepResult:
-    """What each effort came to.
+    """The results of a sweep.
 
-    `.recommendation` says which to take, `.to_frame()` has a row for each effort and model,
+    `.recommendation` says which effort to take, `.to_frame()` has a row for each effort and model,
     `.plot()` draws accuracy against cost, `.disagreements()` and `.rows_frame()` have the answers.
+    said: why it was stopped, if it was.
     """
 
     choices: tuple[VariantResult, ...]
@@ -40,12 +39,12 @@ class SweepResult:
 
     @property
     def recommendation(self) -> str:
-        """Which effort to take, with the reason, in a sentence or two."""
-        return recommendation(self.choices)
+        """Which effort to take and why, in a sentence or two."""
+        return build_recommendation(self.choices)
 
     @property
     def made_up(self) -> frozenset[str]:
-        """What to call the answers that no model gave."""
+        """The labels of answers that no model gave: SIMULATED, BY HAND."""
         return frozenset().union(*(choice.made_up for choice in self.choices))
 
     @property
@@ -54,7 +53,7 @@ class SweepResult:
         return any(choice.not_asked for choice in self.choices)
 
     def records(self) -> list[dict[str, Any]]:
-        """A row for each effort and model. Costs are exact; None is unknown."""
+        """A dict for each effort and model. Costs are exact Decimals; None is unknown."""
         return [
             {
                 "model": choice.model,
@@ -81,43 +80,43 @@ class SweepResult:
 
     def to_frame(self) -> Any:
         """The records as a pandas DataFrame; a list of dicts where pandas is not installed."""
-        return framed(self.records())
+        return build_frame(self.records())
 
     def rows_frame(self) -> Any:
-        """Each row with what was expected, and every effort's answer, score and trouble."""
-        return framed(self._rows(range(len(self.task.rows))))
+        """Each row with its expected value, and every effort's answer, score and error."""
+        return build_frame(self._rows(range(len(self.task.rows))))
 
     def disagreements(self) -> Any:
-        """The rows that some efforts got more right than others, the most telling first."""
+        """The rows on which the scores of efforts differ, the largest difference first."""
         columns = [name for row in self._rows(range(len(self.task.rows))[:1]) for name in row]
-        return framed(self._rows(self.disagreeing), columns or None)
+        return build_frame(self._rows(self.disagreeing), columns or None)
 
     @property
     def disagreeing(self) -> list[int]:
         """The numbers of those rows."""
-        spreads = [(spread(self.choices, n), n) for n in range(len(self.task.rows))]
-        return [n for found, n in sorted(spreads, key=lambda each: (-each[0], each[1])) if found]
+        spreads = sorted((-compute_spread(self.choices, n), n) for n in range(len(self.task.rows)))
+        return [n for spread, n in spreads if spread]
 
     def plot(self, published: str = "") -> SweepPlot:
-        """Accuracy against the cost of a row, with its intervals and the Pareto front.
+        """Accuracy against the cost of a row, with intervals and the Pareto front.
 
-        published: a benchmark of which figures are drawn beside, such as "AIME 2024". They are not
-        measured here. Raises BadOption for one that is not known.
+        published: a benchmark, such as "AIME 2024", whose published figures are drawn beside. They
+        are not measured here. Raises BadOption for an unknown one.
         """
-        return SweepPlot(self.choices, published_of(published) if published else None)
+        return SweepPlot(self.choices, find_published(published) if published else None)
 
     def table(self) -> TextTable:
-        """What is shown of each effort; of rows that cost nothing only that."""
-        free = all(choice.made_up and not choice.known_cost_nano_usd for choice in self.choices)
-        kept = [n for n, name in enumerate(HEAD) if not (free and name in PAID)]
-        lines = [HEAD, *map(cells, self.choices)]
-        head, *shown = [[line[n] for n in kept] for line in lines]
-        return TextTable(head, shown)
+        """A row for each effort; without the cost columns where nothing was paid."""
+        is_free = all(choice.made_up and not choice.known_cost_nano_usd for choice in self.choices)
+        kept = [n for n, name in enumerate(HEAD) if not (is_free and name in COST_COLUMNS)]
+        rows = [HEAD, *map(format_cells, self.choices)]
+        head, *cells = [[row[n] for n in kept] for row in rows]
+        return TextTable(head, cells)
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know of the figures, one sentence each."""
-        notes = [f"{visible(each)[:LONGEST_TROUBLE]}." for each in self.said]
+        """Remarks on the figures, one sentence each."""
+        notes = [f"{visible(reason)[:MAX_ERROR_LENGTH]}." for reason in self.said]
         if "SIMULATED" in self.made_up:
             notes.append("SIMULATED: the simulator answered, not a model.")
         if "BY HAND" in self.made_up:
@@ -128,35 +127,33 @@ class SweepResult:
             notes.append("A row without an answer counts as wrong.")
         for choice in self.choices:
             if choice.unscored:
-                trouble = visible(choice.trouble)[:LONGEST_TROUBLE]
+                trouble = visible(choice.trouble)[:MAX_ERROR_LENGTH]
                 notes.append(
                     f"{choice.unscored:,} answers at {choice.label} could not be scored and count "
                     f"as wrong; the first: {trouble}."
                 )
-        if self.task.without:
-            notes.append(f"{self.task.without:,} rows have nothing expected and were not asked.")
-        if found := len(self.disagreeing):
-            rows = f"{found:,} of {len(self.task.rows):,} rows"
+        if self.task.skipped:
+            notes.append(f"{self.task.skipped:,} rows have no expected value and were not asked.")
+        if count := len(self.disagreeing):
+            rows = f"{count:,} of {len(self.task.rows):,} rows"
             notes.append(f"Efforts disagree on {rows}: .disagreements() shows them.")
         return notes
 
     def markdown(self) -> str:
-        """The table, the recommendation and the notes, with everything in it escaped."""
+        """The table, the recommendation and the notes as Markdown, escaped."""
         parts = [f"**{escaped(self._heading())}**", self.table().markdown()]
         parts.append(f"**Recommendation:** {escaped(visible(self.recommendation))}")
         parts.append(escaped(visible(" ".join(self.notes))))
         return "\n\n".join(filter(None, parts)) + "\n"
 
     def __str__(self) -> str:
-        """The same in plain text."""
-        said = f"Recommendation: {visible(self.recommendation)}"
-        parts = [self._heading(), self.table().text(), said]
+        recommendation = f"Recommendation: {visible(self.recommendation)}"
+        parts = [self._heading(), self.table().text(), recommendation]
         return "\n".join([*parts, *map(visible, self.notes)])
 
     __repr__ = __str__
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """How a notebook shows it."""
         return {"text/markdown": self.markdown(), "text/plain": str(self)}
 
     def _heading(self) -> str:
@@ -164,41 +161,41 @@ class SweepResult:
         return f"What effort buys ({', '.join(marks)})" if marks else "What effort buys"
 
     def _rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
-        task, made = self.task, []
+        task, rows = self.task, []
         for n in numbers:
-            row: dict[str, Any] = {"row": task.places[n], **task.rows[n]}
+            row: dict[str, Any] = {"row": task.indexes[n], **task.rows[n]}
             if not task.column:
-                row[free("expected", row)] = task.expected[n]
+                row[choose_name("expected", row)] = task.expected[n]
             for choice in self.choices:
                 scored = choice.rows[n]
                 mark = f" ({MADE_UP[scored.made_by]})" if scored.made_by in MADE_UP else ""
-                row[free(f"{choice.label} answer{mark}", row)] = scored.answer
-                row[free(f"{choice.label} score", row)] = scored.score
-                row[free(f"{choice.label} error", row)] = scored.trouble or None
-            made.append(row)
-        return made
+                row[choose_name(f"{choice.label} answer{mark}", row)] = scored.answer
+                row[choose_name(f"{choice.label} score", row)] = scored.score
+                row[choose_name(f"{choice.label} error", row)] = scored.trouble or None
+            rows.append(row)
+        return rows
 
 
-def framed(records: list[dict[str, Any]], columns: Sequence[str] | None = None) -> Any:
-    """Records as a DataFrame where there is pandas."""
+def build_frame(records: list[dict[str, Any]], columns: Sequence[str] | None = None) -> Any:
+    """Records as a DataFrame where pandas is installed; else as they are."""
     return frame(records, columns) if has_pandas() else records
 
 
-def free(name: str, taken: dict[str, Any]) -> str:
-    """A name that no column has."""
+def choose_name(name: str, taken: dict[str, Any]) -> str:
+    """The name, with a prefix where a column has it already."""
     while name in taken:
         name = f"o3 {name}"
     return name
 
 
-def spread(choices: Sequence[VariantResult], n: int) -> float:
-    """How far the scores of a row are apart."""
+def compute_spread(choices: Sequence[VariantResult], n: int) -> float:
+    """The largest difference of the scores of a row."""
     scores = [score for choice in choices if (score := choice.rows[n].score) is not None]
     return max(scores) - min(scores) if scores else 0.0
 
 
-def cells(choice: VariantResult) -> list[str]:
-    """A line of the table."""
+def format_cells(choice: VariantResult) -> list[str]:
+    """A row of the table."""
     low, high = choice.interval
     measured = choice.accuracy is not None
     return [
@@ -207,17 +204,18 @@ def cells(choice: VariantResult) -> list[str]:
         f"{low:.2f}-{high:.2f}" if measured else "–",
         f"{choice.n:,}",
         f"{choice.without_answer:,}",
-        money(choice, choice.cost_per_row_usd),
-        "–" if measured and not choice.correct else money(choice, choice.cost_per_correct_usd),
-        total(choice),
-        number(choice.mean_s, 1),
-        number(choice.p95_s, 1),
-        number(choice.reasoning_tokens, 0),
+        format_cost(choice, choice.cost_per_row_usd),
+        "–"
+        if measured and not choice.correct
+        else format_cost(choice, choice.cost_per_correct_usd),
+        format_total(choice),
+        format_number(choice.mean_s, 1),
+        format_number(choice.p95_s, 1),
+        format_number(choice.reasoning_tokens, 0),
     ]
 
 
-def money(choice: VariantResult, amount: Any) -> str:
-    """A cost in a cell."""
+def format_cost(choice: VariantResult, amount: Any) -> str:
     if not choice.n:
         return "–"
     if choice.made_up and not amount:
@@ -225,13 +223,12 @@ def money(choice: VariantResult, amount: Any) -> str:
     return show_usd(amount)
 
 
-def total(choice: VariantResult) -> str:
-    """The cost in all; at least, where some of it is unknown."""
+def format_total(choice: VariantResult) -> str:
+    """The total cost; "at least" where a part of it is unknown."""
     if choice.n and choice.cost_nano_usd is None and choice.known_cost_nano_usd:
         return f"at least {show_usd(choice.known_cost_nano_usd)}"
-    return money(choice, usd(choice.cost_nano_usd))
+    return format_cost(choice, usd(choice.cost_nano_usd))
 
 
-def number(value: float | None, digits: int) -> str:
-    """A number in a cell."""
+def format_number(value: float | None, digits: int) -> str:
     return "unknown" if value is None else f"{value:,.{digits}f}"

@@ -1,4 +1,4 @@
-"""The rows of a sweep: what is expected of each, what came at one effort, and how right that is."""
+"""The rows of a sweep: the expected value of each, and for each variant its answer and score."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from o3magic.errors import BadOption, did_you_mean
 from o3magic.rows.records import RowOutcome, StoredRow
 from o3magic.rows.results import NOT_ASKED, ResultTable
 from o3magic.rows.sources import RowSource
-from o3magic.rows.sweep.scoring import Scorer, checked, field_of, missing
+from o3magic.rows.sweep.scoring import Scorer, check_score, get_field, is_missing
 from o3magic.schemas.lookup import AnswerType, SchemaMismatch
 
-ExpectedRow = Mapping[str, Any]
+InputRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class SweepTask:
-    """The rows that are asked, and what is expected of each.
+    """The rows that are asked, and the expected value of each.
 
-    columns  what the prompt may use: what is expected is not among it
-    places   where each stands among the rows that were given
-    without  rows with nothing to score by, which are not asked
+    inputs   the rows as the prompt sees them, without the expected column
+    indexes  of the rows among those that were given
+    column   the name of the expected column, or ""
+    skipped  the number of rows without an expected value, which are not asked
     """
 
-    rows: Sequence[ExpectedRow]
-    columns: Sequence[ExpectedRow]
+    rows: Sequence[InputRow]
+    inputs: Sequence[InputRow]
     expected: Sequence[Any]
-    places: Sequence[int]
+    indexes: Sequence[int]
     column: str = ""
-    without: int = 0
+    skipped: int = 0
 
 
-def task_of(source: RowSource, expected: Any) -> SweepTask:
-    """The task in the rows. Raises BadOption where they and what is expected do not fit."""
+def build_task(source: RowSource, expected: Any) -> SweepTask:
+    """The task of some rows. Raises BadOption where `expected` does not fit them."""
     rows = [*source.rows]
     column = expected if isinstance(expected, str) else ""
-    values = expected_of(rows, source.columns, expected)
-    known = [n for n, value in enumerate(values) if expected is None or not missing(value)]
-    if rows and not known:
-        raise BadOption("no row has anything expected", hint="expected= names a column with values")
-    asked = [rows[n] for n in known]
-    hidden = [{name: v for name, v in row.items() if name != column} for row in asked]
-    right = [values[n] for n in known]
-    return SweepTask(asked, hidden, right, known, column, len(rows) - len(known))
+    values = list_expected(rows, source.columns, expected)
+    indexes = [n for n, value in enumerate(values) if expected is None or not is_missing(value)]
+    if rows and not indexes:
+        hint = "expected= names a column with values"
+        raise BadOption("no row has an expected value", hint=hint)
+    asked = [rows[n] for n in indexes]
+    inputs = [{name: v for name, v in row.items() if name != column} for row in asked]
+    wanted = [values[n] for n in indexes]
+    return SweepTask(asked, inputs, wanted, indexes, column, len(rows) - len(indexes))
 
 
-def expected_of(
-    rows: Sequence[ExpectedRow], columns: Sequence[str], expected: Any
-) -> Sequence[Any]:
-    """What is expected of each row. Raises BadOption."""
+def list_expected(rows: Sequence[InputRow], columns: Sequence[str], expected: Any) -> Sequence[Any]:
+    """The expected value of each row. Raises BadOption."""
     if expected is None:
         return [None] * len(rows)
     if isinstance(expected, str):
@@ -59,7 +59,7 @@ def expected_of(
             raise BadOption(f"expected={expected!r}: there is no such column", hint=hint)
         return [row.get(expected) for row in rows]
     if callable(expected):
-        return [called(expected, row, number) for number, row in enumerate(rows)]
+        return [call_expected(expected, row, number) for number, row in enumerate(rows)]
     if not isinstance(expected, Iterable) or isinstance(expected, Mapping | bytes):
         raise BadOption(
             f"expected cannot be a {type(expected).__name__}",
@@ -71,24 +71,27 @@ def expected_of(
     return values
 
 
-def called(expected: Callable[[ExpectedRow], Any], row: ExpectedRow, number: int) -> Any:
-    """What the user's function expects of a row. Raises BadOption."""
+def call_expected(expected: Callable[[InputRow], Any], row: InputRow, number: int) -> Any:
+    """The result of the user's function on a row. Raises BadOption where it fails."""
     try:
         return expected(row)
     except Exception as error:
-        said = f"expected of row {number}: {type(error).__name__}: {error}"
-        raise BadOption(said, hint="None for a row that cannot be scored") from error
+        raise BadOption(
+            f"expected of row {number}: {type(error).__name__}: {error}",
+            hint="None for a row that cannot be scored",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredRow:
-    """What came of one row at one effort.
+    """The answer to one row by one variant, with its score.
 
-    answer    text, or fields as JSON has them; None where none came
+    answer    text, or fields as JSON has them; None where there is no answer
     score     from 0 to 1; None for a row that was not asked
+    unscored  the scorer failed on it
     trouble   why there is no answer, or why it could not be scored
-    charged   its cost is counted here, and not with a row like it
-    made_by   live or simulated, also of an answer that was replayed
+    charged   its cost is counted here, and not with an identical row
+    made_by   live, simulated or hand, also where the answer was replayed
     """
 
     answer: Any = None
@@ -106,29 +109,27 @@ class ScoredRow:
 
     @property
     def asked(self) -> bool:
-        """Whether it counts: asked, or impossible to ask."""
+        """Whether it counts: it was asked, or its prompt could not be built."""
         return self.score is not None
 
 
 class ScoredTable(ResultTable):
-    """The rows of a job as they are kept, instead of a table of their fields."""
+    """Collects the rows of a job as they are stored, instead of building a DataFrame."""
 
     def __init__(self, wanted: AnswerType | None, *, flatten: bool) -> None:
         super().__init__(wanted, flatten=flatten)
         self.rows: list[tuple[StoredRow | RowOutcome | None, str | None, bool]] = []
 
     def add(self, row: StoredRow | RowOutcome | None, error: str | None, *, charged: bool) -> None:
-        """The next row."""
         self.rows.append((row, error, charged))
         self.errors += error is not None
 
     def result(self, source: RowSource) -> Any:
-        """Itself."""
         return self
 
 
 class RowScorer:
-    """Scores the rows of a task. compare: a scorer that has a name; else `own`, the user's."""
+    """Scores the rows of a task, by `compare` (a named scorer) or by `own`, the user's function."""
 
     def __init__(
         self,
@@ -139,32 +140,32 @@ class RowScorer:
     ) -> None:
         self._task, self._wanted, self._compare, self._own = task, wanted, compare, own
 
-    def scored(self, collected: ScoredTable | None) -> list[ScoredRow]:
-        """Each row of the task. Rows that are not there were not asked."""
-        rows = collected.rows if collected is not None else []
+    def score_rows(self, table: ScoredTable | None) -> list[ScoredRow]:
+        """The score of each row of the task. Rows that the table lacks were not asked."""
+        rows = table.rows if table is not None else []
         count = len(self._task.rows)
-        lacking = [(None, NOT_ASKED, False)] * (count - len(rows))
-        return [self._row(n, *each) for n, each in enumerate([*rows, *lacking][:count])]
+        not_asked = [(None, NOT_ASKED, False)] * (count - len(rows))
+        return [self._score_row(n, *row) for n, row in enumerate([*rows, *not_asked][:count])]
 
-    def _row(
+    def _score_row(
         self, n: int, row: StoredRow | RowOutcome | None, error: str | None, charged: bool
     ) -> ScoredRow:
         if row is None:
             asked = not (error or NOT_ASKED).startswith(NOT_ASKED)
             return ScoredRow(score=0.0 if asked else None, trouble=error or NOT_ASKED)
-        said = row.said if isinstance(row, StoredRow) else dict(row.answer or {})
+        stored = row.said if isinstance(row, StoredRow) else dict(row.answer or {})
         usage = row if isinstance(row, StoredRow) else row.usage
         answered = row.state == "done"
-        answer = said.get("data", said.get("text", "")) if answered else None
+        answer = stored.get("data", stored.get("text", "")) if answered else None
         trouble = error or row.error or ""
         score, unscored = 0.0, False
         if answered:
             try:
-                score = self._score(n, said, answer)
-            except Exception as fault:
+                score = self._score(n, stored, answer)
+            except Exception as failure:
                 unscored = True
-                trouble = f"not scored: {type(fault).__name__}: {fault}"
-        elapsed_ms = said.get("elapsed_ms")
+                trouble = f"not scored: {type(failure).__name__}: {failure}"
+        elapsed_ms = stored.get("elapsed_ms")
         return ScoredRow(
             answer=answer,
             score=score,
@@ -176,26 +177,26 @@ class RowScorer:
             elapsed_s=None if elapsed_ms is None else elapsed_ms / 1000,
             output_tokens=usage.output_tokens,
             reasoning_tokens=usage.reasoning_tokens,
-            made_by=said.get("made_by") or ("simulated" if row.source == "simulated" else "live"),
+            made_by=stored.get("made_by") or ("simulated" if row.source == "simulated" else "live"),
             replayed=row.source == "replayed",
         )
 
-    def _score(self, n: int, said: Mapping[str, Any], answer: Any) -> float:
-        """How right an answer is. Raises what the scorer raises."""
+    def _score(self, n: int, stored: Mapping[str, Any], answer: Any) -> float:
+        """The score of an answer. Raises what the scorer raises."""
         expected, column = self._task.expected[n], self._task.column
         if self._compare is not None:
-            return checked(self._compare(field_of(answer, column), expected))
+            return check_score(self._compare(get_field(answer, column), expected))
         assert self._own is not None
         row = dict(self._task.rows[n])
         if expected is not None:
             row.setdefault("expected", expected)
-        return checked(self._own(self._object(said, answer), row))
+        return check_score(self._own(self._parse(stored, answer), row))
 
-    def _object(self, said: Mapping[str, Any], answer: Any) -> Any:
-        """An answer as the user's own class."""
+    def _parse(self, stored: Mapping[str, Any], answer: Any) -> Any:
+        """An answer as an instance of the user's class."""
         if self._wanted is None or answer is None:
             return answer
         try:
-            return self._wanted.validate(said.get("text", ""))
-        except SchemaMismatch:  # the class has changed since
+            return self._wanted.validate(stored.get("text", ""))
+        except SchemaMismatch:  # the class was changed since
             return answer

@@ -1,9 +1,9 @@
-"""What effort buys on your own rows: `o3.sweep` asks them at each effort, and scores the answers.
+"""`o3.sweep`: asks rows at each effort of each model, and scores the answers.
 
-Each effort of each model is one job of `o3.map`, with its file, its budget and its cassette. Those
-that fit into the width with all their rows go side by side; with more rows, one job after the other
-keeps the width as full. Under a limit for all of them they go in turn, so that what is asked is
-whole.
+Each variant (an effort of a model) is a job of `o3.map` with its own file, budget and cassette. The
+variants run in parallel where all their rows fit into the concurrency limit; with more rows one job
+alone uses the limit fully. Under a budget or a rate limit they run one after the other, so that the
+variants that were asked are complete.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextvars
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -36,169 +36,49 @@ from o3magic.rows.progress import JobProgress, ProgressDisplay
 from o3magic.rows.sources import source_of
 from o3magic.rows.store import JobStore
 from o3magic.rows.sweep.result import SweepResult
-from o3magic.rows.sweep.rows import RowScorer, ScoredTable, SweepTask, task_of
-from o3magic.rows.sweep.scoring import REL_TOL, Scorer, scorer_of
+from o3magic.rows.sweep.rows import RowScorer, ScoredTable, SweepTask, build_task
+from o3magic.rows.sweep.scoring import REL_TOL, Scorer, find_scorer
 from o3magic.rows.sweep.summary import VariantResult
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.prompt_input import with_file
 from o3magic.session.session import Session
 from o3magic.settings import Settings
 
-LOOK_S = 0.1
-SUMS = ("rows", "errors", "before", "asked", "flying", "limited", "spent_nano_usd", "unknown")
-T = TypeVar("T")
-
-
-class JoinedProgress:
-    """Shows the jobs of a sweep as one."""
-
-    def __init__(self, show: ProgressDisplay, rows: int, labels: Sequence[str]) -> None:
-        self._show, self._total = show, rows * len(labels)
-        self._jobs: dict[str, JobProgress | None] = dict.fromkeys(labels)
-        self._began_s = time.monotonic()
-        self._over = False
-
-    def put(self, label: str, progress: JobProgress) -> None:
-        """Keep how far a job is."""
-        self._jobs[label] = progress
-
-    def show(self) -> None:
-        """Show all of them, and their end where each has ended."""
-        if not self._over:
-            self._over = all(each is not None and each.over for each in self._jobs.values())
-            self._show.update(self._sum())
-
-    def end(self, said: str) -> None:
-        """Nothing more comes."""
-        if not self._over:
-            self._over = True
-            self._show.update(replace(self._sum(), said=said))
-
-    def _sum(self) -> JobProgress:
-        """All jobs together."""
-        begun = [each for each in self._jobs.values() if each is not None] or [JobProgress()]
-        more: dict[str, Any] = {name: sum(getattr(e, name) for e in begun) for name in SUMS}
-        names = dict.fromkeys(name for each in begun for name in each.made_up)
-        more["made_up"] = {n: sum(each.made_up.get(n, 0) for each in begun) for n in names}
-        said = dict.fromkeys(each.said for each in begun if each.said and self._over)
-        return replace(
-            begun[-1],
-            total=self._total,
-            over=self._over,
-            said="; ".join(said),
-            taped=any(each.taped for each in begun),
-            landed=begun[-1].landed,
-            elapsed_s=time.monotonic() - self._began_s,
-            **more,
-        )
-
-
-class JobSeat:
-    """Where one job is shown. `leave` ends it as an interrupt would: it is read while it waits."""
-
-    def __init__(
-        self, joined: JoinedProgress, label: str, leave: threading.Event | None = None
-    ) -> None:
-        self._joined, self._label, self._leave = joined, label, leave
-
-    def update(self, progress: JobProgress) -> None:
-        """Keep it; show it too, where this is the thread that does. Raises KeyboardInterrupt."""
-        self._joined.put(self._label, progress)
-        if self._leave is None:
-            self._joined.show()
-        elif self._leave.is_set() and not progress.over:
-            raise KeyboardInterrupt
-
-
-def side_by_side(
-    labels: Sequence[str], ask: Callable[[str, ProgressDisplay], T], joined: JoinedProgress
-) -> dict[str, T | Exception]:
-    """What `ask` gives or raises for each. One that fails, or an interrupt, ends the others."""
-    if len(labels) == 1:
-        return {labels[0]: outcome(ask, labels[0], JobSeat(joined, labels[0]))}
-    leave, interrupted = threading.Event(), False
-    with ThreadPoolExecutor(len(labels), thread_name_prefix="o3magic-sweep") as threads:
-        jobs = {
-            label: threads.submit(
-                contextvars.copy_context().run, outcome, ask, label, JobSeat(joined, label, leave)
-            )
-            for label in labels
-        }
-        try:
-            while wait(jobs.values(), LOOK_S, FIRST_EXCEPTION).not_done:
-                joined.show()
-                over = [job.result() for job in jobs.values() if job.done()]
-                if any(isinstance(each, Exception) and ends_all(each) for each in over):
-                    leave.set()
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            leave.set()
-    joined.show()
-    found = {label: job.result() for label, job in jobs.items()}
-    if interrupted and not any(isinstance(each, Interrupted) for each in found.values()):
-        raise KeyboardInterrupt  # they had ended by themselves
-    return found
-
-
-def outcome(
-    ask: Callable[[str, ProgressDisplay], T], label: str, show: ProgressDisplay
-) -> T | Exception:
-    """What comes of one."""
-    try:
-        return ask(label, show)
-    except O3Error as error:
-        return error
-
-
-def ends_all(error: Exception) -> bool:
-    """Whether it ends the whole sweep: a budget that lets not one row through does not."""
-    return not isinstance(error, OverBudget)
-
-
-def first_of(errors: Sequence[O3Error]) -> O3Error:
-    """The one to tell of several: what failed by itself, before what was stopped because of it."""
-    return next((each for each in errors if not isinstance(each, Interrupted)), errors[0])
-
-
-def groups(labels: Sequence[str], rows: int, width: int) -> list[Sequence[str]]:
-    """The jobs that go side by side: as many as have all their rows on their way at once."""
-    size = max(1, width // max(1, rows))
-    return [labels[start : start + size] for start in range(0, len(labels), size)]
-
-
 KIND = "map"
-NOT_HERE = ("flatten", "rows_name", "name", "budget")
+POLL_S = 0.1
+SUMS = ("rows", "errors", "before", "asked", "flying", "limited", "spent_nano_usd", "unknown")
+NOT_SUPPORTED = ("flatten", "rows_name")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class SweepInput:
-    """What is swept: the judge of rows, and all that is the same at each effort.
+    """What all variants of a sweep share.
 
-    width: rows on their way at once, of all jobs together; 0: one job after the other
+    concurrency: rows in flight at once, of all variants together; 0: one variant after the other
     """
 
     session: Session
     store: JobStore
     task: SweepTask
-    judge: RowScorer
+    scorer: RowScorer
     prompt: str
     schema: Any
     names: Mapping[str, Any] | None
-    wish: MapOptions
+    map_options: MapOptions
     options: Mapping[str, Any]
-    width: int
+    concurrency: int
 
 
 @dataclass(frozen=True)
 class SweepVariant:
-    """One effort of one model, and the name of its job. named: the user named the model."""
+    """One effort of one model, and the name of its job. is_named: the user named the model."""
 
     label: str
     model: str
     effort: str
     job: str
-    named: bool = True
+    is_named: bool = True
 
 
 def sweep_in(
@@ -219,158 +99,160 @@ def sweep_in(
     show: ProgressDisplay,
     **options: Any,
 ) -> SweepResult:
-    """What `o3.sweep` gives. Raises as `map_rows` does; what there is so far is in `.answer`.
+    """`o3.sweep` in a session. Raises as `map_rows` does, with the result so far in `.answer`.
 
-    Every effort, model and template is looked at before the first row is asked.
+    Every effort, model and template is checked before the first row is asked.
     """
-    compare = scorer_of(scorer, abs_tol=abs_tol, rel_tol=rel_tol)
+    compare = find_scorer(scorer, abs_tol=abs_tol, rel_tol=rel_tol)
     if compare is not None and expected is None:
         raise BadOption(f"scorer={scorer!r} needs expected=", hint="a column, a list, a function")
-    for wrong in NOT_HERE[:2]:
-        if wrong in options:
-            raise BadOption(f"a sweep has no {wrong}", hint="leave it out")
-    wish, options = MapOptions.among({**options, "budget": budget})
-    wish = wish.checked()
-    task = task_of(source_of(rows), expected)
+    for option in NOT_SUPPORTED:
+        if option in options:
+            raise BadOption(f"a sweep has no {option}", hint="leave it out")
+    map_options, options = MapOptions.among({**options, "budget": budget})
+    map_options = map_options.checked()
+    task = build_task(source_of(rows), expected)
     profile, wanted = profile_of(session, schema, names, options)
-    judge = RowScorer(task, wanted, compare, None if compare else scorer)  # type: ignore[arg-type]
-    stem = name or f"sweep-{digest_of(profile, prompt, wanted)}"
-    ways = ways_of(session, profile, efforts, models, stem)
-    for way in ways:
-        check(session, prompt, task, way, {"schema": schema, "names": names, "options": options})
-    limits = (budget, wish.requests_per_min, wish.tokens_per_min)
-    apart = any(limit is not None for limit in limits) or tape_of(session, profile) is not None
-    width = 0 if apart else wish.concurrency or profile.concurrency
+    row_scorer = RowScorer(task, wanted, compare, None if compare else scorer)  # type: ignore[arg-type]
+    stem = name or f"sweep-{compute_digest(profile, prompt, wanted)}"
+    variants = build_variants(session, profile, efforts, models, stem)
+    limits = (budget, map_options.requests_per_min, map_options.tokens_per_min)
+    is_limited = any(limit is not None for limit in limits)
+    in_turn = is_limited or tape_of(session, profile) is not None
+    concurrency = 0 if in_turn else map_options.concurrency or profile.concurrency
     with jobs_of(session) as store:
-        asked = SweepInput(session, store, task, judge, prompt, schema, names, wish, options, width)
-        return Sweep(asked, ways, show).result()
+        shared = (session, store, task, row_scorer, prompt, schema, names, map_options, options)
+        sweep = SweepInput(*shared, concurrency)
+        for variant in variants:
+            check_variant(sweep, variant)
+        return Sweep(sweep, variants, show).run()
 
 
 class Sweep:
-    """One run of all jobs of a sweep."""
+    """One run of all variants."""
 
     def __init__(
-        self, asked: SweepInput, ways: Sequence[SweepVariant], show: ProgressDisplay
+        self, sweep: SweepInput, variants: Sequence[SweepVariant], show: ProgressDisplay
     ) -> None:
-        self._asked, self._ways = asked, {way.label: way for way in ways}
-        self._joined = JoinedProgress(show, len(asked.task.rows), [*self._ways])
-        self._choices: dict[str, VariantResult] = {}
-        self._said: list[str] = []
+        self._sweep, self._variants = sweep, {variant.label: variant for variant in variants}
+        self._progress = JoinedProgress(show, len(sweep.task.rows), [*self._variants])
+        self._results: dict[str, VariantResult] = {}
+        self._stops: list[str] = []
 
-    def result(self) -> SweepResult:
-        """Run them. Raises Interrupted, and what stopped a job, with the result so far."""
-        short: OverBudget | None = None
-        asked = self._asked
-        for labels in groups([*self._ways], len(asked.task.rows), asked.width):
-            found = side_by_side(labels, self._map, self._joined)
-            stopped: dict[str, O3Error] = {}
-            for label, came in found.items():
-                if isinstance(came, OverBudget):  # not one row fits
-                    short = short or came
-                elif isinstance(came, O3Error):
-                    stopped[label] = came
-                answer = came.answer if isinstance(came, O3Error) else came
-                self._keep(label, answer if isinstance(answer, ScoredTable) else None)
-            if stopped:
-                raise self._ended(stopped)
-        made = self._made()
-        if short is not None:
-            if not any(choice.n for choice in made.choices):
-                self._joined.end(str(short))
-                raise short
-            self._joined.end(f"stopped by a budget: {short}")
-        return made
+    def run(self) -> SweepResult:
+        """Ask all rows. Raises Interrupted, and what stopped a job, with the result so far."""
+        over_budget: OverBudget | None = None
+        rows = len(self._sweep.task.rows)
+        for labels in group_labels([*self._variants], rows, self._sweep.concurrency):
+            errors: dict[str, O3Error] = {}
+            for label, outcome in run_side_by_side(labels, self._map, self._progress).items():
+                if isinstance(outcome, OverBudget):  # for a single row
+                    over_budget = over_budget or outcome
+                elif isinstance(outcome, O3Error):
+                    errors[label] = outcome
+                table = outcome.answer if isinstance(outcome, O3Error) else outcome
+                self._score(label, table if isinstance(table, ScoredTable) else None)
+            if errors:
+                raise self._stop(errors)
+        result = self._build_result()
+        if over_budget is not None:
+            if not any(choice.n for choice in result.choices):
+                self._progress.end(str(over_budget))
+                raise over_budget
+            self._progress.end(f"stopped by a budget: {over_budget}")
+        return result
 
-    def _ended(self, stopped: Mapping[str, O3Error]) -> O3Error:
-        """What ended it, with the result so far."""
-        error = first_of([*stopped.values()])
-        labels = [label for label, each in stopped.items() if type(each) is type(error)]
-        for label in self._ways:
-            if label not in self._choices:
-                self._keep(label, None)
+    def _stop(self, errors: Mapping[str, O3Error]) -> O3Error:
+        """The error that ends the sweep, with the result so far."""
+        error = choose_error([*errors.values()])
+        labels = [label for label, other in errors.items() if type(other) is type(error)]
+        for label in self._variants:
+            if label not in self._results:
+                self._score(label, None)
         verb = "was" if len(labels) == 1 else "were"
-        self._said.append(f"stopped while {' and '.join(labels)} {verb} asked: {error}")
-        self._joined.end(self._said[-1])
-        error.answer = self._made()
+        self._stops.append(f"stopped while {' and '.join(labels)} {verb} asked: {error}")
+        self._progress.end(self._stops[-1])
+        error.answer = self._build_result()
         if isinstance(error, Interrupted):
             error.hint = "the same call goes on from there; the result so far is in .answer"
         return error
 
     def _map(self, label: str, show: ProgressDisplay) -> ScoredTable:
-        """All rows at one effort."""
-        asked, way = self._asked, self._ways[label]
-        collected: ScoredTable = map_rows(
-            asked.session,
-            asked.store,
-            asked.task.columns,
-            asked.prompt,
-            schema=asked.schema,
-            names=asked.names,
-            wish=replace(asked.wish, name=way.job, budget=self._left(way)),
+        """Ask all rows of a variant."""
+        sweep, variant = self._sweep, self._variants[label]
+        budget = self._compute_budget(variant)
+        table: ScoredTable = map_rows(
+            sweep.session,
+            sweep.store,
+            sweep.task.inputs,
+            sweep.prompt,
+            schema=sweep.schema,
+            names=sweep.names,
+            wish=replace(sweep.map_options, name=variant.job, budget=budget),
             show=show,
             kind=ScoredTable,
-            **chosen(way, asked.options),
+            **build_options(variant, sweep.options),
         )
-        return collected
+        return table
 
-    def _left(self, way: SweepVariant) -> Decimal | None:
-        """The budget less what the other jobs have spent, or may have, in all their runs."""
-        budget = self._asked.wish.budget_nano_usd
+    def _compute_budget(self, variant: SweepVariant) -> Decimal | None:
+        """The budget minus what the other variants have spent or reserved, in all their runs."""
+        budget = self._sweep.map_options.budget_nano_usd
         if budget is None:
             return None
-        others = {each.job for each in self._ways.values()} - {way.job}
-        jobs = [job for job in self._asked.store.jobs(KIND) if job.name in others]
+        others = {other.job for other in self._variants.values()} - {variant.job}
+        jobs = [job for job in self._sweep.store.jobs(KIND) if job.name in others]
         return usd(max(0, budget - sum(j.spent_nano_usd + j.held_nano_usd for j in jobs)))
 
-    def _keep(self, label: str, collected: ScoredTable | None) -> None:
-        way, rows = self._ways[label], self._asked.judge.scored(collected)
-        self._choices[label] = VariantResult(label, way.model, way.effort, rows)
+    def _score(self, label: str, table: ScoredTable | None) -> None:
+        variant, rows = self._variants[label], self._sweep.scorer.score_rows(table)
+        self._results[label] = VariantResult(label, variant.model, variant.effort, rows)
 
-    def _made(self) -> SweepResult:
-        choices = tuple(self._choices[label] for label in self._ways)
-        return SweepResult(choices, self._asked.task, tuple(self._said))
+    def _build_result(self) -> SweepResult:
+        results = tuple(self._results[label] for label in self._variants)
+        return SweepResult(results, self._sweep.task, tuple(self._stops))
 
 
-def ways_of(
+def build_variants(
     session: Session, profile: Settings, efforts: Sequence[str], models: Sequence[str], stem: str
 ) -> list[SweepVariant]:
-    """All efforts of all models: those said, else every one a model has. Raises BadOption."""
-    for name, said in (("efforts", efforts), ("models", models)):
-        if isinstance(said, str):
-            raise BadOption(f"{name}={said!r}: a list of them", hint=f"{name}=({said!r},)")
-    asked, named = [*dict.fromkeys(models)], True
-    if not asked:
+    """The given efforts of the given models; by default all of the current model.
+
+    stem: the beginning of the names of their jobs. Raises BadOption.
+    """
+    for name, value in (("efforts", efforts), ("models", models)):
+        if isinstance(value, str):
+            raise BadOption(f"{name}={value!r}: a list of them", hint=f"{name}=({value!r},)")
+    names, is_named = [*dict.fromkeys(models)], True
+    if not names:
         choice = session.choose_model(profile)
-        asked, named = [choice.model], choice.named
+        names, is_named = [choice.model], choice.named
         if not efforts:
             efforts = session.compared_efforts(profile)
-    pairs = [(model, effort) for model in asked for effort in known(session, model, efforts)]
-    many_models, many_efforts = len(asked) > 1, len({effort for _, effort in pairs}) > 1
-    made = []
+    pairs = [
+        (model, effort)
+        for model in names
+        for effort in dict.fromkeys(efforts or session.catalog.card(model).efforts or ("",))
+    ]
+    many_models, many_efforts = len(names) > 1, len({effort for _, effort in pairs}) > 1
+    variants = []
     for model, effort in pairs:
         words = [model] * many_models + [effort or "default"] * (many_efforts or not many_models)
         job = " ".join(filter(None, (stem, model, effort)))
-        made.append(SweepVariant(" ".join(words), model, effort, job, named))
-    return made
+        variants.append(SweepVariant(" ".join(words), model, effort, job, is_named))
+    return variants
 
 
-def known(session: Session, model: str, efforts: Sequence[str]) -> Iterator[str]:
-    """The efforts of a model; "" is its own, where it has no others."""
-    card = session.catalog.card(model)
-    yield from dict.fromkeys(efforts or card.efforts or ("",))
-
-
-def check(
-    session: Session, prompt: str, task: SweepTask, way: SweepVariant, asked: Mapping[str, Any]
-) -> None:
-    """Raise whatever would stop a job before its first row."""
-    options = chosen(way, asked["options"])
-    profile, wanted = profile_of(session, asked["schema"], asked["names"], options)
+def check_variant(sweep: SweepInput, variant: SweepVariant) -> None:
+    """Raise whatever would stop the job of a variant before its first row."""
+    session, task = sweep.session, sweep.task
+    options = build_options(variant, sweep.options)
+    profile, wanted = profile_of(session, sweep.schema, sweep.names, options)
     folder = folder_of(session, profile)
-    text = with_file(prompt, profile.file, folder) if profile.file else prompt
-    source = source_of([*itertools.islice(task.columns, 1)])
+    prompt = with_file(sweep.prompt, profile.file, folder) if profile.file else sweep.prompt
+    source = source_of([*itertools.islice(task.inputs, 1)])
     try:
-        checked_source(source, filling_of(text, source, profile, folder))
+        checked_source(source, filling_of(prompt, source, profile, folder))
     except TemplateError as error:
         if task.column and str(error).endswith(f"there is no column {task.column}"):
             raise BadOption(
@@ -381,13 +263,134 @@ def check(
     form_of(session, replace(profile, file=""), wanted)
 
 
-def chosen(way: SweepVariant, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of one job."""
-    model = {"model": way.model} if way.named else {}
-    return {**options, **model, **({"effort": way.effort} if way.effort else {})}
+def build_options(variant: SweepVariant, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a variant's job."""
+    model = {"model": variant.model} if variant.is_named else {}
+    effort = {"effort": variant.effort} if variant.effort else {}
+    return {**options, **model, **effort}
 
 
-def digest_of(profile: Settings, prompt: str, wanted: AnswerType | None) -> str:
-    """What tells one sweep from another where it has no name."""
-    said = [prompt, profile.file, profile.provider, wanted.name if wanted else ""]
-    return sha256("\0".join(map(str, said)).encode("utf-8", "replace")).hexdigest()[:8]
+def compute_digest(profile: Settings, prompt: str, wanted: AnswerType | None) -> str:
+    """The digest that names the jobs of a sweep without a name."""
+    parts = [prompt, profile.file, profile.provider, wanted.name if wanted else ""]
+    return sha256("\0".join(map(str, parts)).encode("utf-8", "replace")).hexdigest()[:8]
+
+
+def group_labels(labels: Sequence[str], rows: int, concurrency: int) -> list[Sequence[str]]:
+    """The variants that run in parallel: as many as have all their rows in flight at once."""
+    size = max(1, concurrency // max(1, rows))
+    return [labels[start : start + size] for start in range(0, len(labels), size)]
+
+
+def run_side_by_side(
+    labels: Sequence[str], run: Callable[[str, ProgressDisplay], T], progress: JoinedProgress
+) -> dict[str, T | Exception]:
+    """What `run` returns or raises for each label, each in a thread of its own.
+
+    One that fails, and an interrupt, stop the others.
+    """
+    if len(labels) == 1:
+        return {labels[0]: run_or_catch(run, labels[0], JobSeat(progress, labels[0]))}
+    stop, is_interrupted = threading.Event(), False
+    with ThreadPoolExecutor(len(labels), thread_name_prefix="o3magic-sweep") as threads:
+        jobs = {
+            label: threads.submit(
+                contextvars.copy_context().run,
+                run_or_catch,
+                run,
+                label,
+                JobSeat(progress, label, stop),
+            )
+            for label in labels
+        }
+        try:
+            while wait(jobs.values(), POLL_S, FIRST_EXCEPTION).not_done:
+                progress.show()
+                outcomes = [job.result() for job in jobs.values() if job.done()]
+                # A budget that not even one row fits into leaves the others running.
+                if any(
+                    isinstance(o, Exception) and not isinstance(o, OverBudget) for o in outcomes
+                ):
+                    stop.set()
+        except KeyboardInterrupt:
+            is_interrupted = True
+        finally:
+            stop.set()
+    progress.show()
+    results = {label: job.result() for label, job in jobs.items()}
+    if is_interrupted and not any(isinstance(o, Interrupted) for o in results.values()):
+        raise KeyboardInterrupt  # all had ended before it reached them
+    return results
+
+
+def run_or_catch(
+    run: Callable[[str, ProgressDisplay], T], label: str, show: ProgressDisplay
+) -> T | Exception:
+    try:
+        return run(label, show)
+    except O3Error as error:
+        return error
+
+
+def choose_error(errors: Sequence[O3Error]) -> O3Error:
+    """The error to raise of several: the cause, not the jobs that were interrupted by it."""
+    return next((error for error in errors if not isinstance(error, Interrupted)), errors[0])
+
+
+class JoinedProgress:
+    """Shows the progress of all variants as one."""
+
+    def __init__(self, show: ProgressDisplay, rows: int, labels: Sequence[str]) -> None:
+        self._show, self._total = show, rows * len(labels)
+        self._jobs: dict[str, JobProgress | None] = dict.fromkeys(labels)
+        self._began_s = time.monotonic()
+        self._is_over = False
+
+    def set_progress(self, label: str, progress: JobProgress) -> None:
+        self._jobs[label] = progress
+
+    def show(self) -> None:
+        """Show the sum; for the last time once all variants are over."""
+        if not self._is_over:
+            self._is_over = all(job is not None and job.over for job in self._jobs.values())
+            self._show.update(self._sum())
+
+    def end(self, message: str) -> None:
+        """Show the sum for the last time, with a message."""
+        if not self._is_over:
+            self._is_over = True
+            self._show.update(replace(self._sum(), said=message))
+
+    def _sum(self) -> JobProgress:
+        begun = [job for job in self._jobs.values() if job is not None] or [JobProgress()]
+        sums: dict[str, Any] = {name: sum(getattr(job, name) for job in begun) for name in SUMS}
+        names = dict.fromkeys(name for job in begun for name in job.made_up)
+        messages = dict.fromkeys(job.said for job in begun if job.said and self._is_over)
+        return replace(
+            begun[-1],
+            total=self._total,
+            over=self._is_over,
+            said="; ".join(messages),
+            taped=any(job.taped for job in begun),
+            landed=begun[-1].landed,
+            elapsed_s=time.monotonic() - self._began_s,
+            made_up={name: sum(job.made_up.get(name, 0) for job in begun) for name in names},
+            **sums,
+        )
+
+
+class JobSeat:
+    """The display of one variant. stop: ends its job the way an interrupt does."""
+
+    def __init__(
+        self, progress: JoinedProgress, label: str, stop: threading.Event | None = None
+    ) -> None:
+        self._progress, self._label, self._stop = progress, label, stop
+
+    def update(self, progress: JobProgress) -> None:
+        """Keep it; show it where there is no other thread that does. Raises KeyboardInterrupt."""
+        self._progress.set_progress(self._label, progress)
+        if self._stop is None:
+            self._progress.show()
+        elif self._stop.is_set() and not progress.over:
+            raise KeyboardInterrupt
