@@ -1,7 +1,7 @@
-"""What can be chosen for a call: one frozen `Profile`, whose fields are the magic's options.
+"""The settings of a call: one frozen `Settings`, whose fields are the options of `%%o3`.
 
-Declared here, once: the parser, the help, TAB completion, the files, the environment's names and
-the README's table all follow from it.
+The parser, the help, TAB completion, the settings files, the names in the environment and the table
+in the README follow from this one declaration.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from o3magic.messages import Effort, Tier, Verbosity
 from o3magic.params import canonical
 
 MOST_SECONDS = 86_400  # a socket takes no endless timeout
-# More than anybody owns: sums in nano-dollars stay within 63 bits.
+# No more, so that sums in nano-dollars fit into 63 bits.
 UsdAmount = Annotated[Decimal, Field(ge=0, le=1_000_000)]
 
 
 class OptionFlag(NamedTuple):
-    """How a field is written on the `%%o3` line, and what it does.
+    """How a field is written on the `%%o3` line, and its description.
 
-    switch: the value a bare flag sets, for a field that takes no word (`--no-stream` sets False).
-    value: what the word behind it looks like, where the field's name does not say it; example: one.
-    repeats: it may be said several times, and all of them count: a line of the value each.
+    switch: the value that the bare flag sets, for a field without a value (`--no-stream`: False).
+    value: the placeholder of the value in the help; else it is the last word of the field's name.
+    example: a value for the help.
+    repeats: the option may be repeated; each value is a line of the field.
+    common: listed by `%%o3?`, the README and TAB; the others are listed by `%o3_help all` only.
     """
 
     names: tuple[str, ...]
@@ -38,30 +40,46 @@ class OptionFlag(NamedTuple):
     value: str = ""
     example: str = ""
     repeats: bool = False
+    common: bool = False
 
 
 @checked_dataclass(frozen=True)
 class Settings:
-    """Everything that can be chosen for a call. A field is an option; declared here, once."""
+    """All settings of a call. A field is an option; this is its only declaration."""
 
     effort: Annotated[
         Effort | None,
-        OptionFlag(("-e", "--effort"), "reasoning effort; unset: the model's own default"),
+        OptionFlag(
+            ("-e", "--effort"), "reasoning effort; unset: the model's own default", common=True
+        ),
     ] = None
     schema: Annotated[
-        str, OptionFlag(("-s", "--schema"), "type of the answer: `Invoice`, `list[Invoice]`, ...")
+        str,
+        OptionFlag(
+            ("-s", "--schema"), "type of the answer: `Invoice`, `list[Invoice]`, ...", common=True
+        ),
     ] = ""
-    out: Annotated[str, OptionFlag(("-o", "--out"), "name that gets the Answer, besides `_`")] = ""
+    out: Annotated[
+        str,
+        OptionFlag(
+            ("-o", "--out"), "name that gets the Answer, besides `_`", value="NAME", common=True
+        ),
+    ] = ""
     model: Annotated[
         str,
         OptionFlag(
             ("-m", "--model"),
             "model, by any name the provider knows; unset: the provider's default of today",
+            common=True,
         ),
     ] = ""
     provider: Annotated[
         str,
-        OptionFlag(("-p", "--provider"), "the provider to ask; unset: the one whose key is set"),
+        OptionFlag(
+            ("-p", "--provider"),
+            "the provider to ask; unset: the one whose key is set",
+            common=True,
+        ),
     ] = ""
     api: Annotated[
         Literal["auto", "responses", "chat"],
@@ -70,11 +88,17 @@ class Settings:
     developer: Annotated[
         str,
         OptionFlag(
-            ("-d", "--developer"), "developer message, above the prompt; `@FILE`: from a file"
+            ("-d", "--developer"),
+            "developer message, above the prompt; `@FILE`: from a file",
+            value="TEXT",
+            common=True,
         ),
     ] = ""
     profile: Annotated[
-        str, OptionFlag(("-P", "--profile"), "named settings: `[profile.NAME]` of a settings file")
+        str,
+        OptionFlag(
+            ("-P", "--profile"), "named settings: `[profile.NAME]` of a settings file", common=True
+        ),
     ] = ""
     template: Annotated[
         bool, OptionFlag(("--no-template",), "send `{{ names }}` in the prompt as they are", False)
@@ -82,12 +106,19 @@ class Settings:
     file: Annotated[
         str,
         OptionFlag(
-            ("--file",), "a file or registered prompt to ask; the cell's text comes below it"
+            ("--file",),
+            "a file or registered prompt to ask; the cell's text comes below it",
+            common=True,
         ),
     ] = ""
     conversation: Annotated[
         str,
-        OptionFlag(("-c", "--conversation"), "name of a conversation: its turns are sent before"),
+        OptionFlag(
+            ("-c", "--conversation"),
+            "name of a conversation: its turns are sent before",
+            value="NAME",
+            common=True,
+        ),
     ] = ""
     keep_text: Annotated[
         bool,
@@ -98,7 +129,11 @@ class Settings:
     ] = False
     tools: Annotated[
         str,
-        OptionFlag(("-t", "--tools"), "functions the model may call: `f,g`; also python, sql, ..."),
+        OptionFlag(
+            ("-t", "--tools"),
+            "functions the model may call: `f,g`; also python, sql, ...",
+            common=True,
+        ),
     ] = ""
     turns: Annotated[
         int, Field(ge=0, le=1000), OptionFlag(("--turns",), "how often the model may call tools")
@@ -106,7 +141,7 @@ class Settings:
     tool_timeout_s: Annotated[
         float,
         Field(gt=0, le=MOST_SECONDS),
-        OptionFlag(("--tool-timeout-s",), "seconds one call of a tool may take"),
+        OptionFlag(("--tool-timeout-s",), "seconds one call of a tool may take", value="SECONDS"),
     ] = 60.0
     confirm: Annotated[
         bool,
@@ -122,7 +157,7 @@ class Settings:
     ] = True
     summary: Annotated[
         Literal["none", "auto", "concise", "detailed"],
-        OptionFlag(("--summary",), "ask for a summary of the reasoning"),
+        OptionFlag(("--summary",), "ask for a summary of the reasoning", common=True),
     ] = "none"
     verbosity: Annotated[
         Verbosity | None,
@@ -131,7 +166,11 @@ class Settings:
     max_output_tokens: Annotated[
         int | None,
         Field(ge=1),
-        OptionFlag(("--max-output-tokens",), "limit of output tokens, hidden reasoning included"),
+        OptionFlag(
+            ("--max-output-tokens",),
+            "limit of output tokens, hidden reasoning included",
+            common=True,
+        ),
     ] = None
     param: Annotated[
         str,
@@ -154,28 +193,44 @@ class Settings:
     budget_call: Annotated[
         UsdAmount | None,
         OptionFlag(
-            ("--budget", "--budget-call"), "US dollars one question may cost, repairs included"
+            ("--budget", "--budget-call"),
+            "US dollars one question may cost, repairs included",
+            value="USD",
+            common=True,
         ),
     ] = None
     budget_session: Annotated[
-        UsdAmount | None, OptionFlag(("--budget-session",), "US dollars this session may cost")
+        UsdAmount | None,
+        OptionFlag(
+            ("--budget-session",), "US dollars this session may cost", value="USD", common=True
+        ),
     ] = None
     budget_notebook: Annotated[
         UsdAmount | None,
-        OptionFlag(("--budget-notebook",), "US dollars this notebook may cost, in all its runs"),
+        OptionFlag(
+            ("--budget-notebook",),
+            "US dollars this notebook may cost, in all its runs",
+            value="USD",
+        ),
     ] = None
     budget_day: Annotated[
         UsdAmount | None,
-        OptionFlag(("--budget-day",), "US dollars a day (UTC), all notebooks together"),
+        OptionFlag(
+            ("--budget-day",), "US dollars a day (UTC), all notebooks together", value="USD"
+        ),
     ] = None
     budget_month: Annotated[
         UsdAmount | None,
-        OptionFlag(("--budget-month",), "US dollars a month (UTC), all notebooks together"),
+        OptionFlag(
+            ("--budget-month",), "US dollars a month (UTC), all notebooks together", value="USD"
+        ),
     ] = None
     budget_warn: Annotated[
         float,
         Field(ge=0, le=1),
-        OptionFlag(("--budget-warn",), "share of a budget from which on each answer says so"),
+        OptionFlag(
+            ("--budget-warn",), "share of a budget from which on each answer says so", value="SHARE"
+        ),
     ] = 0.8
     repairs: Annotated[
         int,
@@ -187,17 +242,28 @@ class Settings:
     background: Annotated[
         bool,
         OptionFlag(
-            ("--background",), "go on at once; the answer comes while other cells run", True
+            ("--background",),
+            "go on at once; the answer comes while other cells run",
+            True,
+            common=True,
         ),
     ] = False
     compare: Annotated[
         bool,
-        OptionFlag(("--compare",), "ask at every effort of the model at once, side by side", True),
+        OptionFlag(
+            ("--compare",),
+            "ask at every effort of the model at once, side by side",
+            True,
+            common=True,
+        ),
     ] = False
     map: Annotated[
         str,
         OptionFlag(
-            ("--map",), "ask for each row of this DataFrame or list: `{{ column }}` is its value"
+            ("--map",),
+            "ask for each row of this DataFrame or list: `{{ column }}` is its value",
+            value="NAME",
+            common=True,
         ),
     ] = ""
     concurrency: Annotated[
@@ -206,10 +272,14 @@ class Settings:
         OptionFlag(("--concurrency",), "with --map: how many rows are asked at once"),
     ] = 64
     efforts: Annotated[
-        str, OptionFlag(("--efforts",), "with --compare: these efforts only, such as low,high")
+        str,
+        OptionFlag(
+            ("--efforts",), "with --compare: these efforts only, such as low,high", common=True
+        ),
     ] = ""
     models: Annotated[
-        str, OptionFlag(("--models",), "with --compare: these models, such as o3,o4-mini")
+        str,
+        OptionFlag(("--models",), "with --compare: these models, such as o3,o4-mini", common=True),
     ] = ""
     view: Annotated[
         Literal["auto", "tree", "table"],
@@ -218,7 +288,9 @@ class Settings:
     mode: Annotated[
         Literal["live", "replay", "auto", "record", "refresh"] | None,
         OptionFlag(
-            ("--mode",), "ask, or replay the cassette; unset: replay where nobody can be asked"
+            ("--mode",),
+            "ask, or replay the cassette; unset: replay where no provider can be asked",
+            common=True,
         ),
     ] = None
     sample: Annotated[
@@ -242,14 +314,19 @@ class Settings:
         OptionFlag(("--no-stream",), "wait for the whole answer instead of streaming it", False),
     ] = True
     quiet: Annotated[
-        bool, OptionFlag(("-q", "--quiet"), "show nothing; the answer is in `_`", True)
+        bool, OptionFlag(("-q", "--quiet"), "show nothing; the answer is in `_`", True, common=True)
     ] = False
     raw: Annotated[
         bool, OptionFlag(("--raw",), "show the answer as plain text, not as Markdown", True)
     ] = False
     dry_run: Annotated[
         bool,
-        OptionFlag(("--dry-run",), "show the request that would be sent, and send nothing", True),
+        OptionFlag(
+            ("--dry-run",),
+            "show the request that would be sent, and send nothing",
+            True,
+            common=True,
+        ),
     ] = False
     exact: Annotated[
         bool,
@@ -261,7 +338,7 @@ class Settings:
     connect_timeout_s: Annotated[
         float,
         Field(gt=0, le=MOST_SECONDS),
-        OptionFlag(("--connect-timeout-s",), "seconds to wait for a connection"),
+        OptionFlag(("--connect-timeout-s",), "seconds to wait for a connection", value="SECONDS"),
     ] = 10.0
     first_token_timeout_s: Annotated[
         float,
@@ -269,12 +346,17 @@ class Settings:
         OptionFlag(
             ("--first-token-timeout-s",),
             "seconds to wait for a sign of life before the answer starts; 900 with --tier flex",
+            value="SECONDS",
         ),
     ] = 600.0
     chunk_timeout_s: Annotated[
         float,
         Field(gt=0, le=MOST_SECONDS),
-        OptionFlag(("--chunk-timeout-s",), "seconds without any sign of life within the answer"),
+        OptionFlag(
+            ("--chunk-timeout-s",),
+            "seconds without any sign of life within the answer",
+            value="SECONDS",
+        ),
     ] = 120.0
     max_answer_bytes: Annotated[
         int, Field(ge=1), OptionFlag(("--max-answer-bytes",), "largest answer that is taken")
@@ -283,7 +365,7 @@ class Settings:
         int,
         Field(ge=0, le=20),
         OptionFlag(
-            ("--retries",), "how often a request is sent again that found nobody or a full house"
+            ("--retries",), "how often a request that failed before its answer began is sent again"
         ),
     ] = 2
     on_retired: Annotated[

@@ -1,19 +1,29 @@
 """The README's tables as the code has them."""
 
 from datetime import date
+from textwrap import fill
 
 from o3magic.models import Catalog
-from o3magic.notebook.line_parser import default_of, usage_of
+from o3magic.notebook.line_parser import format_default, format_usage
 from o3magic.settings import options
 
 
 def option_table() -> str:
-    """Every option of `%%o3`."""
+    """The common options of `%%o3`."""
     rows = [
-        f"| `{usage_of(each).replace('|', chr(92) + '|')}` | {each.flag.help}{default_of(each)} |"
-        for each in options()
+        f"| `{format_usage(option).replace('|', chr(92) + '|')}` "
+        f"| {option.flag.help}{format_default(option)} |"
+        for option in options()
+        if option.flag.common
     ]
     return "\n".join(["| option | what it does |", "|---|---|", *rows])
+
+
+def other_options() -> str:
+    """The names of the other options, in lines of the README's width."""
+    names = [f"`{option.flag.names[-1]}`" for option in options() if not option.flag.common]
+    text = f"There are {len(names)} more, which few need: {', '.join(names)}."
+    return fill(text, 104, break_on_hyphens=False)
 
 
 def model_table() -> str:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.readme_tables import model_table, option_table
+from tests.readme_tables import model_table, option_table, other_options
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("table", [option_table, model_table])
+@pytest.mark.parametrize("table", [option_table, other_options, model_table])
 def test_a_table_of_the_readme_is_that_of_the_code(table):
     assert table() in README
 

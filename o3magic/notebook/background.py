@@ -1,4 +1,4 @@
-"""`--background`: the cell returns at once, the answer goes on in a thread and into its place."""
+"""Answers that arrive while the kernel is free: `%%o3 --background`, and Run of the panel."""
 
 from __future__ import annotations
 
@@ -16,307 +16,273 @@ from IPython.core.interactiveshell import InteractiveShell
 from o3magic.errors import BrokenAnswer, Interrupted, O3Error
 from o3magic.events import Answer
 from o3magic.money import show_usd
-from o3magic.notebook.display import SingleDisplay
+from o3magic.notebook.display import AnswerDisplay, SingleDisplay, live_answer
 from o3magic.render import tables
 from o3magic.render.answer import Bundle, cost
-from o3magic.render.live import LiveAnswer
 from o3magic.session.answer_stream import AnswerStream
-from o3magic.session.plan import Plan
 
 
-def drain(asking: Any, showing: Any) -> tuple[Answer, O3Error | None]:
-    """Take all events, show them, and give the answer with what went wrong, if something did."""
-    failed: O3Error | None = None
-    events = iter(asking)
+def consume(stream: AnswerStream, display: AnswerDisplay | None) -> tuple[Answer, O3Error | None]:
+    """Take all events of a stream and show them; return the answer and the error, if there is one.
+
+    An error has the answer as far as it arrived in `.answer`.
+    """
+    error: O3Error | None = None
+    events = iter(stream)
     try:
         for event in events:
-            if showing is not None:
-                showing.add(event)
+            if display is not None:
+                display.add(event)
     except KeyboardInterrupt:
-        events.close()
-        failed = Interrupted("stopped by you")
-    except O3Error as error:
-        failed = error
-    answer = asking.answer
-    if failed is not None:
-        failed.answer = answer
-        failed.hint = hint(failed, answer, asking.plan.profile.out)
-    return answer, failed
+        events.close()  # type: ignore[attr-defined]
+        error = Interrupted("stopped by you")
+    except O3Error as raised:
+        error = raised
+    answer = stream.answer
+    if error is not None:
+        error.answer = answer
+        error.hint = build_hint(error, answer, stream.plan.profile.out)
+    return answer, error
 
 
-def hint(failed: O3Error, answer: Answer, out: str) -> str:
-    """What to try, or where to find what had arrived; of an answer that was stopped, its cost."""
-    if not isinstance(failed, BrokenAnswer | Interrupted) or failed.hint != type(failed).hint:
-        return failed.hint
-    kept = f"what had arrived is kept in {out or '_'}" if holds(answer) else ""
-    if isinstance(failed, BrokenAnswer):
-        return "; ".join(filter(None, ["run the cell again", kept]))
-    return "; ".join([kept or "nothing had arrived", cost_of(answer)])
-
-
-def cost_of(answer: Answer) -> str:
-    """What an answer that was stopped cost, as far as anybody knows."""
+def build_hint(error: O3Error, answer: Answer, out: str) -> str:
+    """The hint of an error, with the name that has the partial answer and, if stopped, its cost."""
+    if not isinstance(error, BrokenAnswer | Interrupted) or error.hint != type(error).hint:
+        return error.hint
+    partial_answer = f"what had arrived is kept in {out or '_'}" if has_content(answer) else ""
+    if isinstance(error, BrokenAnswer):
+        return "; ".join(filter(None, ["run the cell again", partial_answer]))
     if answer.source != "live":
-        return "it cost nothing"
-    if answer.cost_usd is None:
-        return "its cost is unknown until the provider's bill"
-    return f"it cost {show_usd(answer.cost_usd)}"
+        cost = "it cost nothing"
+    elif answer.cost_usd is None:
+        cost = "its cost is unknown until the provider's bill"
+    else:
+        cost = f"it cost {show_usd(answer.cost_usd)}"
+    return f"{partial_answer or 'nothing had arrived'}; {cost}"
 
 
-def holds(answer: Answer) -> bool:
-    """Whether anything worth showing arrived."""
+def has_content(answer: Answer) -> bool:
+    """Whether anything worth showing has arrived."""
     return bool(answer.text or answer.refusal or answer.reasoning_summary or answer.tool_calls)
 
 
-NOTHING_YET = "The answer to Run appears here."
+def consume_in_background(
+    stream: AnswerStream, screen: SingleDisplay
+) -> tuple[Answer, O3Error | None]:
+    """The same as `consume`, shown in one display. Nothing is left of an answer without content."""
+    ids = map(str, itertools.count())
+    with live_answer(screen, ids.__next__, stream.plan) as live:
+        answer, error = consume(stream, live)
+        if error is None or has_content(answer):
+            live.finish(answer)
+        else:
+            live.dismiss()
+    return answer, error
 
 
-class BackgroundRunner:
-    """Asks one question at a time, in the background.
+class AnswerFuture:
+    """An answer that is arriving. It has the attributes of an `Answer`, as far as it arrived; and
 
-    answer: the last answer, or as much of it as arrived; None before the first.
-    over: called from the thread with a line of HTML about an answer that ended, or with None for
-    one that somebody stopped to ask another.
+    done            whether it has ended
+    wait(timeout_s) waits for it and returns the Answer; raises its error, or TimeoutError
+    stop()          ends it; what had arrived is kept
+    await later     the same as wait, in a cell during which other tasks run
     """
 
-    def __init__(self, shell: InteractiveShell, over: Callable[[str | None], None]) -> None:
-        self._ip, self._over = shell, over
+    def __init__(self, stream: AnswerStream) -> None:
+        self._stream = stream
+        self._ended = threading.Event()
+        self._error: O3Error | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """An attribute of the answer as far as it arrived."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._stream.answer, name)
+
+    def __repr__(self) -> str:
+        return f"AnswerFuture({'done' if self.done else 'running'}, {self._stream.answer!r})"
+
+    def __await__(self) -> Generator[Any, None, Answer]:
+        """Wait without blocking the event loop."""
+        return asyncio.to_thread(self.wait).__await__()
+
+    @property
+    def now(self) -> Answer:
+        """The answer as far as it arrived."""
+        return self._stream.answer
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, with or without an error."""
+        return self._ended.is_set()
+
+    def wait(self, timeout_s: float | None = None) -> Answer:
+        """The complete answer. Raises O3Error, or TimeoutError where it takes longer."""
+        if not self._ended.wait(timeout_s):
+            raise TimeoutError(f"no complete answer within {timeout_s} s")
+        if self._error is not None:
+            raise self._error
+        return self._stream.answer
+
+    def stop(self) -> None:
+        """End it; what had arrived is kept."""
+        self._stream.stop()
+
+    def set_ended(self, error: O3Error | None) -> None:
+        """Mark it as ended; called once, by the thread that reads the stream."""
+        self._error = error
+        self._ended.set()
+
+
+class BackgroundAnswers:
+    """The answers of one shell that are still arriving.
+
+    on_end: called when an answer has ended, in its thread.
+    """
+
+    def __init__(self, shell: Any, on_end: Callable[[], None]) -> None:
+        self._shell = shell
+        self._on_end = on_end
+        self._threads: dict[AnswerFuture, threading.Thread] = {}
+
+    def start(self, stream: AnswerStream) -> AnswerFuture:
+        """Read a stream in a thread, and show it in a display of the running cell."""
+        future, display_id = AnswerFuture(stream), f"o3magic-later-{secrets.token_hex(4)}"
+        # The publisher of this cell: while `%%capture` holds its displays, it is another one.
+        publish = partial(self._shell.display_pub.publish, transient={"display_id": display_id})
+        publish({"text/plain": f"{stream.plan.profile.model} is asked in the background"}, {})
+
+        def run() -> None:
+            error = None
+            try:
+                screen = SingleDisplay(lambda bundle: publish(*bundle, update=True))
+                _, error = consume_in_background(stream, screen)
+                if error is not None:
+                    screen.show(Bundle({"text/plain": "\n".join(error.lines())}, {}), "error")
+                screen.flush()
+            finally:
+                future.set_ended(error)
+                self._threads.pop(future, None)
+                self._on_end()
+
+        # The cell's context goes with the thread, so that its messages belong to the cell.
+        context = contextvars.copy_context()
+        thread = threading.Thread(
+            target=context.run, args=(run,), name="o3magic-later", daemon=True
+        )
+        self._threads[future] = thread
+        try:
+            thread.start()
+        except RuntimeError:  # no threads in a browser: the cell waits for the answer
+            run()
+        return future
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Stop all answers, and wait until their cost is in the ledger."""
+        for future, thread in list(self._threads.items()):
+            future.stop()
+            thread.join(timeout_s)
+
+
+class PanelRunner:
+    """Reads one answer at a time for the panel, in a thread and into one display.
+
+    answer: the last answer, as far as it arrived; None before the first.
+    on_end: called from the thread with a line of HTML about the answer that ended, or with None for
+    one that was stopped to ask another.
+    """
+
+    def __init__(self, shell: InteractiveShell, on_end: Callable[[str | None], None]) -> None:
+        self._shell, self._on_end = shell, on_end
         self.answer: Answer | None = None
         self._display_id = f"o3magic-panel-{secrets.token_hex(4)}"
-        self._shown = tables.line(NOTHING_YET)
+        self._shown = tables.line("The answer to Run appears here.")
         self._context = contextvars.copy_context()
-        self._asking: AnswerStream | None = None
+        self._stream: AnswerStream | None = None
         self._screen: SingleDisplay | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def running(self) -> bool:
-        """Whether an answer is on its way."""
-        return self._asking is not None
+        """Whether an answer is arriving."""
+        return self._stream is not None
 
-    def place(self) -> None:
-        """Put the display for the answers into the running cell."""
+    def add_display(self) -> None:
+        """Add the display for the answers to the running cell."""
         self._context = contextvars.copy_context()
         self.publish(self._shown, update=False)
 
     def publish(self, bundle: Bundle, *, update: bool = True) -> None:
-        """Show something in that display."""
+        """Show a bundle in the display for the answers."""
         self._shown = bundle
-        self._ip.display_pub.publish(
+        self._shell.display_pub.publish(
             bundle.data,
             bundle.metadata,
             transient={"display_id": self._display_id},
             update=update,
         )
 
-    def start(self, asking: AnswerStream) -> None:
-        """Ask. Comes back at once."""
+    def start(self, stream: AnswerStream) -> None:
+        """Read a stream in a thread."""
         if self._screen is not None:
             self._screen.close()
-        self._asking, self._screen = asking, SingleDisplay(self.publish)
+        self._stream, self._screen = stream, SingleDisplay(self.publish)
         self._thread = threading.Thread(
-            # The context of the cell goes with it, so that its messages belong there.
+            # The cell's context goes with the thread, so that its messages belong to the cell.
             target=self._context.copy().run,
-            args=(self._ask, asking, self._screen),
+            args=(self._run, stream, self._screen),
             name="o3magic-panel",
             daemon=True,
         )
         self._thread.start()
 
     def stop(self) -> bool:
-        """Stop the answer, if one is on its way; another one may be asked at once."""
-        asking, self._asking = self._asking, None
-        if asking is not None:
-            asking.stop()
-        return asking is not None
+        """Stop the answer that is arriving, if one is; another one can be asked at once."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.stop()
+        return stream is not None
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until the last answer has ended."""
         if self._thread is not None:
             self._thread.join(timeout_s)
 
-    def _ask(self, asking: AnswerStream, screen: SingleDisplay) -> None:
-        """Take one answer; runs in the thread."""
+    def _run(self, stream: AnswerStream, screen: SingleDisplay) -> None:
+        """Read one answer; runs in the thread."""
         from o3magic.notebook.panel_html import alarm
 
-        said = alarm("the answer broke off")
+        message = alarm("the answer broke off")
         try:
-            said = self._take(asking, screen)
+            message = self._read(stream, screen)
         finally:
             screen.flush()
             screen.close()
-            last = self._screen is screen
-            if last:
-                self._asking = None
-            self._over(said if last else None)
+            is_last = self._screen is screen
+            if is_last:
+                self._stream = None
+            self._on_end(message if is_last else None)
 
-    def _take(self, asking: AnswerStream, screen: SingleDisplay) -> str:
-        """Show an answer while it arrives, keep it, and say how it ended."""
-        profile = asking.plan.profile
-        if profile.quiet:
-            answer, failed = drain(asking, None)
+    def _read(self, stream: AnswerStream, screen: SingleDisplay) -> str:
+        """Show an answer while it arrives and keep it; return a line about its end."""
+        from o3magic.notebook.panel_html import error_html, status
+
+        settings = stream.plan.profile
+        if settings.quiet:
+            answer, error = consume(stream, None)
         else:
-            with display_once(screen, asking.plan) as showing:
-                answer, failed = drain(asking, showing)
-                if failed is None or holds(answer):
-                    showing.finish(answer)
-                else:
-                    showing.dismiss()
-            if failed is not None and not holds(answer):
-                screen.show(tables.line("\n".join(failed.lines())), "failed")
+            answer, error = consume_in_background(stream, screen)
+            if error is not None and not has_content(answer):
+                screen.show(tables.line("\n".join(error.lines())), "failed")
         if self._screen is screen:
             self.answer = answer
-            if profile.out:
-                self._ip.user_ns[profile.out] = answer
-        return ending(answer, failed)
-
-
-def display_once(screen: SingleDisplay, planned: Plan) -> LiveAnswer:
-    """What shows one answer in the one display."""
-    profile = planned.profile
-    ids = (str(n) for n in itertools.count())
-    # A tree has no room for its footer in there: "auto" is a table.
-    view: Any = "table" if profile.view == "auto" else profile.view
-    return LiveAnswer(
-        screen,
-        ids.__next__,
-        model=profile.model,
-        schema=profile.schema,
-        view=view,
-        raw=profile.raw,
-        partial=planned.partial,
-    )
-
-
-def ending(answer: Answer, failed: O3Error | None) -> str:
-    """A line about an answer that ended."""
-    from o3magic.notebook.panel_html import error_html, status
-
-    if failed is None:
-        return status(f"answered in {answer.elapsed_s:.1f} s · {cost(answer)}")
-    if isinstance(failed, Interrupted):
-        there = "; what had arrived is the panel's `answer`" if holds(answer) else ""
-        return status(f"stopped by you{there or ' before anything arrived'}")
-    return error_html(failed)
-
-
-class AnswerFuture:
-    """An answer on its way. It has all that an `Answer` has, as far as it came; and
-
-    done            whether it has ended
-    wait(timeout_s) waits for it and gives the Answer; raises what went wrong, or TimeoutError
-    stop()          ends it; what had arrived is kept
-    await later     the same as wait, in a cell that may go on meanwhile
-    """
-
-    def __init__(self, asking: AnswerStream) -> None:
-        self._asking = asking
-        self._over = threading.Event()
-        self._failed: O3Error | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        """What the answer has so far."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self._asking.answer, name)
-
-    def __repr__(self) -> str:
-        """One short line."""
-        state = "done" if self.done else "on its way"
-        return f"Later({state}, {self._asking.answer!r})"
-
-    def __await__(self) -> Generator[Any, None, Answer]:
-        """Wait without holding up the event loop."""
-        return asyncio.to_thread(self.wait).__await__()
-
-    @property
-    def now(self) -> Answer:
-        """The answer as far as it came."""
-        return self._asking.answer
-
-    @property
-    def done(self) -> bool:
-        """Whether it has ended, well or not."""
-        return self._over.is_set()
-
-    def wait(self, timeout_s: float | None = None) -> Answer:
-        """The whole answer. Raises O3Error, or TimeoutError where it takes longer."""
-        if not self._over.wait(timeout_s):
-            raise TimeoutError(f"no whole answer within {timeout_s} s")
-        if self._failed is not None:
-            raise self._failed
-        return self._asking.answer
-
-    def stop(self) -> None:
-        """End it from here."""
-        self._asking.stop()
-
-    def end(self, failed: O3Error | None) -> None:
-        """It has ended; called once, by the thread that asked."""
-        self._failed = failed
-        self._over.set()
-
-
-class BackgroundAnswers:
-    """The answers of one shell that are on their way."""
-
-    def __init__(self, shell: Any, over: Callable[[], None]) -> None:
-        self._ip = shell
-        self._over = over  # called when an answer has ended, in its thread
-        self._running: dict[AnswerFuture, threading.Thread] = {}
-
-    def start(self, asking: AnswerStream) -> AnswerFuture:
-        """Ask in a thread; the display is made here, in the cell, and filled from there."""
-        later, display_id = AnswerFuture(asking), f"o3magic-later-{secrets.token_hex(4)}"
-        first = Bundle(
-            {"text/plain": f"{asking.plan.profile.model} is asked in the background"}, {}
-        )
-        # While `%%capture` holds the cell's displays, the publisher is another.
-        send = partial(self._ip.display_pub.publish, transient={"display_id": display_id})
-        send(*first)
-
-        def publish(bundle: Bundle) -> None:
-            send(*bundle, update=True)
-
-        def run() -> None:
-            failed = None
-            try:
-                failed = show_all(asking, publish)
-            finally:
-                later.end(failed)
-                self._running.pop(later, None)
-                self._over()
-
-        # The context of the cell goes with the thread, so that its messages belong there.
-        context = contextvars.copy_context()
-        thread = threading.Thread(
-            target=context.run, args=(run,), name="o3magic-later", daemon=True
-        )
-        self._running[later] = thread
-        try:
-            thread.start()
-        except RuntimeError:  # no threads in a browser: it is answered before the cell returns
-            run()
-        return later
-
-    def close(self, timeout_s: float = 2.0) -> None:
-        """Stop what is on its way, and wait until it is in the books."""
-        for later, thread in list(self._running.items()):
-            later.stop()
-            thread.join(timeout_s)
-
-
-def show_all(asking: AnswerStream, publish: Callable[[Bundle], None]) -> O3Error | None:
-    """Take the whole answer and show it; what went wrong is shown too, and given back."""
-    screen = SingleDisplay(publish)
-    live = display_once(screen, asking.plan)
-    with live:
-        answer, failed = drain(asking, live)
-        if failed is None or holds(answer):
-            live.finish(answer)
-        else:
-            live.dismiss()
-    if failed is not None:
-        screen.show(Bundle({"text/plain": "\n".join(failed.lines())}, {}), "error")
-    screen.flush()
-    return failed
+            if settings.out:
+                self._shell.user_ns[settings.out] = answer
+        if error is None:
+            return status(f"answered in {answer.elapsed_s:.1f} s · {cost(answer)}")
+        if isinstance(error, Interrupted):
+            if not has_content(answer):
+                return status("stopped by you before anything arrived")
+            return status("stopped by you; what had arrived is the panel's `answer`")
+        return error_html(error)

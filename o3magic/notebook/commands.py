@@ -1,4 +1,4 @@
-"""What the magics do: each parses its line, asks the session, and shows what came."""
+"""The work of the magics: parse the line, ask the session, show the result."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from o3magic.errors import BadOption, Interrupted, NoKey, O3Error, RequestFailed
 from o3magic.events import Answer
 from o3magic.interrupts import stop_on_interrupt
 from o3magic.messages import ToolCall
-from o3magic.notebook.background import AnswerFuture, BackgroundAnswers, drain, holds
-from o3magic.notebook.context import ShellContext, cell_key, notebook_path, sent_id
+from o3magic.notebook.background import AnswerFuture, BackgroundAnswers, consume, has_content
+from o3magic.notebook.context import ShellContext, cell_key, notebook_path, sent_cell_id
 from o3magic.notebook.display import KernelDisplay
-from o3magic.notebook.line_parser import check_name, parse, refuse_words, words
+from o3magic.notebook.line_parser import check_name, parse, refuse_words, split_words
 from o3magic.render import tables
 from o3magic.render.answer import request_bundle
 from o3magic.render.markdown.sanitize import plain_text
@@ -26,267 +26,257 @@ if TYPE_CHECKING:
 
     ShownResult = Answer | Comparison | AnswerFuture
 
-MOST_ASKED_CHARS = 2_000
+MAX_CALL_CHARS = 2_000
 
 
 class Commands:
-    """The magics of one shell at work."""
+    """The commands of one shell: a method for each magic, which has its help."""
 
-    def __init__(self, bench: ShellContext) -> None:
-        self.bench, self.session, self._ip = bench, bench.session, bench.shell
-        self.session.confirm = confirm
+    def __init__(self, context: ShellContext) -> None:
+        self.context, self.session, self._shell = context, context.session, context.shell
+        self.session.confirm = confirm_call
         self._cell = ""
-        self._shown: ShownResult | None = None
+        self._shown: ShownResult | None = None  # in the running cell
         self._last: ShownResult | None = None
         self._background: BackgroundAnswers | None = None
 
     def begin_cell(self, text: str) -> None:
-        """A cell begins: nothing is shown in it yet."""
+        """Called before each cell with its text."""
         self._cell = text
         self._shown = None
         session = self.session
-        session.notebook = notebook_path(self._ip, session.environment, session.notebook)
-        session.searches_cassettes = isinstance(self.bench.front, KernelDisplay)
+        session.notebook = notebook_path(self._shell, session.environment, session.notebook)
+        session.searches_cassettes = isinstance(self.context.display, KernelDisplay)
         # Where the front end does not name its cells, the same words again are another question:
         # nothing tells two cells from one that is run twice.
-        self.session.begin_cell(cell_key(self._ip, text), turn_key=sent_id(self._ip))
+        session.begin_cell(cell_key(self._shell, text), turn_key=sent_cell_id(self._shell))
 
     def ask(self, line: str, cell: str | None = None) -> Any:
-        """Ask a reasoning model; the answer appears as it is written."""
-        chosen, rest = parse(line) if line else ({}, "")
+        chosen, rest = parse(line)
         if cell is not None and rest:
             raise BadOption(
                 f"{rest[:40]!r} on the %%o3 line belongs to no option",
                 hint="the prompt goes below the line; a value with blanks goes in quotes",
             )
-        profile = self.session.layers.profile(chosen)
-        if profile.out:
-            check_name(profile.out)
+        settings = self.session.layers.profile(chosen)
+        check_name(settings.out)
         prompt = rest if cell is None else cell.strip("\r\n")
-        if profile.dry_run:
-            self._show_requests(prompt, profile)
+        if settings.dry_run:
+            self._show_requests(prompt, settings)
             return None
-        if profile.map:
-            return self._map(prompt, chosen, profile)
-        if profile.compare:
-            return self._compare(prompt, profile)
-        planned = self.session.plan(prompt, profile, self.bench.names)
-        if profile.background and isinstance(self.bench.front, KernelDisplay):
-            return self._later(planned)
-        answer = self._ask(planned)
-        return answer if self.bench.front.returns or cell is None else None
+        if settings.map:
+            return self._map(prompt, chosen, settings)
+        if settings.compare:
+            return self._compare(prompt, settings)
+        plan = self.session.plan(prompt, settings, self.context.names)
+        if settings.background and isinstance(self.context.display, KernelDisplay):
+            return self._ask_in_background(plan)
+        answer = self._ask(plan)
+        return answer if self.context.display.returns_answer or cell is None else None
 
-    def _show_requests(self, prompt: str, profile: Settings) -> None:
+    def _show_requests(self, prompt: str, settings: Settings) -> None:
         """Show what would be sent, and send nothing."""
-        names = self.bench.names
-        if profile.compare:
-            plans = list(self.session.ways(prompt, profile, names).values())
+        names = self.context.names
+        if settings.compare:
+            plans = list(self.session.ways(prompt, settings, names).values())
         else:
-            plans = [self.session.plan(prompt, profile, names)]
-        for planned in plans:
-            self.bench.front.show(
-                request_bundle(shown_request(planned), self.session.foreseen(planned))
+            plans = [self.session.plan(prompt, settings, names)]
+        for plan in plans:
+            self.context.display.show(
+                request_bundle(shown_request(plan), self.session.foreseen(plan))
             )
 
-    def _ask(self, planned: Plan) -> Answer:
-        """Ask, show and keep. Raises what went wrong, with what had arrived shown and kept."""
-        profile = planned.profile
-        asking = self.session.begin(planned)
-        failed: O3Error | None = None
-        with stop_on_interrupt(asking.stop):
-            if profile.quiet:
-                answer, failed = drain(asking, None)
+    def _ask(self, plan: Plan) -> Answer:
+        """Ask, show and keep. What had arrived before an error is shown and kept too."""
+        stream = self.session.begin(plan)
+        error: O3Error | None = None
+        with stop_on_interrupt(stream.stop):
+            if plan.profile.quiet:
+                answer, error = consume(stream, None)
             else:
-                with self.bench.front.live(planned, owns_cell=self._owns_cell()) as showing:
-                    answer, failed = drain(asking, showing)
-                    if failed and not isinstance(failed, Interrupted) and not holds(answer):
-                        showing.dismiss()
+                # If the running cell is one `%%o3`, nothing else writes into its output.
+                owns_cell = self._cell.lstrip().startswith("%%o3")
+                with self.context.display.live(plan, owns_cell=owns_cell) as live:
+                    answer, error = consume(stream, live)
+                    if error and not isinstance(error, Interrupted) and not has_content(answer):
+                        live.dismiss()
                     else:
-                        showing.finish(answer)
-            self._keep(answer, profile)
-        if failed is not None:
-            raise failed
+                        live.finish(answer)
+            self._keep(answer, plan.profile)
+        if error is not None:
+            raise error
         return answer
 
-    def _later(self, planned: Plan) -> AnswerFuture:
-        """Ask in a thread, and give what becomes the answer."""
+    def _ask_in_background(self, plan: Plan) -> AnswerFuture:
         if self._background is None:
-            self._background = BackgroundAnswers(self._ip, self.bench.changed)
-        later = self._background.start(self.session.begin(planned, attended=False))
-        self._keep(later, planned.profile)
-        return later
+            self._background = BackgroundAnswers(self._shell, self.context.refresh_views)
+        future = self._background.start(self.session.begin(plan, attended=False))
+        self._keep(future, plan.profile)
+        return future
 
-    def _compare(self, prompt: str, profile: Settings) -> Comparison:
+    def _compare(self, prompt: str, settings: Settings) -> Comparison:
         """Ask in several ways at once, show them side by side, and keep the comparison."""
         from o3magic.render.comparison import final
 
-        ways = self.session.ways(prompt, profile, self.bench.names)
-        asked = self.session.comparing(ways)
-        showing = None if profile.quiet else self.bench.front.comparison(asked.labels)
-        if showing is not None:
-            showing.begin()
-        with stop_on_interrupt(asked.stop):
-            for place, event in asked:
-                if showing is not None:
-                    showing.add(place, event)
-            found = asked.comparison
-            if showing is not None:
-                showing.finish(final(found.labels, found.answers, found.errors))
-            self._keep(found, profile)
-        if asked.is_stopped:
+        ways = self.session.ways(prompt, settings, self.context.names)
+        stream = self.session.comparing(ways)
+        display = None if settings.quiet else self.context.display.comparison(stream.labels)
+        if display is not None:
+            display.begin()
+        with stop_on_interrupt(stream.stop):
+            for index, event in stream:
+                if display is not None:
+                    display.add(index, event)
+            comparison = stream.comparison
+            if display is not None:
+                display.finish(final(comparison.labels, comparison.answers, comparison.errors))
+            self._keep(comparison, settings)
+        if stream.is_stopped:
             raise Interrupted("stopped by you")
-        return found
+        return comparison
 
-    def _map(self, prompt: str, chosen: Mapping[str, Any], profile: Settings) -> Any:
-        """Ask for each row, and keep the table; what was done before an error is kept too."""
+    def _map(self, prompt: str, chosen: Mapping[str, Any], settings: Settings) -> Any:
+        """Ask for each row, and keep the table; the rows before an error are kept too."""
         from o3magic.notebook.progress import map_cell
 
-        failed: O3Error | None = None
+        error: O3Error | None = None
         try:
-            table = map_cell(self.bench, prompt, chosen)
-        except O3Error as error:
-            table, failed = error.answer, error
+            table = map_cell(self.context, prompt, chosen)
+        except O3Error as raised:
+            table, error = raised.answer, raised
         if table is not None:
-            if profile.out:
-                self.bench.names[profile.out] = table
-            self._ip.displayhook.update_user_ns(table)  # type: ignore[no-untyped-call]
-        if failed is not None:
-            raise failed
-        return None if profile.quiet else table
+            if settings.out:
+                self.context.names[settings.out] = table
+            self._shell.displayhook.update_user_ns(table)  # type: ignore[no-untyped-call]
+        if error is not None:
+            raise error
+        return None if settings.quiet else table
 
-    def jobs(self, line: str) -> Any:
-        """List, show, resume, cancel or delete the jobs of rows."""
-        from o3magic.notebook.jobs import run_jobs
-
-        return run_jobs(self.bench, line)
-
-    def _owns_cell(self) -> bool:
-        """Whether the running cell is one `%%o3`: nothing else writes into its output."""
-        return self._cell.lstrip().startswith("%%o3")
-
-    def _keep(self, answer: ShownResult, profile: Settings) -> None:
-        """Bind the answer to `_` and to the name the user gave; to no other."""
+    def _keep(self, answer: ShownResult, settings: Settings) -> None:
+        """Bind the answer to `_` and to the name that the user gave, and to no other."""
         self._shown = self._last = answer
-        if profile.out:
-            self.bench.names[profile.out] = answer
-        # What a cell returns gets to `_` by itself; after an error, or where nothing is returned,
-        # the display hook is told.
-        self._ip.displayhook.update_user_ns(answer)  # type: ignore[no-untyped-call]
+        if settings.out:
+            self.context.names[settings.out] = answer
+        # The display hook sets `_` to what a cell returns, but not after an error or without it.
+        self._shell.displayhook.update_user_ns(answer)  # type: ignore[no-untyped-call]
 
-    def show(self, answer: ShownResult) -> None:
-        """Show what ends a cell, an Answer or several, unless this cell showed it already."""
-        if answer is self._shown:
-            if not self.bench.front.returns:
-                self.bench.front.show(tables.line(repr(answer)))
-            return
-        if isinstance(answer, AnswerFuture):
-            if not answer.done:
-                self.bench.front.show(tables.line(repr(answer)))
-                return
-            answer = answer.now
-        if isinstance(answer, Answer):
-            self.bench.front.show_answer(answer, self.session.layers.profile())
-            return
+    def show(self, result: ShownResult) -> None:
+        """Show the result of a cell, unless this cell has shown it already."""
         from o3magic.render.comparison import final
 
-        for bundle in final(answer.labels, answer.answers, answer.errors):
-            self.bench.front.show(bundle)
+        display = self.context.display
+        if result is self._shown:
+            if not display.returns_answer:
+                display.show(tables.line(repr(result)))
+            return
+        if isinstance(result, AnswerFuture):
+            if not result.done:
+                display.show(tables.line(repr(result)))
+                return
+            result = result.now
+        if isinstance(result, Answer):
+            display.show_answer(result, self.session.layers.profile())
+            return
+        for bundle in final(result.labels, result.answers, result.errors):
+            display.show(bundle)
 
     def config(self, line: str) -> None:
-        """Show the settings, or set some: `%o3_config effort=high model=o4-mini`.
+        from o3magic.notebook.completion import default_model
 
-        `name=` with nothing behind it gives a field back to the settings below.
-        """
         values: dict[str, Any] = {}
-        for word in words(line):
+        for word in split_words(line):
             name, equals, value = word.partition("=")
             if not equals:
-                raise BadOption(f"{word!r} is no setting", hint="%o3_config effort=high")
+                raise BadOption(f"{word!r} is not a setting", hint="%o3_config effort=high")
             values[name.replace("-", "_")] = value or None
         if values:
             self.session.configure(values)
-            # The newest word counts: what a panel said of these fields is over.
+            # The newest choice counts: that of a panel for the same settings is dropped.
             self.session.configure(dict.fromkeys(values), layer="widget")
-            self.bench.changed()
-        from o3magic.notebook.completion import default_model
-
-        only = tuple(values)
-        self.bench.front.show(
-            tables.settings(self.session.layers, only, default_model(self.session))
+            self.context.refresh_views()
+        self.context.display.show(
+            tables.settings(self.session.layers, tuple(values), default_model(self.session))
         )
 
-    def close(self) -> None:
-        """Stop what is on its way, close what is on the page and the session."""
-        if self._background is not None:
-            self._background.close()
-        self.bench.close()
-
     def cost(self, line: str) -> None:
-        """Show what was used and cost: this session by model and effort, or what `line` asks."""
         from o3magic.notebook import costs
 
-        costs.show(self.bench, line)
+        costs.show_costs(self.context, line)
 
     def models(self, line: str) -> None:
-        """Show the models we know beside those the provider lists, if there is one to ask."""
-        if line.split() == ["--check"]:
-            from o3magic.notebook import costs
+        from o3magic.notebook import costs
 
-            self.bench.front.show(costs.price_check())
+        if line.split() == ["--check"]:
+            self.context.display.show(costs.price_check())
             return
         chosen, rest = parse(line)
         refuse_words(rest, "%o3_models")
-        profile = self.session.layers.profile(chosen)
+        settings = self.session.layers.profile(chosen)
         served, note = None, ""
         try:
-            served = {each.id: each.shutdown for each in self.session.served_models(profile)}
+            served = {model.id: model.shutdown for model in self.session.served_models(settings)}
         except (NoKey, RequestFailed) as error:
             note = f"what a provider serves is not known: {error}"
-        self.bench.front.show(tables.models(self.session.catalog, served, note))
+        self.context.display.show(tables.models(self.session.catalog, served, note))
 
     def schemas(self, line: str) -> None:
-        """Show the names in this notebook that `--schema` takes."""
         from o3magic.notebook import panel_html
 
         refuse_words(line, "%o3_schemas")
-        self.bench.front.show(panel_html.schemas(self.bench.names, self.session.schemas))
+        self.context.display.show(
+            panel_html.schemas_table(self.context.names, self.session.schemas)
+        )
 
     def conversations(self, line: str) -> None:
-        """List the conversations, or do with one of them what the line says."""
         from o3magic.notebook import conversations
 
         folder = self.session.folder(self.session.layers.profile())
-        self.bench.front.show(conversations.run(self.session, line, folder))
+        self.context.display.show(conversations.run_command(self.session, line, folder))
+
+    def jobs(self, line: str) -> Any:
+        from o3magic.notebook.jobs import run_command
+
+        return run_command(self.context, line)
 
     def insert(self, line: str) -> None:
-        """Put a block of code of the last answer into a new cell below; it is not run."""
         from o3magic.notebook import insert
 
         last = self._last
         if isinstance(last, AnswerFuture):
             last = last.now
         elif last is not None and not isinstance(last, Answer):
-            last = next((each for each in last.answers if insert.blocks(each.text)), None)
-        code = insert.insert(self._ip, last, line)
-        if getattr(self._ip, "simple_prompt", False):  # it has no line to put it into
-            self.bench.front.show(tables.line(code))
+            last = next((a for a in last.answers if insert.find_blocks(a.text)), None)
+        code = insert.choose_code(last, line.strip())
+        self._shell.set_next_input(code)
+        if getattr(self._shell, "simple_prompt", False):  # it has no next line to put it into
+            self.context.display.show(tables.line(code))
 
     def help(self, line: str) -> None:
-        """Show all options and magics with examples, or one of them."""
         from o3magic.notebook.help import help_bundle
 
-        magics = self._ip.magics_manager.magics["line"]
+        magics = self._shell.magics_manager.magics["line"]
         own = {name: magic for name, magic in magics.items() if name.partition("_")[0] == "o3"}
         session = self.session
-        self.bench.front.show(help_bundle(line, session.layers, session.providers, own))
+        self.context.display.show(help_bundle(line, session.layers, session.providers, own))
+
+    def close(self) -> None:
+        """Stop the answers that are arriving; close the views and the session."""
+        if self._background is not None:
+            self._background.close()
+        self.context.close()
 
 
-def confirm(call: ToolCall) -> bool:
-    """Ask the user whether a tool may be called; nothing but y or yes lets it."""
-    said = f"{plain_text(call.name)}({plain_text(call.arguments)})"
-    shown = said if len(said) <= MOST_ASKED_CHARS else f"{said[:MOST_ASKED_CHARS]}…"
+def confirm_call(call: ToolCall) -> bool:
+    """Ask the user whether a tool may be called; every answer but y or yes declines."""
+    text = shorten_call(plain_text(call.name), plain_text(call.arguments))
     try:
-        answer = input(f"The model wants to call {shown}\nCall it? [y/N] ")
+        answer = input(f"The model wants to call {text}\nCall it? [y/N] ")
     except (EOFError, StdinNotImplementedError):
-        return False  # nobody is there to answer
+        return False  # nobody can answer
     return answer.strip().lower() in ("y", "yes")
+
+
+def shorten_call(name: str, arguments: str) -> str:
+    """A call of a tool as text to show, cut where it is long."""
+    text = f"{name}({arguments})"
+    return text if len(text) <= MAX_CALL_CHARS else f"{text[:MAX_CALL_CHARS]}…"

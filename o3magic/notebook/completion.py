@@ -1,4 +1,9 @@
-"""TAB on a line of `%%o3` or `%o3_config`: options, and what each may be given here and now."""
+"""TAB on a line of `%%o3`, `%o3` or `%o3_config`: options, and the values that each takes here.
+
+Of the options, the common ones are offered. The others follow where no common option begins with
+what is typed (`--ti`), or where the name of an option is typed in full (`--budget`). Every option
+can be typed, whether it is offered or not.
+"""
 
 from __future__ import annotations
 
@@ -23,122 +28,141 @@ from o3magic.session.session import Session
 from o3magic.settings import Option, Settings, options
 from o3magic.tools.function import ToolFunction
 
-
-def card_of(session: Session, profile: Settings) -> Card:
-    """The card of a profile's model; a provider may call its deployment otherwise."""
-    with suppress(O3Error):
-        model = session.choose_model(profile, look=False).model
-        provider = session.reach.stand_in(profile)
-        return session.catalog.card(provider.cards.get(model, model))
-    return session.catalog.card(profile.model)
-
-
-def default_model(session: Session) -> tuple[str, str]:
-    """The model that is asked while none is named, and why; blanks where that is not known."""
-    with suppress(O3Error):
-        choice = session.choose_model(session.layers.profile(), look=False)
-        return choice.model, choice.reason
-    return "", ""
-
-
 MAGICS = ("%%o3 ", "%o3 ")
 CONFIG = "%o3_config "
 BUILT_IN_TOOLS = ("python", "sql", "web_search")
-# What an option takes, in a word; where it says nothing, a value.
+# The kind that an editor shows beside the values of an option; "value" for the options left out.
 KINDS = {"efforts": "effort", "models": "model", "tools": "tool", "file": "path"}
 KINDS |= {name: name for name in ("effort", "model", "provider", "schema", "conversation")}
 KINDS |= {"profile": "profile", "notebook": "path", "map": "instance", "param": "param"}
-LISTS = ("efforts", "models", "tools")  # several values, with commas between them
-WHO = ("model", "provider", "profile")
-MOST_PATHS = 500
+COMMA_SEPARATED = ("efforts", "models", "tools")
+MODEL_OPTIONS = ("model", "provider", "profile")  # they decide which model is asked
+MAX_PATHS = 500
 
 
 class LineContext(NamedTuple):
-    """What is on the line before the word that is completed."""
+    """The line before the cursor.
+
+    option: the one whose value is typed, or None while the name of an option is.
+    fragment: what is typed of the word.
+    chosen: the values of MODEL_OPTIONS that stand before it.
+    """
 
     option: Option | None
-    begun: str
-    said: dict[str, str]  # of who is asked
+    fragment: str
+    chosen: dict[str, str]
 
 
-def matcher_for(session: Session, names: dict[str, Any]) -> Callable[..., Any]:
-    """A matcher of one shell, for `Completer.custom_matchers`."""
+def build_matcher(session: Session, names: dict[str, Any]) -> Callable[..., Any]:
+    """A matcher for `Completer.custom_matchers` of one shell."""
 
     @context_matcher(identifier="o3magic")  # type: ignore[untyped-decorator]
     def matcher(context: CompletionContext) -> SimpleMatcherResult:
-        before = context.line_with_cursor[: context.cursor_position]
-        if before.startswith(CONFIG):
-            given = read_setting(before)
-            if given.option is None:
-                return found((f"{each.name}=" for each in options()), given.begun)
-        elif before.startswith(MAGICS) and (context.cursor_line == 0 or before.startswith("%o3 ")):
-            given = read(before)
+        text = context.line_with_cursor[: context.cursor_position]
+        if text.startswith(CONFIG):
+            line = parse_settings(text)
+            if line.option is None:
+                return complete_option(lambda option: [f"{option.name}="], line.fragment)
+        elif text.startswith(MAGICS) and (context.cursor_line == 0 or text.startswith("%o3 ")):
+            line = parse_options(text)
         else:
-            return found((), "")
-        if given.option is not None:
-            return offered(session, names, given)
-        if given.begun.startswith("-"):
-            return found((name for each in options() for name in each.flag.names), given.begun)
-        return found((), "")
+            return complete([], "")
+        if line.option is not None:
+            return complete_value(session, names, line.option, line)
+        if line.fragment.startswith("-"):
+            return complete_option(lambda option: option.flag.names, line.fragment)
+        return complete([], "")
 
     return matcher  # type: ignore[no-any-return]
 
 
-def offered(session: Session, names: Mapping[str, Any], given: LineContext) -> SimpleMatcherResult:
-    """What an option may be given."""
-    assert given.option is not None
-    kind, begun = KINDS.get(given.option.name, "value"), given.begun
-    if given.option.name in LISTS:
-        begun = begun.rpartition(",")[2]
-    words: Iterable[str] = ()
-    with suppress(O3Error):
-        words = tuple(values(session, names, given))
-    return found(words, begun, kind)
+def parse_settings(text: str) -> LineContext:
+    """The context of `%o3_config model=o3 effort=h`."""
+    *words, last = text.split(" ")
+    name, equals, value = last.partition("=")
+    option = next((o for o in options() if o.name == name), None) if equals else None
+    chosen = dict(word.split("=", 1) for word in words if "=" in word)
+    chosen = {name: value for name, value in chosen.items() if name in MODEL_OPTIONS}
+    return LineContext(option, value if option else last, chosen)
 
 
-def read_setting(before: str) -> LineContext:
-    """What `%o3_config effort=h` says: the option whose value comes next, or the name of one."""
-    *earlier, begun = before.split(" ")
-    said = dict(word.split("=", 1) for word in earlier if "=" in word)
-    name, equals, value = begun.partition("=")
-    option = next((each for each in options() if each.name == name), None) if equals else None
-    said = {name: value for name, value in said.items() if name in WHO}
-    return LineContext(option, value, said) if option else LineContext(None, begun, said)
-
-
-def read(before: str) -> LineContext:
-    """What the beginning of a line says: the option whose value comes next, if one does."""
-    by_flag = {name: option for option in options() for name in option.flag.names}
-    said: dict[str, str] = {}
-    *earlier, begun = before.split(" ")
-    open_: Option | None = None
-    for word in filter(None, earlier[1:]):
-        if open_ is None:
-            flag, equals, value = word.partition("=")
-            option = by_flag.get(flag)
-            if option is None or option.flag.switch is not None:
-                continue
-            if not equals:
-                open_ = option
-                continue
+def parse_options(text: str) -> LineContext:
+    """The context of `%%o3 -m o3 --effort h` and `%%o3 -m o3 --effort=h`."""
+    by_flag = {
+        name: option
+        for option in options()
+        for name in option.flag.names
+        if option.flag.switch is None
+    }
+    chosen: dict[str, str] = {}
+    pending: Option | None = None  # its value is the next word
+    _, *words, last = text.split(" ")
+    for word in filter(None, words):
+        if pending is not None:
+            option, value, pending = pending, word, None
         else:
-            option, value = open_, word
-            open_ = None
-        if option.name in WHO:
-            said[option.name] = value
-    flag, equals, value = begun.partition("=")
-    if open_ is None and equals and (option := by_flag.get(flag)) and option.flag.switch is None:
-        return LineContext(option, value, said)
-    return LineContext(open_, begun, said)
+            flag, equals, value = word.partition("=")
+            if flag not in by_flag:
+                continue
+            option = by_flag[flag]
+            if not equals:
+                pending = option
+                continue
+        if option.name in MODEL_OPTIONS:
+            chosen[option.name] = value
+    flag, equals, value = last.partition("=")
+    if pending is None and equals and flag in by_flag:
+        return LineContext(by_flag[flag], value, chosen)
+    return LineContext(pending, last, chosen)
 
 
-def values(session: Session, names: Mapping[str, Any], given: LineContext) -> Iterable[str]:
-    """What an option may be given. Raises O3Error where the settings are wrong."""
-    option = given.option
-    assert option is not None
+def complete_option(
+    words_of: Callable[[Option], Iterable[str]], fragment: str
+) -> SimpleMatcherResult:
+    """The options that begin with a fragment, by the rule of this module.
+
+    words_of: the words that stand for an option on this line.
+    """
+    every = [word for option in options() for word in words_of(option)]
+    common = [word for option in options() if option.flag.common for word in words_of(option)]
+    offers_common = any(word.startswith(fragment) for word in common) and fragment not in every
+    return complete(common if offers_common else every, fragment)
+
+
+def complete_value(
+    session: Session, names: Mapping[str, Any], option: Option, line: LineContext
+) -> SimpleMatcherResult:
+    """The values of an option that begin with what is typed."""
+    fragment = line.fragment
+    if option.name in COMMA_SEPARATED:
+        fragment = fragment.rpartition(",")[2]
+    words: list[str] = []
+    with suppress(O3Error):
+        words = [*list_values(session, names, option, line)]
+    return complete(words, fragment, KINDS.get(option.name, "value"))
+
+
+def complete(words: Iterable[str], fragment: str, kind: str = "option") -> SimpleMatcherResult:
+    """The words that begin with a fragment. Other matchers are suppressed if there is one.
+
+    kind: what an editor shows beside each of them.
+    """
+    matches = dict.fromkeys(word for word in words if word.startswith(fragment))
+    return {
+        "completions": [SimpleCompletion(text=word, type=kind) for word in matches],
+        "matched_fragment": fragment,
+        "suppress": bool(matches),
+    }
+
+
+def list_values(
+    session: Session, names: Mapping[str, Any], option: Option, line: LineContext
+) -> Iterable[str]:
+    """The values that an option takes here. Raises O3Error where the settings are wrong."""
     match option.name:
         case "effort" | "efforts":
-            return efforts(session, given) or option.choices
+            card = card_of(session, session.layers.profile(line.chosen))
+            return card.efforts or option.choices
         case "model" | "models":
             return session.catalog.names
         case "provider":
@@ -148,65 +172,64 @@ def values(session: Session, names: Mapping[str, Any], given: LineContext) -> It
         case "conversation":
             return session.conversations.names()
         case "tools":
-            return tools(session, names)
+            return list_tools(session, names)
         case "profile":
             return session.layers.profiles
         case "map":
-            return tables(names)
+            return list_tables(names)
         case "param":
             return [f"{name}=" for name in OFFERED]
         case "file":
-            return [*session.prompts, *paths(session, given.begun)]
+            return [*session.prompts, *list_paths(session, line.fragment)]
         case "notebook":
-            return paths(session, given.begun)
+            return list_paths(session, line.fragment)
     return option.choices
 
 
-def efforts(session: Session, given: LineContext) -> tuple[str, ...]:
-    """The efforts of the model that would be asked."""
-    profile = session.layers.profile(given.said)
-    return tuple(card_of(session, profile).efforts or ())
-
-
-def tools(session: Session, names: Mapping[str, Any]) -> Iterator[str]:
+def list_tools(session: Session, names: Mapping[str, Any]) -> Iterator[str]:
     """The names that `--tools` takes: registered functions, the notebook's own, the built-in."""
     yield from session.tools
     for name, value in [*names.items()]:
-        own = isinstance(value, FunctionType | ToolFunction) and not name.startswith("_")
-        if own and name not in session.tools:
+        is_tool = isinstance(value, FunctionType | ToolFunction) and not name.startswith("_")
+        if is_tool and name not in session.tools:
             yield name
     yield from BUILT_IN_TOOLS
 
 
-def tables(names: Mapping[str, Any]) -> Iterator[str]:
-    """The names of what has rows: data frames of any library, and lists of dicts."""
+def list_tables(names: Mapping[str, Any]) -> Iterator[str]:
+    """The names of data frames of any library and of lists of dicts."""
     for name, value in [*names.items()]:
-        rows = isinstance(value, list) and value and isinstance(value[0], Mapping)
-        if not name.startswith("_") and (rows or hasattr(type(value), "__dataframe__")):
+        is_rows = isinstance(value, list) and value and isinstance(value[0], Mapping)
+        if not name.startswith("_") and (is_rows or hasattr(type(value), "__dataframe__")):
             yield name
 
 
-def paths(session: Session, begun: str) -> Iterator[str]:
-    """The files and folders that go on with a path; it begins where the notebook is."""
-    folder = Path(session.notebook).absolute().parent if session.notebook else Path.cwd()
-    above, slash, name = begun.rpartition("/")
+def list_paths(session: Session, fragment: str) -> Iterator[str]:
+    """The files and folders of the folder that a fragment names, relative to the notebook."""
+    start = Path(session.notebook).absolute().parent if session.notebook else Path.cwd()
+    folder, slash, name = fragment.rpartition("/")
     with suppress(OSError, RuntimeError):
-        there = sorted((folder / Path(above + slash).expanduser()).iterdir())
-        for path in there[:MOST_PATHS]:
+        paths = sorted((start / Path(folder + slash).expanduser()).iterdir())
+        for path in paths[:MAX_PATHS]:
             if path.name.startswith(".") and not name.startswith("."):
                 continue
-            if not any(sign.isspace() or sign in "'\"" for sign in path.name):
-                yield f"{above}{slash}{path.name}{'/' if path.is_dir() else ''}"
+            # A value with a blank or a quote in it would have to be quoted as a whole.
+            if not any(char.isspace() or char in "'\"" for char in path.name):
+                yield f"{folder}{slash}{path.name}{'/' if path.is_dir() else ''}"
 
 
-def found(words: Iterable[str], begun: str, kind: str = "option") -> SimpleMatcherResult:
-    """The words that go on with what was begun; nobody else is asked where there are some.
+def card_of(session: Session, settings: Settings) -> Card:
+    """The card of the model that is asked; a provider may call its deployment otherwise."""
+    with suppress(O3Error):
+        model = session.choose_model(settings, look=False).model
+        provider = session.reach.stand_in(settings)
+        return session.catalog.card(provider.cards.get(model, model))
+    return session.catalog.card(settings.model)
 
-    kind: what an editor shows beside each of them.
-    """
-    fitting = dict.fromkeys(word for word in words if word.startswith(begun))
-    return {
-        "completions": [SimpleCompletion(text=word, type=kind) for word in fitting],
-        "matched_fragment": begun,
-        "suppress": bool(fitting),
-    }
+
+def default_model(session: Session) -> tuple[str, str]:
+    """The model that is asked while none is named, and why; blank where that is not known."""
+    with suppress(O3Error):
+        choice = session.choose_model(session.layers.profile(), look=False)
+        return choice.model, choice.reason
+    return "", ""

@@ -1,4 +1,4 @@
-"""`%o3_cost --watch`: what was spent, on the page, up to date after every cell and answer."""
+"""`%o3_cost --watch`: the costs on the page, refreshed after every cell and answer."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from o3magic.reports.query import TITLES, limits, span
 from o3magic.reports.report import ReportSpan
 from o3magic.session.session import Session
 
-LINES = "border-collapse:collapse;line-height:1.3;color:var(--jp-ui-font-color1,#424242)"
-ROW = "padding:2px 22px 2px 0;white-space:nowrap"
-NUMBER = f"{ROW};text-align:right;font-variant-numeric:tabular-nums"
+TABLE_STYLE = "border-collapse:collapse;line-height:1.3;color:var(--jp-ui-font-color1,#424242)"
+CELL_STYLE = "padding:2px 22px 2px 0;white-space:nowrap"
+NUMBER_STYLE = f"{CELL_STYLE};text-align:right;font-variant-numeric:tabular-nums"
 SPANS = ("session", "day", "notebook", "month")
 
 
 class CostWatch:
-    """A live view of what was spent. `close()` takes it off the page."""
+    """A live view of the costs. `close()` takes it off the page."""
 
-    def __init__(self, bench: ShellContext, cell_id: str = "") -> None:
-        self._bench, self.cell_id = bench, cell_id
+    def __init__(self, context: ShellContext, cell_id: str = "") -> None:
+        self._context, self.cell_id = context, cell_id
         self._lock = threading.RLock()  # answers end in threads of their own
         self.closed = False
-        self.said = widgets.HTML(layout=widgets.Layout(flex="1 1 auto"))
+        self.table = widgets.HTML(layout=widgets.Layout(flex="1 1 auto"))
         self.stop = widgets.Button(
             icon="times",
             tooltip="Close: take this view off the page",
@@ -37,7 +37,7 @@ class CostWatch:
         )
         self.stop.on_click(lambda _: self.close())
         self.box = widgets.HBox(
-            [self.said, self.stop],
+            [self.table, self.stop],
             layout=widgets.Layout(
                 width="fit-content",
                 max_width="100%",
@@ -45,27 +45,26 @@ class CostWatch:
                 border="1px solid var(--jp-border-color2, #bdbdbd)",
             ),
         )
-        bench.put(self)
+        context.add_view(self)
         self.refresh()
 
     def __repr__(self) -> str:
-        """One line, for where there are no widgets."""
+        """One line, for front ends without widgets."""
         return "o3magic costs, live (%o3_cost shows them once)"
 
     def _ipython_display_(self) -> None:
-        """Show it."""
         data = dict(self.box._repr_mimebundle_())
-        self._bench.shell.display_pub.publish(data | {"text/plain": repr(self)})
+        self._context.shell.display_pub.publish(data | {"text/plain": repr(self)})
 
     def refresh(self) -> None:
-        """Bring it up to the books."""
+        """Show the current sums."""
         with self._lock:
             if self.closed:
                 return
             try:
-                self.said.value = spent_html(self._bench.session)
+                self.table.value = costs_html(self._context.session)
             except O3Error as error:
-                self.said.value = error_html(error)
+                self.table.value = error_html(error)
 
     def close(self) -> None:
         """Take it off the page."""
@@ -73,13 +72,18 @@ class CostWatch:
             if self.closed:
                 return
             self.closed = True
-        self._bench.take(self)
-        for widget in (self.box, self.said, self.stop):
+        self._context.remove_view(self)
+        for widget in (self.box, self.table, self.stop):
             widget.close()
 
 
-def spent_html(session: Session) -> str:
-    """A line for each span, every word escaped."""
+def open_watch(context: ShellContext) -> None:
+    """Show a view; an earlier one of the same cell is closed."""
+    CostWatch(context, context.claim_cell(CostWatch))._ipython_display_()
+
+
+def costs_html(session: Session) -> str:
+    """A row for each span, every word escaped."""
     rows = []
     for of in SPANS:
         if of == "notebook" and not session.notebook:
@@ -87,26 +91,26 @@ def spent_html(session: Session) -> str:
         where = limits(of, None, datetime.now().astimezone(), session.id, session.notebook)
         total = (session.ledger.totals(by=(), **where) or [CostTotal()])[0]
         rows.append(row_html(span(TITLES[of], total)))
+    columns = (
+        ("", CELL_STYLE),
+        ("cost", NUMBER_STYLE),
+        ("calls", NUMBER_STYLE),
+        ("reasoning", NUMBER_STYLE),
+    )
     head = "".join(
-        f'<th scope="col" style="{style};font-weight:600">{name}</th>'
-        for name, style in (("", ROW), ("cost", NUMBER), ("calls", NUMBER), ("reasoning", NUMBER))
+        f'<th scope="col" style="{style};font-weight:600">{name}</th>' for name, style in columns
     )
     return (
-        f'<table style="{LINES}"><thead><tr>{head}</tr></thead>'
+        f'<table style="{TABLE_STYLE}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
 
 
-def row_html(said: ReportSpan) -> str:
-    """One span: its cost, its calls, and how much of the output was reasoning."""
-    live = said.live
+def row_html(row: ReportSpan) -> str:
+    """One span: its cost, its calls, and the share of the output that was reasoning."""
+    live = row.live
     share = f"{live.reasoning_tokens / live.output_tokens:.0%}" if live.output_tokens else "–"
-    cells = (f"<b>{escape(cost_cell(live))}</b>", escape(said.calls), escape(share))
-    shown = "".join(f'<td style="{NUMBER}">{cell}</td>' for cell in cells)
-    style = f"{ROW};text-align:left;font-weight:400"
-    return f'<tr><th scope="row" style="{style}">{escape(said.name)}</th>{shown}</tr>'
-
-
-def open_watch(bench: ShellContext) -> None:
-    """Show a view; the one that the same cell made before is closed."""
-    CostWatch(bench, bench.place(CostWatch))._ipython_display_()
+    texts = (f"<b>{escape(cost_cell(live))}</b>", escape(row.calls), escape(share))
+    cells = "".join(f'<td style="{NUMBER_STYLE}">{text}</td>' for text in texts)
+    style = f"{CELL_STYLE};text-align:left;font-weight:400"
+    return f'<tr><th scope="row" style="{style}">{escape(row.name)}</th>{cells}</tr>'

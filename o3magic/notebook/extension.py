@@ -1,4 +1,4 @@
-"""Loading into a shell and out of it again: everything that is put in is put back."""
+"""Loading the extension into a shell, and unloading it: everything that is added is removed."""
 
 from __future__ import annotations
 
@@ -14,36 +14,16 @@ from o3magic.notebook.magics import O3Magics
 if TYPE_CHECKING:
     from o3magic.session.session import Session
 
-FROM_FILE = re.compile(r"%(?P<line>%o3[ \t].*?--file\b.*)\n?")
-QUESTION = re.compile(r"^(?P<before>\s*(?:[^\W\d]\w*\s*=\s*)?)%o3[ \t]+(?P<rest>.*\?)\s*$")
-
-
-def as_calls(lines: list[str]) -> list[str]:
-    """The lines of a cell, each `%o3` question as the call it stands for.
-
-    `%o3?` itself is a request for help, and the lines of a cell magic are left alone.
-    """
-    if lines and lines[0].lstrip().startswith("%%"):
-        alone = FROM_FILE.fullmatch(lines[0].lstrip()) if len(lines) == 1 else None
-        return [as_call(f"{alone['line']}\n")] if alone else lines
-    return [as_call(line) for line in lines]
-
-
-def as_call(line: str) -> str:
-    """One line."""
-    found = QUESTION.match(line) if "%o3" in line else None
-    if found is None:
-        return line
-    return f"{found['before']}get_ipython().run_line_magic('o3', {found['rest']!r})\n"
-
-
 NAME = O3Magics.__name__
-# By name: their modules are loaded with the first answer.
-SHOWN = (
+# What a cell ends with is displayed by us. By name: the modules are loaded with the first answer.
+DISPLAYED = (
     ("o3magic.events", "Answer"),
     ("o3magic.session.comparison", "Comparison"),
     ("o3magic.notebook.background", "AnswerFuture"),
 )
+LINE_FROM_FILE = re.compile(r"%(?P<line>%o3[ \t].*?--file\b.*)\n?")
+CELL_HELP = re.compile(r"%(?P<help>%o3\?\??)\s*")
+LINE_QUESTION = re.compile(r"^(?P<before>\s*(?:[^\W\d]\w*\s*=\s*)?)%o3[ \t]+(?P<rest>.*\?)\s*$")
 
 
 def load(shell: InteractiveShell) -> None:
@@ -53,14 +33,14 @@ def load(shell: InteractiveShell) -> None:
     magics = O3Magics(shell, os.environ, Path.cwd())
     shell.register_magics(magics)
     shell.events.register("pre_run_cell", magics.on_cell)
-    for place, name in SHOWN:
-        own_displays(shell).for_type_by_name(place, name, magics.show)
+    for module, name in DISPLAYED:
+        display_formatter(shell).for_type_by_name(module, name, magics.show)
     shell.Completer.custom_matchers.append(magics.complete)
-    shell.input_transformers_cleanup.append(as_calls)
+    shell.input_transformers_cleanup.append(rewrite_lines)
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take the magics out and close the session."""
+    """Remove the magics and close the session."""
     magics = shell.magics_manager.registry.pop(NAME, None)
     if magics is None:
         return
@@ -68,27 +48,53 @@ def unload(shell: InteractiveShell) -> None:
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
     shell.events.unregister("pre_run_cell", magics.on_cell)
-    for place, name in SHOWN:
-        own_displays(shell).pop(f"{place}.{name}", None)
+    for module, name in DISPLAYED:
+        display_formatter(shell).pop(f"{module}.{name}", None)
     shell.Completer.custom_matchers.remove(magics.complete)
-    shell.input_transformers_cleanup.remove(as_calls)
+    shell.input_transformers_cleanup.remove(rewrite_lines)
     if magics.opened:
         magics.opened.close()
 
 
-def own_displays(shell: Any) -> Any:
-    """The formatter for objects that show themselves."""
+def display_formatter(shell: Any) -> Any:
+    """The formatter for objects that display themselves."""
     return shell.display_formatter.ipython_display_formatter
 
 
-def session_of(shell: InteractiveShell) -> Session:
-    """The session of a shell; the extension is loaded if it is not yet."""
-    return magics_of(shell).actions.session
-
-
 def magics_of(shell: InteractiveShell) -> O3Magics:
-    """The magics of a shell; the extension is loaded if it is not yet."""
+    """The magics of a shell. The extension is loaded first where it is not."""
     if NAME not in shell.magics_manager.registry:
         load(shell)
     magics: O3Magics = shell.magics_manager.registry[NAME]
     return magics
+
+
+def session_of(shell: InteractiveShell) -> Session:
+    """The session of a shell. The extension is loaded first where it is not."""
+    return magics_of(shell).actions.session
+
+
+def rewrite_lines(lines: list[str]) -> list[str]:
+    """The lines of a cell as IPython is to read them.
+
+    A line `%o3 Why?` is a question, which IPython would take for a request for help on `%o3 Why`;
+    `%o3?` is such a request. The lines below a cell magic stay as they are, but a line `%%o3?`
+    alone need not wait for a blank line in a terminal, and `%%o3 --file FILE` needs no lines below.
+    """
+    if not lines or not lines[0].lstrip().startswith("%%"):
+        return [rewrite_question(line) for line in lines]
+    first = lines[0].lstrip()
+    if help_request := CELL_HELP.fullmatch(first):
+        if not any(line.strip() for line in lines[1:]):
+            return [f"{help_request['help']}\n"]
+    elif len(lines) == 1 and (from_file := LINE_FROM_FILE.fullmatch(first)):
+        return [rewrite_question(f"{from_file['line']}\n")]
+    return lines
+
+
+def rewrite_question(line: str) -> str:
+    """`%o3 Why?` as a call, any other line as it is."""
+    question = LINE_QUESTION.match(line) if "%o3" in line else None
+    if question is None:
+        return line
+    return f"{question['before']}get_ipython().run_line_magic('o3', {question['rest']!r})\n"

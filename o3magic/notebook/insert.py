@@ -1,10 +1,9 @@
-"""`%o3_insert`: a fenced block of the last answer as a new cell below. Nothing of it runs here."""
+"""`%o3_insert`: a fenced block of the last answer as a new cell below. It is not run."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from o3magic.errors import BadOption
 from o3magic.events import Answer
@@ -18,71 +17,53 @@ PYTHON = ("python", "py", "python3", "py3", "ipython", "ipython3", "pycon")
 
 @dataclass(frozen=True)
 class CodeBlock:
-    """Code between fences, and the language that is said of it."""
+    """Code between fences, and the language that the fence names."""
 
     language: str
     code: str
 
-    @property
-    def kind(self) -> str:
-        """The language in a word."""
-        return self.language or "text"
 
+def choose_code(answer: Answer | None, word: str) -> str:
+    """The code of the n-th block of an answer; without a word, of the first in Python.
 
-def blocks(text: str) -> list[CodeBlock]:
-    """The fenced blocks of a Markdown text, in order; one that never ends goes to the end."""
-    found: list[CodeBlock] = []
-    open_run, margin, language, code = "", 0, "", list[str]()
-    for each in text.splitlines():
-        match = FENCE.fullmatch(each)
-        if open_run:
-            closing = each.strip()
-            if closing.startswith(open_run) and not closing.strip(open_run[0]):
-                found.append(CodeBlock(language, "\n".join(code)))
-                open_run = ""
-            else:
-                code.append(without_margin(each, margin))
-        elif match and not (match["run"][0] == "`" and "`" in match["info"]):
-            open_run, margin, code = match["run"], match.start("run"), []
-            language = (re.findall(r"[\w+#.-]+", match["info"]) or [""])[0].lower()
-    if open_run:
-        found.append(CodeBlock(language, "\n".join(code)))
-    return found
-
-
-def without_margin(text: str, margin: int) -> str:
-    """A line of a block without the blanks that the fence has before it."""
-    blanks = len(text) - len(text.lstrip(" \t"))
-    return text[min(blanks, margin) :]
-
-
-def chosen(answer: Answer | None, word: str) -> str:
-    """The code of the n-th block, or of the first one in Python. Raises BadOption."""
+    Nothing in it is invisible. Raises BadOption.
+    """
     if answer is None:
         raise BadOption("there is no answer yet", hint="ask with %%o3, then %o3_insert")
-    found = blocks(answer.text)
-    if not found:
+    blocks = find_blocks(answer.text)
+    if not blocks:
         raise BadOption("the last answer has no block of code", hint="ask for one in a fence")
-    if not word:
-        python = [each for each in found if each.language in PYTHON]
-        if not python:
-            has = ", ".join(f"{n} {each.kind}" for n, each in enumerate(found, 1))
-            raise BadOption(
-                "the last answer has no block of Python", hint=f"%o3_insert N; it has {has}"
-            )
-        return code_of(python[0])
-    if not word.isdecimal() or not 1 <= int(word) <= len(found):
-        raise BadOption(f"the last answer has no block {word[:20]!r}", hint=f"1 to {len(found)}")
-    return code_of(found[int(word) - 1])
+    if word:
+        if not word.isdecimal() or not 1 <= int(word) <= len(blocks):
+            message = f"the last answer has no block {word[:20]!r}"
+            raise BadOption(message, hint=f"1 to {len(blocks)}")
+        return plain_text(blocks[int(word) - 1].code)
+    for block in blocks:
+        if block.language in PYTHON:
+            return plain_text(block.code)
+    languages = ", ".join(f"{n} {block.language or 'text'}" for n, block in enumerate(blocks, 1))
+    raise BadOption(
+        "the last answer has no block of Python", hint=f"%o3_insert N; it has {languages}"
+    )
 
 
-def code_of(block: CodeBlock) -> str:
-    """The code as a cell: nothing in it that a reader would not see."""
-    return plain_text(block.code)
-
-
-def insert(shell: Any, answer: Answer | None, line: str) -> str:
-    """Put a block below the running cell, or on the next line of a terminal; gives its code."""
-    code = chosen(answer, line.strip())
-    shell.set_next_input(code)
-    return code
+def find_blocks(text: str) -> list[CodeBlock]:
+    """The fenced blocks of a Markdown text, in order. One without an end goes to the end."""
+    blocks: list[CodeBlock] = []
+    opening, margin, language, code = "", 0, "", list[str]()
+    for line in text.splitlines():
+        match = FENCE.fullmatch(line)
+        if opening:
+            closing = line.strip()
+            if closing.startswith(opening) and not closing.strip(opening[0]):
+                blocks.append(CodeBlock(language, "\n".join(code)))
+                opening = ""
+            else:
+                blanks = len(line) - len(line.lstrip(" \t"))
+                code.append(line[min(blanks, margin) :])  # the fence's own indentation is cut off
+        elif match and not (match["run"][0] == "`" and "`" in match["info"]):
+            opening, margin, code = match["run"], match.start("run"), []
+            language = (re.findall(r"[\w+#.-]+", match["info"]) or [""])[0].lower()
+    if opening:
+        blocks.append(CodeBlock(language, "\n".join(code)))
+    return blocks

@@ -1,4 +1,4 @@
-"""`%o3_jobs`: jobs of `o3.map` and `o3.batch` listed, shown, gone on with, ended, forgotten."""
+"""`%o3_jobs`: list, show, resume, cancel and delete the jobs of `o3.map` and `o3.batch`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from o3magic.errors import BadOption, NoKey, RequestFailed
 from o3magic.money import show_usd
 from o3magic.notebook.context import ShellContext
-from o3magic.notebook.progress import rows_called, short, show_for
+from o3magic.notebook.progress import create_progress_display, find_rows, format_cell
 from o3magic.render import tables
 from o3magic.render.answer import Bundle
 from o3magic.rows.batch.context import BatchContext
@@ -21,51 +21,53 @@ from o3magic.rows.progress import JobProgress
 from o3magic.rows.records import Job
 from o3magic.rows.sources import source_of
 
-MOST_LISTED = 50
-USE = "%o3_jobs, or %o3_jobs show|resume|cancel|delete JOB"
+MAX_LISTED = 50
+USAGE = "%o3_jobs, or %o3_jobs show|resume|cancel|delete JOB"
 HEAD = ("job", "kind", "name", "state", "rows", "errors", "model", "spent", "since")
 FORCE = "--force"
-# Of what a job keeps of how it was asked, what tells a reader nothing.
-UNSHOWN = ("answer", "tag", "endpoint", "options")
+INTERNAL = ("answer", "tag", "endpoint", "options")  # fields of a job's spec that are not shown
 
 
-def run_jobs(bench: ShellContext, line: str) -> Any:
-    """`%o3_jobs`: list, show, resume, cancel or delete; gives the table of a job that is shown.
+def run_command(context: ShellContext, line: str) -> Any:
+    """Run a line of `%o3_jobs`; return the table of a job that is shown or resumed.
 
-    Raises BadOption, and what asking the provider raises.
+    Raises BadOption, and the errors of a request to the provider.
     """
-    with jobs_of(bench.session) as store:
-        room = BatchContext(bench.session, store, show=lambda: show_for(bench.shell))
-        word, *rest = line.split() or ["list"]
-        if word == "list" and not rest:
-            bench.front.show(listed(room))
+    display = context.display
+    with jobs_of(context.session) as store:
+        batches = BatchContext(
+            context.session, store, show=lambda: create_progress_display(context.shell)
+        )
+        command, *rest = line.split() or ["list"]
+        if command == "list" and not rest:
+            display.show(listed(batches))
             return None
-        force, named = FORCE in rest, [each for each in rest if each != FORCE]
-        if word not in ("show", "resume", "cancel", "delete") or not named:
-            raise BadOption(f"%o3_jobs {line.strip()}: {word!r} is not known", hint=USE)
-        if word == "delete":
-            for each in named:
-                bench.front.show(tables.line(deleted(one_job(room, each, {}), force=force)))
+        force, words = FORCE in rest, [word for word in rest if word != FORCE]
+        if command not in ("show", "resume", "cancel", "delete") or not words:
+            raise BadOption(f"%o3_jobs {line.strip()}: {command!r} is not known", hint=USAGE)
+        if command == "delete":
+            for word in words:
+                display.show(tables.line(delete(one_job(batches, word, {}), force=force)))
             return None
-        job = one_job(room, named[0], bench.names)
-        if word == "cancel":
-            bench.front.show(tables.line(cancelled(job)))
+        job = one_job(batches, words[0], context.names)
+        if command == "cancel":
+            display.show(tables.line(cancel(job)))
             return None
-        return shown(bench, job) if word == "show" else resumed(bench, job, named[1:])
+        return show(context, job) if command == "show" else resume(context, job, words[1:])
 
 
-def deleted(job: AnyJob, *, force: bool) -> str:
-    """What is said of a job that is forgotten now. Raises BadOption for a batch that still runs."""
+def delete(job: AnyJob, *, force: bool) -> str:
+    """Delete a job; return a message. Raises BadOption for a batch that still runs."""
     if isinstance(job, MapJob):
         job.delete()
         return f"job {job.id} is forgotten; its cost is not"
-    said = job.delete(force=force)
-    kept = "the cassette keeps it" if isinstance(job, RecordedBatch) else "its cost is not"
-    return f"job {job.id} is forgotten; {kept}" + (f"; {said}" if said else "")
+    note = job.delete(force=force)
+    rest = "the cassette keeps it" if isinstance(job, RecordedBatch) else "its cost is not"
+    return f"job {job.id} is forgotten; {rest}" + (f"; {note}" if note else "")
 
 
-def cancelled(job: AnyJob) -> str:
-    """How a batch stands that is to end. Raises BadOption for a job that runs here."""
+def cancel(job: AnyJob) -> str:
+    """Cancel a batch; return its status. Raises BadOption for a job that runs in a kernel."""
     if isinstance(job, MapJob):
         raise BadOption(
             f"job {job.id} runs in a kernel, not at the provider",
@@ -74,32 +76,33 @@ def cancelled(job: AnyJob) -> str:
     return f"job {job.id} {job.cancel().said}"
 
 
-def shown(bench: ShellContext, job: AnyJob) -> Any:
-    """Show how a job stands, and give its table. A provider that cannot be asked is told."""
+def show(context: ShellContext, job: AnyJob) -> Any:
+    """Show the details of a job, and return its table. A failed request for its status is noted."""
     if isinstance(job, MapJob):
-        bench.front.show(details(job.now, job.words()))
-        return job.results(bench.names)
+        context.display.show(details(job.now, job.words()))
+        return job.results(context.names)
     note = ""
     try:
-        said = job.status().said
+        status = job.status().said
     except (RequestFailed, NoKey) as error:
-        said, note = repr(job), f"not asked: {error}"
+        status, note = repr(job), f"not asked: {error}"
     table = job.results(look=False)
-    bench.front.show(details(job.now, said, note))
+    context.display.show(details(job.now, status, note))
     return table
 
 
-def details(now: Job, stands: str, note: str = "") -> Bundle:
-    """One job: how it stands, and how it was asked."""
-    said = [("job", f"{now.id} {now.name}".strip()), ("stands", stands), ("note", note)]
-    said += [("said", now.said)] if now.kind == MAP else []
-    spec = {name: value for name, value in now.spec.items() if name not in UNSHOWN}
-    said += [(name, short(value)) for name, value in spec.items()]
-    return tables.table(["", ""], [[name, v] for name, v in said if v not in ("", "False")])
+def details(job: Job, status: str, note: str = "") -> Bundle:
+    """The status of a job and its request, as a table."""
+    rows = [("job", f"{job.id} {job.name}".strip()), ("status", status), ("note", note)]
+    rows += [("message", job.said)] if job.kind == MAP else []
+    rows += [(name, format_cell(v)) for name, v in job.spec.items() if name not in INTERNAL]
+    return tables.table(
+        ["", ""], [[name, value] for name, value in rows if value not in ("", "False")]
+    )
 
 
-def resumed(bench: ShellContext, job: AnyJob, rest: list[str]) -> Any:
-    """Go on with a job and the rows of a name: the one said, or the one it began with."""
+def resume(context: ShellContext, job: AnyJob, rest: list[str]) -> Any:
+    """Continue a job with the rows of a name: the one on the line, or the one it began with."""
     if not isinstance(job, MapJob):
         raise BadOption(
             f"job {job.id} is a batch", hint=f"o3.job({job.id}).wait(), or .retry(rows)"
@@ -107,43 +110,38 @@ def resumed(bench: ShellContext, job: AnyJob, rest: list[str]) -> Any:
     name = rest[0] if rest else str(job.now.spec.get("rows") or "")
     if not name:
         raise BadOption(f"job {job.id} does not know its rows", hint=f"%o3_jobs resume {job.id} df")
-    rows = rows_called(name, bench.names)
-    source_of(rows)
-    return job.resume(rows, names=bench.names, show=show_for(bench.shell))
+    rows = find_rows(name, context.names)
+    source_of(rows)  # raises BadOption for a value that has no rows
+    return job.resume(rows, names=context.names, show=create_progress_display(context.shell))
 
 
-def listed(room: BatchContext) -> Bundle:
-    """All jobs as a table, those from a cassette before all."""
-    taped = taped_in(room.session)
-    kept = [job for job in room.store.jobs() if job.digest not in taped]
-    rows = [row(job.now, job.made_up) for job in reversed(taped.values())]
-    for job in kept[:MOST_LISTED]:
-        rows.append(row(job, {"simulated": room.store.simulated(job.id)}))
+def listed(batches: BatchContext) -> Bundle:
+    """All jobs as a table, those of a cassette first."""
+    recorded = taped_in(batches.session)
+    others = [job for job in batches.store.jobs() if job.digest not in recorded]
+    rows = [format_job(job.now, job.made_up) for job in reversed(recorded.values())]
+    for job in others[:MAX_LISTED]:
+        rows.append(format_job(job, {"simulated": batches.store.simulated(job.id)}))
     if not rows:
         return tables.line("there are no jobs yet: %%o3 --map df, or o3.map(df, prompt)")
     return tables.table(HEAD, rows)
 
 
-def row(job: Job, made_up: Mapping[str, int]) -> list[str]:
-    """A job in the list. made_up: how many of its rows no model answered, by who did."""
-    over = job.done_rows + job.invalid_rows
-    counts = JobProgress(rows=over + job.failed_rows, made_up=made_up)
+def format_job(job: Job, made_up: Mapping[str, int]) -> list[str]:
+    """The row of a job. made_up: how many of its rows no model answered, by their source."""
+    answered = job.done_rows + job.invalid_rows
+    counts = JobProgress(rows=answered + job.failed_rows, made_up=made_up)
+    labels = ", ".join(label.partition(",")[0] for label in counts.labels())
     return [
         str(job.id),
         job.kind,
         job.name,
         job.state,
-        f"{over:,}" + (f" of {job.total:,}" if job.total else ""),
+        f"{answered:,}" + (f" of {job.total:,}" if job.total else ""),
         f"{job.invalid_rows + job.failed_rows:,}",
-        labelled(job.model, counts),
+        f"{job.model} ({labels})" if labels else job.model,
         show_usd(job.spent_nano_usd),
         f"{datetime.fromtimestamp(job.created_ms / 1000, UTC):%Y-%m-%d %H:%M}"
         if job.created_ms
         else "–",
     ]
-
-
-def labelled(model: str, counts: JobProgress) -> str:
-    """A model, and how many of the rows it did not answer: `o3-mini (SIMULATED)`."""
-    said = ", ".join(each.partition(",")[0] for each in counts.labels())
-    return f"{model} ({said})" if said else model

@@ -1,4 +1,4 @@
-"""The `%%o3` line: options declared once, in Profile; the parser and the help follow from them."""
+"""The `%%o3` line: parse its options, describe them, and write the line for given settings."""
 
 from __future__ import annotations
 
@@ -11,152 +11,140 @@ from o3magic.errors import BadOption, did_you_mean
 from o3magic.settings import Option, options
 
 QUOTES = ("'", '"')
+# A cell that is written for the user has these options wherever they were set ...
+PORTABLE = ("model", "effort", "schema", "out", "developer")
+# ... and the others where they were set in this notebook.
+NOTEBOOK_LAYERS = ("%o3_config", "widget")
 
 
 class LineWord(NamedTuple):
-    """A word of the line, quotes taken off, and where the line goes on behind it."""
+    """A word of the line without its quotes, and the index where the line continues."""
 
     text: str
-    quoted: bool
+    is_quoted: bool
     end: int
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it is written like an option. A lone dash and a negative number are not."""
+        text = self.text
+        return not self.is_quoted and len(text) > 1 and text[0] == "-" and not text[1].isdigit()
 
 
 def parse(line: str) -> tuple[dict[str, Any], str]:
-    """The options at the beginning of a line, and the rest of it, untouched.
+    """The options at the beginning of a line, and the rest of it, unchanged.
 
-    A value is one word, or anything in quotes. An apostrophe inside a word is only that, so
-    `%o3 what's new` needs no care. `--` ends the options. Raises BadOption.
+    A value is one word, or anything in quotes. An apostrophe within a word is no quote, as in
+    `%o3 what's new`. `--` ends the options. Raises BadOption.
     """
     by_flag = {name: option for option in options() for name in option.flag.names}
-    chosen: dict[str, Any] = {}
-    at = 0
-    while (word := next_word(line, at)) is not None and is_flag(word):
-        at = word.end
+    values: dict[str, Any] = {}
+    index = 0
+    while (word := next_word(line, index)) is not None and word.is_flag:
+        index = word.end
         if word.text == "--":
             break
-        name, has_value, value = word.text.partition("=")
-        option = by_flag.get(name) or unknown(name, list(by_flag))
+        flag, has_value, value = word.text.partition("=")
+        option = by_flag.get(flag)
+        if option is None:
+            hint = did_you_mean(flag, [*by_flag], "%o3_help all lists the options")
+            raise BadOption(f"there is no option {flag}", hint=hint)
         if option.flag.switch is not None:
             if has_value:
-                raise BadOption(f"{name} takes no value", hint=option.flag.help)
-            chosen[option.name] = option.flag.switch
+                raise BadOption(f"{flag} takes no value", hint=option.flag.help)
+            values[option.name] = option.flag.switch
             continue
         if not has_value:
-            following = next_word(line, at)
+            following = next_word(line, index)
             if following is None:
-                raise missing(name, option)
-            value, at = following.text, following.end
-        if option.flag.repeats and option.name in chosen:
-            value = f"{chosen[option.name]}\n{value}"
-        chosen[option.name] = value
-    return chosen, line[at:].strip()
+                hint = " or ".join(option.choices) or option.flag.help
+                raise BadOption(f"{flag} needs a value", hint=hint)
+            value, index = following.text, following.end
+        if option.flag.repeats and option.name in values:
+            value = f"{values[option.name]}\n{value}"
+        values[option.name] = value
+    return values, line[index:].strip()
 
 
-def is_flag(word: LineWord) -> bool:
-    """Whether a word is written like an option. A lone dash and a negative number are not."""
-    return (
-        not word.quoted
-        and len(word.text) > 1
-        and word.text[0] == "-"
-        and not word.text[1].isdigit()
-    )
+def next_word(line: str, start: int, *, settings: bool = False) -> LineWord | None:
+    """The first word at or after an index, or None at the end. Raises BadOption for an open quote.
 
-
-def next_word(line: str, at: int, *, settings: bool = False) -> LineWord | None:
-    """The word at or behind a place, or None at the end. Raises BadOption for an open quote.
-
-    settings: a quote opens behind the `=` of any word, not only of an option.
+    settings: a quote opens after the `=` of any word, not only of an option.
     """
-    while at < len(line) and line[at].isspace():
-        at += 1
-    if at == len(line):
+    while start < len(line) and line[start].isspace():
+        start += 1
+    if start == len(line):
         return None
-    end = at
+    end = start
     while end < len(line) and not line[end].isspace():
         # A quote opens at the beginning of a word or of a value: --developer="..."
-        valued = line[end - 1] == "=" and (settings or line[at] == "-")
-        if line[end] in QUOTES and (end == at or valued):
+        opens_value = line[end - 1] == "=" and (settings or line[start] == "-")
+        if line[end] in QUOTES and (end == start or opens_value):
             close = line.find(line[end], end + 1)
             if close < 0:
                 raise BadOption(f"the quote at {line[end:][:20]!r} is not closed")
-            return LineWord(line[at:end] + line[end + 1 : close], end == at, close + 1)
+            return LineWord(line[start:end] + line[end + 1 : close], end == start, close + 1)
         end += 1
-    return LineWord(line[at:end], False, end)
+    return LineWord(line[start:end], False, end)
 
 
-def words(line: str) -> Iterator[str]:
+def split_words(line: str) -> Iterator[str]:
     """All words of a line of settings."""
-    at = 0
-    while (word := next_word(line, at, settings=True)) is not None:
+    index = 0
+    while (word := next_word(line, index, settings=True)) is not None:
         yield word.text
-        at = word.end
+        index = word.end
 
 
 def check_name(name: str) -> None:
-    """Raise BadOption for an --out name that Python would not take."""
+    """Raise BadOption for an --out name that is no Python identifier."""
     if name and (not name.isidentifier() or keyword.iskeyword(name)):
-        raise BadOption(f"--out {name}: this is no name in Python", hint="--out answer")
+        raise BadOption(f"--out {name}: this is not a Python name", hint="--out answer")
 
 
 def refuse_words(line: str, magic: str) -> None:
-    """Raise BadOption where a magic that takes nothing is given something."""
+    """Raise BadOption for words after a magic that takes none."""
     if line.strip():
         raise BadOption(f"{magic} takes no {line.split()[0]!r}", hint=f"{magic} alone")
 
 
-def unknown(name: str, known: list[str]) -> Option:
-    """Never returns: an option nobody declared. Raises BadOption with near names."""
-    raise BadOption(
-        f"there is no option {name}", hint=did_you_mean(name, known, "%%o3? lists the options")
-    )
-
-
-def missing(name: str, option: Option) -> BadOption:
-    """An option without its value."""
-    return BadOption(f"{name} needs a value", hint=" or ".join(option.choices) or option.flag.help)
-
-
-def usage_of(option: Option) -> str:
+def format_usage(option: Option) -> str:
     """How an option is written: `-e, --effort low|medium|...`."""
     flags = ", ".join(option.flag.names)
     if option.flag.switch is not None:
         return flags
-    return f"{flags} {'|'.join(option.choices) or option.flag.value or option.name.upper()}"
+    unit = option.name.rpartition("_")[2].upper()
+    return f"{flags} {'|'.join(option.choices) or option.flag.value or unit}"
 
 
-def default_of(option: Option) -> str:
-    """` (default: o3-mini)`, or "" where there is nothing to say."""
+def format_default(option: Option) -> str:
+    """` (default: 10)`, or "" for a switch and an option that is unset by default."""
     if option.flag.switch is not None or option.default in (None, ""):
         return ""
     return f" (default: {option.default})"
 
 
-ALWAYS = ("model", "effort", "schema", "out", "developer")
-SAID_HERE = ("%o3_config", "widget")
-
-
-def cell_text(layers: Config, prompt: str) -> str:
+def cell_text(config: Config, prompt: str) -> str:
     """A cell that asks the same: as `%%o3`, or in Python where one line cannot hold a setting.
 
-    Settings of files and of the environment are left to them, and a model that nobody named to the
-    provider.
+    Settings of files and of the environment are left out, and so is a model that was not chosen.
     """
-    profile = layers.profile()
+    settings = config.profile()
     chosen = {
         option: value
         for option in options()
-        if (value := getattr(profile, option.name)) != option.default
-        if option.name in ALWAYS or layers.origin(option.name) in SAID_HERE
+        if (value := getattr(settings, option.name)) != option.default
+        if option.name in PORTABLE or config.origin(option.name) in NOTEBOOK_LAYERS
     }
-    words = [on_line(option, value) for option, value in chosen.items()]
+    words = [format_option(option, value) for option, value in chosen.items()]
     if None in words:
-        return in_python({option.name: value for option, value in chosen.items()}, prompt)
+        return format_call({option.name: value for option, value in chosen.items()}, prompt)
     line = " ".join(["%%o3", *(word for word in words if word)])
     return f"{line}\n{prompt}"
 
 
-def on_line(option: Option, value: Any) -> str | None:
-    """`--effort high`, in quotes where it must be; None where no quotes are enough."""
+def format_option(option: Option, value: Any) -> str | None:
+    """`--effort high`, quoted where necessary; None where no quotes are sufficient."""
     flag = option.flag.names[-1]
     if option.flag.switch is not None:
         return flag
@@ -172,13 +160,13 @@ def on_line(option: Option, value: Any) -> str | None:
     return None
 
 
-def in_python(chosen: dict[str, Any], prompt: str) -> str:
+def format_call(values: dict[str, Any], prompt: str) -> str:
     """The same question as a call of `o3.ask`."""
-    name = chosen.pop("out", "")
-    schema = chosen.pop("schema", "")
+    name = values.pop("out", "")
+    schema = values.pop("schema", "")
     lines = [repr(prompt)]
-    lines += [f"schema={schema}"] if schema else []  # a type that is here, not its name
-    lines += [f"{name}={value!r}" for name, value in chosen.items()]
+    lines += [f"schema={schema}"] if schema else []  # the type itself, which the notebook has
+    lines += [f"{name}={value!r}" for name, value in values.items()]
     call = "o3.ask(\n" + "".join(f"    {line},\n" for line in lines) + ")"
-    asked = f"{name} = {call}\n{name}" if name else call
-    return f"import o3magic as o3\n\n{asked}"
+    statement = f"{name} = {call}\n{name}" if name else call
+    return f"import o3magic as o3\n\n{statement}"

@@ -1,6 +1,6 @@
-"""The magics by name. What they do is in `actions`, loaded with all it needs at the first use.
+"""The magics and their help. Their work is in `commands`, which is loaded at the first use.
 
-So loading the extension costs a notebook next to nothing.
+So `%load_ext` costs a notebook next to nothing.
 """
 
 from __future__ import annotations
@@ -27,26 +27,32 @@ if TYPE_CHECKING:
 
 @magics_class
 class O3Magics(Magics):
-    """The magics of one shell. All state is here and in its actions; none in a module."""
+    """The magics of one shell. All state is here and in `actions`; no module has any."""
 
     def __init__(
         self, shell: InteractiveShell, environment: Mapping[str, str], folder: Path
     ) -> None:
         super().__init__(shell)
-        self._ip = shell
+        self._shell = shell
         self._environment = environment
         self._folder = folder
         self._cell = ""
 
     @cached_property
     def actions(self) -> Commands:
-        """What the magics do. Raises BadOption for a bad settings file, until it is mended."""
+        """The commands. Raises BadOption for a bad settings file, until the file is mended."""
         from o3magic.notebook.commands import Commands
         from o3magic.notebook.context import ShellContext
 
-        actions = Commands(ShellContext(self._ip, self.session))
-        actions.begin_cell(self._cell)
-        return actions
+        commands = Commands(ShellContext(self._shell, self.session))
+        commands.begin_cell(self._cell)
+        return commands
+
+    @property
+    def opened(self) -> Commands | None:
+        """The commands, or None where nothing has needed them yet."""
+        commands: Commands | None = self.__dict__.get("actions")
+        return commands
 
     @cached_property
     def session(self) -> Session:
@@ -57,40 +63,34 @@ class O3Magics(Magics):
 
     @cached_property
     def matcher(self) -> Any:
-        """What TAB offers. It needs less than a question: JupyterLab waits a second at most."""
-        from o3magic.notebook.completion import matcher_for
+        """The matcher of TAB. It loads less than `actions`: JupyterLab waits a second at most."""
+        from o3magic.notebook.completion import build_matcher
 
-        return matcher_for(self.session, self._ip.user_ns)
-
-    @property
-    def opened(self) -> Commands | None:
-        """The actions if they were needed so far."""
-        found: Commands | None = self.__dict__.get("actions")
-        return found
+        return build_matcher(self.session, self._shell.user_ns)
 
     def on_cell(self, info: Any) -> None:
-        """Called before each cell: remember its text."""
+        """Called before each cell: keep its text."""
         self._cell = info.raw_cell or ""
         if self.opened:
             self.opened.begin_cell(self._cell)
 
     @context_matcher(identifier="o3magic")  # type: ignore[untyped-decorator]
     def complete(self, context: CompletionContext) -> SimpleMatcherResult:
-        """What may follow on a line of `%%o3`, `%o3` or `%o3_config`; no other loads anything.
+        """The completions of a line of `%%o3`, `%o3` or `%o3_config`; other lines load nothing.
 
-        Nothing where a settings file is wrong: the magic itself says what.
+        None where a settings file is wrong: the magic itself reports it.
         """
         if not any(name in context.line_with_cursor for name in ("%o3 ", "%o3_config ")):
             return {"completions": []}
         try:
-            found: SimpleMatcherResult = self.matcher(context)
+            result: SimpleMatcherResult = self.matcher(context)
         except O3Error:
             return {"completions": []}
-        return found
+        return result
 
-    def show(self, answer: ShownResult) -> None:
-        """Show what ends a cell: an Answer, or several."""
-        self.actions.show(answer)
+    def show(self, result: ShownResult) -> None:
+        """Show the result of a cell."""
+        self.actions.show(result)
 
     @no_var_expand
     @line_cell_magic
@@ -98,7 +98,7 @@ class O3Magics(Magics):
         """Ask a reasoning model; the answer appears as it is written."""
         with raise_interrupted():
             answer = self.actions.ask(line, cell)
-        # A browser's kernel would send an empty result for it; `_` has it already.
+        # A browser's kernel would send an empty result for it, and `_` is set already.
         return answer if cell is None or sys.platform != "emscripten" else None
 
     @no_var_expand
@@ -106,7 +106,7 @@ class O3Magics(Magics):
     def o3_config(self, line: str) -> None:
         """Show the settings, or set some: `%o3_config effort=high model=o4-mini`.
 
-        `name=` with nothing behind it gives a field back to the settings below.
+        `name=` unsets it: the value of the settings files or of the environment counts again.
         """
         self.actions.config(line)
 
@@ -117,9 +117,9 @@ class O3Magics(Magics):
 
     @line_magic
     def o3_models(self, line: str) -> None:
-        """Show the models we know beside those the provider lists: `%o3_models -p ollama`.
+        """Show the known models beside those that the provider lists: `%o3_models -p ollama`.
 
-        `%o3_models --check` compares our prices with those of genai-prices.
+        `%o3_models --check` compares the built-in prices with those of genai-prices.
         """
         self.actions.models(line)
 
@@ -134,7 +134,7 @@ class O3Magics(Magics):
         return self.panel(line.strip())
 
     def panel(self, word: str = "") -> Panel | None:
-        """A panel, or what stands for one in a terminal; `cell` puts its cell below this one.
+        """A new panel, or None in a terminal; the word `cell` adds its cell below this one.
 
         Raises BadOption for another word, and where ipywidgets is not installed.
         """
@@ -149,11 +149,11 @@ class O3Magics(Magics):
                 "the panel needs ipywidgets, which is not installed", hint="pip install ipywidgets"
             ) from None
         if word == "cell":
-            insert_cell(self.actions.bench)
+            insert_cell(self.actions.context)
             return None
         if word:
             raise BadOption(f"%o3_panel takes no {word!r}", hint="%o3_panel or %o3_panel cell")
-        return open_panel(self.actions.bench)
+        return open_panel(self.actions.context)
 
     @no_var_expand
     @line_magic
@@ -173,36 +173,32 @@ class O3Magics(Magics):
 
     @line_magic
     def o3_help(self, line: str) -> None:
-        """Show all options and magics with examples, or one of them: `%o3_help effort`."""
+        """Show common options and magics with examples; `%o3_help all`, `%o3_help effort`."""
         self.actions.help(line)
 
 
 def help_page() -> str:
-    """What `%%o3?` shows, the options in it."""
+    """The page of `%%o3?`."""
     from o3magic.notebook.help import cell_help
 
     return cell_help()
 
 
-# IPython asks for this before the docstring, and not before somebody wants to read it.
-O3Magics.o3.getdoc = help_page  # type: ignore[union-attr]
-
-
 def cost_page() -> str:
-    """What `%o3_cost?` shows, the options in it."""
+    """The page of `%o3_cost?`."""
     from o3magic.notebook.costs import help_text
 
     return help_text()
 
 
-O3Magics.o3_cost.getdoc = cost_page  # type: ignore[union-attr]
-
-
 def conversations_page() -> str:
-    """What `%o3_conversations?` shows."""
+    """The page of `%o3_conversations?`."""
     from o3magic.notebook.conversations import help_text
 
     return help_text()
 
 
+# IPython calls this in place of reading the docstring, so a page is built when it is read.
+O3Magics.o3.getdoc = help_page  # type: ignore[union-attr]
+O3Magics.o3_cost.getdoc = cost_page  # type: ignore[union-attr]
 O3Magics.o3_conversations.getdoc = conversations_page  # type: ignore[union-attr]

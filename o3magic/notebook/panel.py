@@ -1,8 +1,9 @@
-"""The panel: widgets that are the profile, and a question asked in a thread of its own.
+"""The panel: the settings and a prompt as widgets; its question is asked in a thread.
 
-What is chosen here is the layer "widget", above %o3_config, so the next `%%o3` uses it. A field
-set by %o3_config is taken out of that layer: the newest word counts. An emptied field goes back
-to the layers below. The answer is no widget but a display beside them, and is saved as one.
+What is chosen here is the layer "widget" of the settings, above %o3_config, so the next `%%o3` uses
+it. Setting a field by %o3_config removes it from that layer: the newest choice counts. A field that
+is emptied has the value of the layers below. The answer is no widget but a display below them, so
+that the notebook stores it.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from o3magic.errors import BadOption, O3Error
 from o3magic.events import Answer
 from o3magic.messages import Effort, ToolCall
 from o3magic.models import Card
-from o3magic.notebook.background import BackgroundRunner
+from o3magic.notebook.background import PanelRunner
+from o3magic.notebook.commands import shorten_call
 from o3magic.notebook.completion import card_of, default_model
 from o3magic.notebook.context import ShellContext
 from o3magic.notebook.display import KernelDisplay
 from o3magic.notebook.line_parser import cell_text, check_name
 from o3magic.notebook.panel_html import (
     alarm,
+    average_by_effort,
     bars_html,
     effort_columns,
     efforts_html,
@@ -30,7 +33,6 @@ from o3magic.notebook.panel_html import (
     meter_html,
     model_html,
     schema_html,
-    spent,
     status,
 )
 from o3magic.notebook.panel_widgets import PanelWidgets, set_options
@@ -40,91 +42,64 @@ from o3magic.schemas.lookup import known_types
 from o3magic.session.plan import check_effort, shown_request
 from o3magic.settings import Settings
 
-MOST_CHARS = 2_000
-
-
-class ToolPermission:
-    """The question and its two buttons, which are seen only while it is asked.
-
-    row: the widget that holds them. words, allow, decline: what it holds.
-    """
-
-    def __init__(self, row: Any, words: Any, allow: Any, decline: Any) -> None:
-        self._row, self._words = row, words
-        self._answered = threading.Event()
-        self._allowed = False
-        allow.on_click(lambda _: self.say(True))
-        decline.on_click(lambda _: self.say(False))
-        self._hide()
-
-    def ask(self, call: ToolCall) -> bool:
-        """Whether this call may be made. Waits for a click, or for `say`."""
-        said = f"{call.name}({call.arguments})"
-        shown = said if len(said) <= MOST_CHARS else f"{said[:MOST_CHARS]}…"
-        self._answered.clear()
-        self._allowed = False
-        self._words.value = alarm(f"The model wants to call {shown}")
-        self._row.layout.display = "flex"
-        self._answered.wait()
-        self._hide()
-        return self._allowed
-
-    def say(self, allowed: bool) -> None:
-        """Answer, as a click does."""
-        self._allowed = allowed
-        self._answered.set()
-
-    def _hide(self) -> None:
-        self._row.layout.display = "none"
-        self._words.value = ""
-
-
 FIELDS = ("model", "effort", "schema", "developer", "out")
 NO_WIDGETS = "a panel needs a notebook; here `%o3_config effort=high` sets what it would"
 
 
-class Panel:
-    """Controls for the settings and a prompt. Show it as the last word of a cell."""
+def open_panel(context: ShellContext) -> Panel | None:
+    """A new panel; an earlier one of the same cell is closed. In a terminal a line, and None."""
+    if not isinstance(context.display, KernelDisplay):
+        context.display.show(tables.line(NO_WIDGETS))
+        return None
+    return Panel(context, context.claim_cell(Panel))
 
-    def __init__(self, bench: ShellContext, cell_id: str = "") -> None:
-        self._bench, self.cell_id = bench, cell_id
-        self._session = bench.session
+
+def insert_cell(context: ShellContext) -> None:
+    """Add the cell of the newest panel below the running cell. Raises BadOption."""
+    panels = context.views(Panel)
+    if not panels:
+        raise BadOption("there is no panel to write the cell of", hint="%o3_panel opens one")
+    context.shell.set_next_input(panels[-1].cell)
+
+
+class Panel:
+    """Widgets for the settings and a prompt. As the last value of a cell it is shown."""
+
+    def __init__(self, context: ShellContext, cell_id: str = "") -> None:
+        self._context, self.cell_id = context, cell_id
+        self._session = context.session
         self.closed = False
-        self._asker = BackgroundRunner(bench.shell, self._over)
-        self._lock = threading.RLock()  # widgets change from the kernel's thread and from ours
+        self._runner = PanelRunner(context.shell, self._on_end)
+        self._lock = threading.RLock()  # widgets change in the kernel's thread and in the runner's
         self._refreshing = False
-        self._said = ""
-        self.controls = show = PanelWidgets()
-        self._permission = ToolPermission(
-            show.permission, show.permission_words, show.allow, show.decline
-        )
+        self._message = ""
+        self.controls = PanelWidgets()
+        self._permission = ToolPermission(self.controls)
         for field in FIELDS:
-            getattr(self.controls, field).observe(partial(self._changed, field), "value")
+            getattr(self.controls, field).observe(partial(self._on_change, field), "value")
         self.controls.run.on_click(lambda _: self.run())
         self.controls.stop.on_click(lambda _: self.stop())
         self.controls.write.on_click(lambda _: self.write())
-        bench.put(self)
+        context.add_view(self)
         self.refresh()
 
     def __repr__(self) -> str:
-        """One line, for where there are no widgets: a saved notebook, a page, a terminal."""
-        profile = self._session.layers.profile()
-        effort = f", effort {profile.effort}" if profile.effort else ""
-        schema = f", schema {profile.schema}" if profile.schema else ""
-        model = default_model(self._session)[0]
-        return (
-            f"o3magic panel: {profile.model or model}{effort}{schema} (%o3_panel shows a live one)"
-        )
+        """One line, for a saved notebook and front ends without widgets."""
+        settings = self._session.layers.profile()
+        model = settings.model or default_model(self._session)[0]
+        effort = f", effort {settings.effort}" if settings.effort else ""
+        schema = f", schema {settings.schema}" if settings.schema else ""
+        return f"o3magic panel: {model}{effort}{schema} (%o3_panel shows a live one)"
 
     def _ipython_display_(self) -> None:
-        """The widgets, and below them the display that takes the answers."""
+        """Show the widgets, and below them the display for the answers."""
         data = dict(self.controls.box._repr_mimebundle_())
-        self._bench.shell.display_pub.publish(data | {"text/plain": repr(self)})
-        self._asker.place()
+        self._context.shell.display_pub.publish(data | {"text/plain": repr(self)})
+        self._runner.add_display()
 
     @property
     def prompt(self) -> str:
-        """What stands in the prompt."""
+        """The text of the prompt field."""
         return str(self.controls.prompt.value).strip("\r\n")
 
     @property
@@ -134,16 +109,62 @@ class Panel:
 
     @property
     def running(self) -> bool:
-        """Whether an answer is on its way."""
-        return self._asker.running
+        """Whether an answer is arriving."""
+        return self._runner.running
 
     @property
     def answer(self) -> Answer | None:
-        """The last answer, or as much of it as arrived; None before the first."""
-        return self._asker.answer
+        """The last answer, as far as it arrived; None before the first."""
+        return self._runner.answer
+
+    def run(self) -> None:
+        """Ask in a thread, so that Stop can be pressed."""
+        if self.running or self.closed:
+            return
+        try:
+            settings = self._session.layers.profile()
+            check_name(settings.out)
+            plan = self._session.plan(self.prompt, settings, self._context.names)
+        except O3Error as error:
+            self._show_message(error_html(error))
+            return
+        if settings.dry_run:
+            estimate = self._session.foreseen(plan)
+            self._runner.publish(request_bundle(shown_request(plan), estimate))
+            self._show_message(status("nothing was sent: dry_run is set"))
+            return
+        self._show_message(status(f"asking {plan.profile.model} …"))
+        self._runner.start(self._session.begin(plan, confirm=self._permission.ask))
+        self.refresh()
+
+    def stop(self) -> None:
+        """Stop the answer that is arriving, if one is. What has arrived is kept."""
+        stopped = self._runner.stop()
+        self._permission.answer(False)  # after it: for a later call nobody is asked any more
+        if stopped:
+            self._show_message(status("stopped by you"))
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until the last answer has ended."""
+        self._runner.wait(timeout_s)
+
+    def write(self) -> None:
+        """Show the cell that asks the same, to copy; it follows what is chosen."""
+        self.controls.cell.layout.display = "flex"
+        self.controls.cell.value = self.cell
+
+    def close(self) -> None:
+        """Stop the answer and take the widgets off the page; the last answer stays."""
+        self.stop()
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+        self._context.remove_view(self)
+        self.controls.close()
 
     def refresh(self) -> None:
-        """Bring all widgets up to the settings, to the notebook and to the books."""
+        """Show the current settings, schemas and sums."""
         with self._lock:
             if self.closed or self._refreshing:
                 return
@@ -153,155 +174,124 @@ class Panel:
             finally:
                 self._refreshing = False
 
-    def _refresh(self, profile: Settings) -> None:
-        show, session = self.controls, self._session
-        card = card_of(self._session, profile)
+    def _refresh(self, settings: Settings) -> None:
+        controls, session = self.controls, self._session
+        card = card_of(session, settings)
         efforts = get_args(Effort) if card.efforts is None else card.efforts
-        show.model.options = tuple(session.catalog.names)
+        controls.model.options = tuple(session.catalog.names)
         for field in ("model", "developer", "out"):
-            getattr(show, field).value = getattr(profile, field)
+            getattr(controls, field).value = getattr(settings, field)
         default, reason = default_model(session)
-        show.model.placeholder = f"{default} (default)" if default else ""
-        effort = profile.effort or ""
+        controls.model.placeholder = f"{default} (default)" if default else ""
+        effort = settings.effort or ""
         set_options(
-            show.effort,
-            [("default", ""), *((each, each) for each in efforts)],
+            controls.effort,
+            [("default", ""), *((name, name) for name in efforts)],
             effort if effort in ("", *efforts) else None,
         )
-        types = known_types(self._bench.names, session.schemas)
-        if profile.schema and profile.schema not in types:
-            types.append(profile.schema)
-        set_options(show.schema, [("none", ""), *((each, each) for each in types)], profile.schema)
-        why = "" if profile.model or not reason else f"{default}, {reason}: "
-        show.model_line.value = model_html(card, session.catalog, date.today(), why)
-        show.schema_line.value = schema_html(profile.schema, self._bench.names, session.schemas)
-        self._show_books(card, efforts)
-        show.status.value = self._problem(profile, card) or self._said
-        show.run.disabled = self.running
-        show.stop.disabled = not self.running
-        if show.cell.layout.display != "none":
-            show.cell.value = self.cell
-
-    def _show_books(self, card: Card, efforts: tuple[str, ...]) -> None:
-        """What each effort cost and took, and what was spent in all."""
-        session = self._session
-
-        def same_model(name: str) -> bool:
-            return session.catalog.card(name).id == card.id
-
+        types = known_types(self._context.names, session.schemas)
+        if settings.schema and settings.schema not in types:
+            types.append(settings.schema)
+        set_options(
+            controls.schema, [("none", ""), *((name, name) for name in types)], settings.schema
+        )
+        choice = "" if settings.model or not reason else f"{default}, {reason}: "
+        controls.model_line.value = model_html(card, session.catalog, date.today(), choice)
+        controls.schema_line.value = schema_html(
+            settings.schema, self._context.names, session.schemas
+        )
+        self._refresh_costs(settings, card, efforts)
+        controls.status.value = self._message
         try:
-            history = spent(session.ledger.entries(session=session.id), same_model)
-            self.controls.meter.value = meter_html(session)
-            profile = session.layers.profile()
-            self.controls.budget.value = bars_html(session.standing(profile), profile.budget_warn)
+            check_effort(settings, card)
         except O3Error as error:
-            history = {}
+            controls.status.value = error_html(error)
+        controls.run.disabled = self.running
+        controls.stop.disabled = not self.running
+        if controls.cell.layout.display != "none":
+            controls.cell.value = self.cell
+
+    def _refresh_costs(self, settings: Settings, card: Card, efforts: tuple[str, ...]) -> None:
+        """Show the cost and time of each effort, and the sums."""
+        session = self._session
+        try:
+            spending = average_by_effort(
+                session.ledger.entries(session=session.id),
+                lambda model: session.catalog.card(model).id == card.id,
+            )
+            self.controls.meter.value = meter_html(session)
+            self.controls.budget.value = bars_html(session.standing(settings), settings.budget_warn)
+        except O3Error as error:
+            spending = {}
             self.controls.meter.value = error_html(error)
         names = ("default", *efforts)
-        columns = effort_columns(efforts, history, card.default_effort)
+        columns = effort_columns(efforts, spending, card.default_effort)
         self.controls.effort_line.value = efforts_html(names, columns)
-        said = zip(names, columns, strict=True)
-        self.controls.effort.tooltips = [f"effort {n}: {', '.join(c)}" for n, c in said]
+        self.controls.effort.tooltips = [
+            f"effort {name}: {', '.join(lines)}" for name, lines in zip(names, columns, strict=True)
+        ]
 
-    def _problem(self, profile: Settings, card: Card) -> str:
-        """Why this profile cannot be asked, if that can be seen."""
-        try:
-            check_effort(profile, card)
-        except O3Error as error:
-            return error_html(error)
-        return ""
-
-    def _changed(self, field: str, change: Any) -> None:
-        """A widget got another value: from the page, or from `refresh`, which is not news."""
+    def _on_change(self, field: str, change: Any) -> None:
+        """A widget has another value: from the page, or from `refresh`, which is to be ignored."""
         with self._lock:
             if not self._refreshing:
                 self._choose(field, str(change["new"] or "").strip() or None)
 
     def _choose(self, field: str, value: str | None) -> None:
-        """Set a field in the widgets' layer, or give it back, in all panels."""
-        layers = self._session.layers
-        self._said = ""
+        """Set a field in the layer "widget", or remove it from there, in all panels."""
+        before = self._session.layers
+        self._message = ""
         try:
             if field == "out":
                 check_name(value or "")
-            profile = self._session.configure({field: value}, layer="widget")
-            below = getattr(profile, field)
-            if value is None and below and self._session.layers.origin(field) != "default":
-                origin = self._session.layers.origin(field)
-                self._said = status(f"{field} {below} is what {origin} says")
+            settings = self._session.configure({field: value}, layer="widget")
+            below = getattr(settings, field)
+            origin = self._session.layers.origin(field)
+            if value is None and below and origin != "default":
+                self._message = status(f"{field} {below} is set by {origin}")
         except O3Error as error:
-            self._session.layers = layers
-            self._said = error_html(error)
-        self._bench.changed()
+            self._session.layers = before
+            self._message = error_html(error)
+        self._context.refresh_views()
 
-    def write(self) -> None:
-        """Show the cell that asks the same, to copy; it follows what is chosen."""
-        self.controls.cell.layout.display = "flex"
-        self.controls.cell.value = self.cell
+    def _on_end(self, message: str | None) -> None:
+        """An answer has ended; called in its thread."""
+        if message is not None:
+            self._message = message
+        self._context.refresh_views()
 
-    def run(self) -> None:
-        """Ask. Comes back at once: a thread takes the answer, so that Stop can be pressed."""
-        if self.running or self.closed:
-            return
-        try:
-            profile = self._session.layers.profile()
-            check_name(profile.out)
-            planned = self._session.plan(self.prompt, profile, self._bench.names)
-        except O3Error as error:
-            self._tell(error_html(error))
-            return
-        if profile.dry_run:
-            foreseen = self._session.foreseen(planned)
-            self._asker.publish(request_bundle(shown_request(planned), foreseen))
-            self._tell(status("nothing was sent: dry_run is set"))
-            return
-        self._tell(status(f"asking {planned.profile.model} …"))
-        self._asker.start(self._session.begin(planned, confirm=self._permission.ask))
+    def _show_message(self, message: str) -> None:
+        self._message = message
         self.refresh()
 
-    def stop(self) -> None:
-        """Stop the answer, if one is on its way. What has arrived is kept."""
-        stopped = self._asker.stop()
-        self._permission.say(False)  # after it: a call that comes now is not asked about any more
-        if stopped:
-            self._tell(status("stopped by you"))
 
-    def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until the answer is here."""
-        self._asker.wait(timeout_s)
+class ToolPermission:
+    """The question whether a tool may be called, with its two buttons; hidden at other times."""
 
-    def _over(self, said: str | None) -> None:
-        """An answer ended, in its thread."""
-        if said is not None:
-            self._said = said
-        self._bench.changed()
+    def __init__(self, controls: PanelWidgets) -> None:
+        self._controls = controls
+        self._answered = threading.Event()
+        self._allowed = False
+        controls.allow.on_click(lambda _: self.answer(True))
+        controls.decline.on_click(lambda _: self.answer(False))
+        self._hide()
 
-    def _tell(self, said: str) -> None:
-        self._said = said
-        self.refresh()
+    def ask(self, call: ToolCall) -> bool:
+        """Whether this call may be made. Waits for a click, or for `answer`."""
+        self._answered.clear()
+        self._allowed = False
+        text = shorten_call(call.name, call.arguments)
+        self._controls.permission_words.value = alarm(f"The model wants to call {text}")
+        self._controls.permission.layout.display = "flex"
+        self._answered.wait()
+        self._hide()
+        return self._allowed
 
-    def close(self) -> None:
-        """Stop what runs and take the widgets off the page; the last answer stays."""
-        self.stop()
-        with self._lock:
-            if self.closed:
-                return
-            self.closed = True
-        self._bench.take(self)
-        self.controls.close()
+    def answer(self, allowed: bool) -> None:
+        """Answer, as a click does."""
+        self._allowed = allowed
+        self._answered.set()
 
-
-def open_panel(bench: ShellContext) -> Panel | None:
-    """A new panel; the one that the same cell made before is closed. A line in a terminal."""
-    if not isinstance(bench.front, KernelDisplay):
-        bench.front.show(tables.line(NO_WIDGETS))
-        return None
-    return Panel(bench, bench.place(Panel))
-
-
-def insert_cell(bench: ShellContext) -> None:
-    """Put the cell that the newest panel writes below the one that runs. Raises BadOption."""
-    panels = bench.views(Panel)
-    if not panels:
-        raise BadOption("there is no panel to write the cell of", hint="%o3_panel opens one")
-    bench.shell.set_next_input(panels[-1].cell)
+    def _hide(self) -> None:
+        self._controls.permission.layout.display = "none"
+        self._controls.permission_words.value = ""

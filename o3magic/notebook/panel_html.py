@@ -1,6 +1,6 @@
-"""What the panel says beside its controls, as HTML in which every word is escaped.
+"""The texts of the panel beside its controls, as HTML in which every word is escaped.
 
-A `$` stays one: an HTML widget typesets no mathematics, a Label would.
+A `$` stays a `$`: an HTML widget renders no mathematics, a Label does.
 """
 
 from __future__ import annotations
@@ -8,56 +8,146 @@ from __future__ import annotations
 import html
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from o3magic.cost.budgets import OF, BudgetStatus
 from o3magic.cost.entries import CallSums, Entry
-from o3magic.cost.ledger import Ledger
 from o3magic.errors import O3Error, did_you_mean
 from o3magic.models import Card, Catalog
 from o3magic.money import show_usd
+from o3magic.render import tables
 from o3magic.render.answer import Bundle
 from o3magic.render.markdown.sanitize import plain_text
-from o3magic.render.tables import line, table
 from o3magic.schemas.lookup import known_types, resolve
 from o3magic.session.session import Session
 
+NEAR_SHUTDOWN_DAYS = 90
+MAX_FIELDS = 12
+BUTTON_WIDTH = "104px"
+BUTTON_STEP = 108  # the width with its margin, in pixels
+MODULE_NAMES = re.compile(r"\b(?:\w+\.)+(?=\w)")
+TEXT_STYLE = "line-height:1.4;padding:3px 0;overflow-wrap:anywhere"
+MUTED_STYLE = f"{TEXT_STYLE};color:var(--jp-ui-font-color2,#616161)"
+ALARM_STYLE = f"{TEXT_STYLE};color:var(--jp-error-color1,#b3261e)"
+BAR_WIDTH = "120px"
+BAR_STYLE = "overflow:hidden;background:rgba(128,128,128,0.25)"
+OK_COLOUR, WARN_COLOUR, FULL_COLOUR = "#2e7d32", "#ef6c00", "#c62828"
 
-def schemas(names: Mapping[str, Any], registered: Mapping[str, Any]) -> Bundle:
-    """The types `--schema` takes here, with their fields."""
-    found = known_types(names, registered)
-    if not found:
-        return line("no schema here yet: define a pydantic model, dataclass, TypedDict or Enum")
-    both = {**registered, **names}
-    return table(
-        ("schema", "fields"), [(name, ", ".join(field_names(both[name]))) for name in found]
-    )
+
+def escape(text: str) -> str:
+    """A text that HTML shows as it is."""
+    return html.escape(plain_text(text))
+
+
+def muted(text: str) -> str:
+    """A remark."""
+    return f'<div style="{MUTED_STYLE}">{escape(text)}</div>'
+
+
+def alarm(text: str) -> str:
+    """A warning; a screen reader reads it at once."""
+    return f'<div role="alert" style="{ALARM_STYLE}">{escape(text)}</div>'
+
+
+def status(text: str) -> str:
+    """The state of the question; a screen reader reads it when it pauses."""
+    return f'<div role="status" style="{TEXT_STYLE}">{escape(text)}</div>' if text else ""
+
+
+def error_html(error: O3Error) -> str:
+    """An error and its hint on one line."""
+    message = " ".join(str(error).split())
+    return alarm(f"{message} – {error.hint}" if error.hint else message)
+
+
+def model_html(card: Card, catalog: Catalog, on: date, choice: str = "") -> str:
+    """A model's prices and its shutdown date, in red where that is past or near.
+
+    choice: the name of the model and the reason for it, where none was named; it stands first.
+    """
+    if catalog.find(card.id) is None:
+        hint = did_you_mean(card.id, catalog.names, "it is asked all the same")
+        return muted(f"{choice}no card of {card.id}: its price and efforts are not known; {hint}")
+    price = card.price(on)
+    if price is None:
+        text = f"{choice}price unknown"
+    else:
+        rates = price.rates
+        cached = "" if rates.cached is None else f" (cached ${rates.cached:f})"
+        text = f"{choice}${rates.input:f} in{cached} · ${rates.output:f} out per million tokens"
+    if card.shutdown is None:
+        return muted(text)
+    days = (card.shutdown - on).days
+    verb = "was" if days <= 0 else "is"
+    available = [name for name in card.replacements if not catalog.card(name).retired(on)]
+    instead = f"; use {' or '.join(available)}" if available else ""
+    shutdown = f"shutdown {verb} announced for {card.shutdown:%Y-%m-%d}{instead}"
+    if days >= NEAR_SHUTDOWN_DAYS:
+        return muted(f"{text} · {shutdown}")
+    return f"{muted(text)} {alarm(f'⚠ {shutdown}')}"
+
+
+def schema_html(expression: str, names: Mapping[str, Any], registered: Mapping[str, Any]) -> str:
+    """The fields of the chosen schema with their types, or the reason why it is not one."""
+    if not expression:
+        return muted("the answer is text")
+    try:
+        python_type = resolve(expression, names, registered).python_type
+    except O3Error as error:
+        return error_html(error)
+    fields = fields_of(python_type)
+    if not fields:
+        return muted(short_type(python_type))
+    texts = [f"<b>{escape(name)}</b> {escape(type_)}".strip() for name, type_ in fields]
+    more = [f"and {len(fields) - MAX_FIELDS} more"] if len(fields) > MAX_FIELDS else []
+    return f'<div style="{MUTED_STYLE}">{" · ".join(texts[:MAX_FIELDS] + more)}</div>'
+
+
+def schemas_table(names: Mapping[str, Any], registered: Mapping[str, Any]) -> Bundle:
+    """The types that `--schema` takes here, with their fields."""
+    types = known_types(names, registered)
+    if not types:
+        return tables.line(
+            "no schema here yet: define a pydantic model, dataclass, TypedDict or Enum"
+        )
+    by_name = {**registered, **names}
+    rows = [(name, ", ".join(field_names(by_name[name]))) for name in types]
+    return tables.table(("schema", "fields"), rows)
+
+
+def fields_of(python_type: Any) -> list[tuple[str, str]]:
+    """The fields of a type, or of the first type in it that has some, with their types."""
+    names = field_names(python_type)
+    if not names:
+        parts = (fields_of(part) for part in typing.get_args(python_type))
+        return next(filter(None, parts), [])
+    try:
+        hints = typing.get_type_hints(python_type)
+    except (NameError, TypeError, AttributeError):  # a forward reference to an undefined name
+        hints = {}
+    return [(name, short_type(hints[name]) if name in hints else "") for name in names]
 
 
 def field_names(python_type: Any) -> list[str]:
     """The names of a type's fields or members."""
     for attribute in ("model_fields", "__dataclass_fields__", "__members__", "__annotations__"):
-        if found := getattr(python_type, attribute, None):
-            return list(found)
+        if fields := getattr(python_type, attribute, None):
+            return list(fields)
     return []
 
 
-NEAR_DAYS = 90
-MOST_FIELDS = 12
-BUTTON_WIDTH = "104px"
-BUTTON_STEP = 108  # with its margin
-MODULES = re.compile(r"\b(?:\w+\.)+(?=\w)")
-CLOSE = "line-height:1.4;padding:3px 0;overflow-wrap:anywhere"
-MUTED = f"{CLOSE};color:var(--jp-ui-font-color2,#616161)"
-ALARM = f"{CLOSE};color:var(--jp-error-color1,#b3261e)"
+def short_type(python_type: Any) -> str:
+    """A type without the names of modules: `list[Line] | None`."""
+    is_plain = isinstance(python_type, type) and not typing.get_args(python_type)
+    return python_type.__name__ if is_plain else MODULE_NAMES.sub("", str(python_type))
 
 
 @dataclass(frozen=True, slots=True)
 class EffortSpending:
-    """What the answers of one effort cost and took on average; None where nobody knows."""
+    """Averages over the answers of one effort; None where they are not known."""
 
     calls: int
     nano_usd: int | None
@@ -66,30 +156,32 @@ class EffortSpending:
     simulated: bool
 
     def lines(self) -> tuple[str, ...]:
-        """The same in a few words each."""
+        """The same as short lines."""
         calls = "1 call" if self.calls == 1 else f"{self.calls:,} calls"
         cost = "simulated" if self.simulated else f"⌀ {short_usd(self.nano_usd)}"
-        took = f"⌀ {self.elapsed_s:.1f} s" if self.elapsed_s is not None else ""
-        thought = self.reasoning_tokens
-        return calls, cost, took, f"⌀ {thought:,.0f} reasoning" if thought is not None else ""
+        elapsed = f"⌀ {self.elapsed_s:.1f} s" if self.elapsed_s is not None else ""
+        tokens = self.reasoning_tokens
+        return calls, cost, elapsed, f"⌀ {tokens:,.0f} reasoning" if tokens is not None else ""
 
 
 def short_usd(nano: int | None) -> str:
-    """An average to look at: at most four digits behind the point, if that says something."""
+    """An average in US dollars: at most four digits after the point, unless it is less."""
     rounded = None if nano is None else round(nano, -5)
     return show_usd(rounded or nano)
 
 
-def spent(entries: Iterable[Entry], same_model: Any) -> dict[str, EffortSpending]:
-    """The averages for each effort; real answers count alone as soon as there are some.
+def average_by_effort(
+    entries: Iterable[Entry], is_same_model: Callable[[str], bool]
+) -> dict[str, EffortSpending]:
+    """The averages of each effort; as soon as there are real answers, only those count.
 
-    same_model: says of an entry's model whether it is the one in question.
+    is_same_model: whether the model of an entry is the one in question.
     """
-    found: dict[str, list[Entry]] = {}
+    by_effort: dict[str, list[Entry]] = {}
     for entry in entries:
-        if entry.status == "ok" and same_model(entry.model):
-            found.setdefault(entry.effort, []).append(entry)
-    return {effort: average(rows) for effort, rows in found.items()}
+        if entry.status == "ok" and is_same_model(entry.model):
+            by_effort.setdefault(entry.effort, []).append(entry)
+    return {effort: average(rows) for effort, rows in by_effort.items()}
 
 
 def average(rows: Sequence[Entry]) -> EffortSpending:
@@ -107,207 +199,109 @@ def average(rows: Sequence[Entry]) -> EffortSpending:
 
 
 def mean(numbers: Iterable[float | None]) -> float | None:
-    """The mean of what is known, or None."""
+    """The mean of the known numbers, or None."""
     known = [number for number in numbers if number is not None]
     return sum(known) / len(known) if known else None
 
 
 def effort_columns(
-    efforts: Sequence[str], history: Mapping[str, EffortSpending], default: str | None
+    efforts: Sequence[str], spending: Mapping[str, EffortSpending], default: str | None
 ) -> list[tuple[str, ...]]:
-    """What to say of each button: that of the model's own choice, and one for each effort."""
-    own = f"= {default}" if default else "the model's own choice"
-    known = [history[e].lines() if e in history else ("no call yet",) for e in efforts]
-    return [(own,), *(tuple(filter(None, lines)) for lines in known)]
+    """The lines below each button: that of the model's own default, and one for each effort."""
+    first = f"= {default}" if default else "the model's own choice"
+    columns = [spending[e].lines() if e in spending else ("no call yet",) for e in efforts]
+    return [(first,), *(tuple(filter(None, lines)) for lines in columns)]
 
 
 def efforts_html(names: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
-    """A column under each button, as wide as that; where the page is narrow, a row with its name.
+    """A column under each button and as wide; on a narrow page, a row that begins with its name.
 
-    No style sheet belongs to a widget, so widths are chosen by a length that is far below nothing
-    or far above everything: `(room - 100%) * 999`.
+    A widget has no style sheet of its own. So a width is chosen by a length that is far below zero
+    or far above every limit: `(width - 100%) * 999`.
     """
-    room = len(names) * BUTTON_STEP
-    cell = f"width:clamp({BUTTON_WIDTH},({room}px - 100%) * 999,100%);margin:0 2px 4px;flex:none"
-    in_a_row = f"clamp(0px,(100% - {BUTTON_STEP}px) * 999,"
-    in_a_column = f"clamp(0px,({BUTTON_STEP}px - 100%) * 999,"
-    apart = f"margin-right:{in_a_row}6px)"
-    named = f"float:left;overflow:hidden;white-space:nowrap;max-width:{in_a_row}100%);{apart}"
-    piece = f"display:inline-block;text-align:center;min-width:{in_a_column}100%);{apart}"
+    width = len(names) * BUTTON_STEP
+    cell = f"width:clamp({BUTTON_WIDTH},({width}px - 100%) * 999,100%);margin:0 2px 4px;flex:none"
+    in_row = f"clamp(0px,(100% - {BUTTON_STEP}px) * 999,"
+    in_column = f"clamp(0px,({BUTTON_STEP}px - 100%) * 999,"
+    gap = f"margin-right:{in_row}6px)"
+    name_style = f"float:left;overflow:hidden;white-space:nowrap;max-width:{in_row}100%);{gap}"
+    line_style = f"display:inline-block;text-align:center;min-width:{in_column}100%);{gap}"
     cells = []
     for name, lines in zip(names, columns, strict=True):
-        pieces = [f'<span style="{named};font-weight:600">{escape(name)}:</span>']
-        pieces += [f'<span style="{piece}">{escape(line)}</span>' for line in lines]
-        cells.append(f'<div style="{cell}">{" ".join(pieces)}</div>')
-    style = f"{MUTED};display:flex;flex-wrap:wrap;font-size:11px"
+        spans = [f'<span style="{name_style};font-weight:600">{escape(name)}:</span>']
+        spans += [f'<span style="{line_style}">{escape(line)}</span>' for line in lines]
+        cells.append(f'<div style="{cell}">{" ".join(spans)}</div>')
+    style = f"{MUTED_STYLE};display:flex;flex-wrap:wrap;font-size:11px"
     return f'<div style="{style}">{"".join(cells)}</div>'
 
 
-def model_html(card: Card, catalog: Catalog, on: date, why: str = "") -> str:
-    """A model's prices, and the day it goes, in red where that is past or near.
-
-    why: which model it is, and why, where none was named; it stands first.
-    """
-    if catalog.find(card.id) is None:
-        hint = did_you_mean(card.id, catalog.names, "it is asked all the same")
-        return muted(f"{why}no card of {card.id}: its price and efforts are not known; {hint}")
-    price = card.price(on)
-    if price is None:
-        said = f"{why}price unknown"
-    else:
-        cached = "" if price.rates.cached is None else f" (cached ${price.rates.cached:f})"
-        rates = price.rates
-        said = f"{why}${rates.input:f} in{cached} · ${rates.output:f} out per million tokens"
-    if card.shutdown is None:
-        return muted(said)
-    days = (card.shutdown - on).days
-    word = "shutdown was announced for" if days <= 0 else "shutdown is announced for"
-    there = [name for name in card.replacements if not catalog.card(name).retired(on)]
-    instead = f"; use {' or '.join(there)}" if there else ""
-    goes = f"{word} {card.shutdown:%Y-%m-%d}{instead}"
-    if days >= NEAR_DAYS:
-        return muted(f"{said} · {goes}")
-    return f"{muted(said)} {alarm(f'⚠ {goes}')}"
-
-
-def schema_html(expression: str, names: Mapping[str, Any], registered: Mapping[str, Any]) -> str:
-    """The fields of the chosen schema with their types, or why it is none."""
-    if not expression:
-        return muted("the answer is text")
-    try:
-        kind = resolve(expression, names, registered).python_type
-    except O3Error as error:
-        return error_html(error)
-    fields = fields_of(kind)
-    if not fields:
-        return muted(short_type(kind))
-    shown = [f"<b>{escape(name)}</b> {escape(said)}".strip() for name, said in fields]
-    more = [f"and {len(fields) - MOST_FIELDS} more"] if len(fields) > MOST_FIELDS else []
-    return f'<div style="{MUTED}">{" · ".join(shown[:MOST_FIELDS] + more)}</div>'
-
-
-def fields_of(kind: Any) -> list[tuple[str, str]]:
-    """The fields of a type, or of the first type in it that has some, with their types."""
-    names = field_names(kind)
-    if not names:
-        inside = (fields_of(part) for part in typing.get_args(kind))
-        return next(filter(None, inside), [])
-    try:
-        hints = typing.get_type_hints(kind)
-    except (NameError, TypeError, AttributeError):  # a forward reference to what is not there yet
-        hints = {}
-    return [(name, short_type(hints[name]) if name in hints else "") for name in names]
-
-
-def short_type(kind: Any) -> str:
-    """A type as one would write it: `list[Line] | None`."""
-    plain = isinstance(kind, type) and not typing.get_args(kind)
-    return kind.__name__ if plain else MODULES.sub("", str(kind))
-
-
 def meter_html(session: Session) -> str:
-    """What was spent: in this session, today, and in this notebook where its name is known."""
+    """The cost of this session, of today, and of this notebook where its name is known."""
     midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
-    ledger: Ledger = session.ledger
     spans: list[tuple[str, dict[str, Any]]] = [
         ("this session", {"session": session.id}),
         ("today", {"since": midnight}),
     ]
     if session.notebook:
         spans.append(("this notebook", {"notebook": session.notebook}))
-    said = []
-    for name, span in spans:
-        totals = ledger.totals(by=(), **span)
+    texts = []
+    for name, where in spans:
+        totals = session.ledger.totals(by=(), **where)
         live = totals[0].live if totals else CallSums()
-        said.append(f"{name} <b>{escape(cost_of(live))}</b>")
+        cost = show_usd(live.cost_nano_usd)
+        cost = f"at least {cost}" if live.unknown_cost_calls else cost
+        texts.append(f"{name} <b>{escape(cost)}</b>")
         if name == "this session":
-            free = totals[0].simulated.calls if totals else 0
-            said[-1] += escape(calls_of(live, free))
-    return f'<div style="{MUTED};text-align:right">{" · ".join(said)}</div>'
+            texts[-1] += escape(
+                format_calls(live.calls, totals[0].simulated.calls if totals else 0)
+            )
+    return f'<div style="{MUTED_STYLE};text-align:right">{" · ".join(texts)}</div>'
 
 
-def cost_of(live: CallSums) -> str:
-    """What calls cost; at least, where some cost is unknown."""
-    known = show_usd(live.cost_nano_usd)
-    return f"at least {known}" if live.unknown_cost_calls else known
+def format_calls(live: int, simulated: int) -> str:
+    """` (3 and 2 simulated calls)`."""
+    counts = [f"{live:,}"] if live or not simulated else []
+    counts += [f"{simulated:,} simulated"] if simulated else []
+    return f" ({' and '.join(counts)} call{'' if live + simulated == 1 else 's'})"
 
 
-def calls_of(live: CallSums, simulated: int) -> str:
-    """How many calls there were."""
-    said = [f"{live.calls:,}"] if live.calls or not simulated else []
-    said += [f"{simulated:,} simulated"] if simulated else []
-    calls = " and ".join(said)
-    return f" ({calls} call{'' if live.calls + simulated == 1 else 's'})"
+def bars_html(budgets: Sequence[BudgetStatus], warn: float) -> str:
+    """A bar for each budget; "" where none is set. warn: the share from which a bar is orange."""
+    if not budgets:
+        return ""
+    bars = "".join(bar_html(budget, warn) for budget in budgets)
+    return f'<div style="{MUTED_STYLE};display:flex;flex-wrap:wrap;gap:2px 18px">{bars}</div>'
 
 
-def escape(text: str) -> str:
-    """Words that are nothing but words."""
-    return html.escape(plain_text(text))
-
-
-def muted(text: str) -> str:
-    """A remark."""
-    return f'<div style="{MUTED}">{escape(text)}</div>'
-
-
-def alarm(text: str) -> str:
-    """A remark nobody should miss; a screen reader says it at once."""
-    return f'<div role="alert" style="{ALARM}">{escape(text)}</div>'
-
-
-def status(text: str) -> str:
-    """What is going on."""
-    return f'<div role="status" style="{CLOSE}">{escape(text)}</div>' if text else ""
-
-
-def error_html(error: O3Error) -> str:
-    """What went wrong and what to try, in one line."""
-    said = " ".join(str(error).split())
-    return alarm(f"{said} – {error.hint}" if error.hint else said)
-
-
-WIDTH = "120px"
-TRACK = "overflow:hidden;background:rgba(128,128,128,0.25)"
-FINE, NEAR, GONE = "#2e7d32", "#ef6c00", "#c62828"
-
-
-def bars_html(stands: Sequence[BudgetStatus], warn: float) -> str:
-    """A bar for each budget; "" where none is set."""
-    bars = "".join(bar(each, warn) for each in stands)
-    return f'<div style="{MUTED};display:flex;flex-wrap:wrap;gap:2px 18px">{bars}</div>' * bool(
-        bars
-    )
-
-
-def bar(stands: BudgetStatus, warn: float) -> str:
-    """One budget: full colour for what is spent, pale for what is on its way or unknown."""
-    scope, limit = stands.budget
+def bar_html(budget: BudgetStatus, warn: float) -> str:
+    """One budget: full colour for what is spent, pale for what is reserved or of unknown cost."""
+    scope, limit = budget.budget
     if scope == "call":
         return f"<span>{escape(f'each question up to {show_usd(limit)}')}</span>"
-    colour = GONE if stands.share >= 1 else NEAR if stands.share >= warn else FINE
-    spent = percent(stands.spent_nano_usd, limit)
-    held = min(percent(stands.held_nano_usd, limit), 100 - spent)
-    seen = f"{OF[scope]} {show_usd(stands.spent_nano_usd)} of {show_usd(limit)}"
-    said = f"{OF[scope]}: {show_usd(stands.spent_nano_usd)} of {show_usd(limit)}"
-    if stands.held_nano_usd:
-        more = f", up to {show_usd(stands.held_nano_usd)} more"
-        seen, said = seen + more, f"{said}{more} on its way or unknown"
-    track = f"display:inline-flex;width:{WIDTH};height:8px;border-radius:4px;margin-left:4px"
-    parts = (
-        f'<span style="width:{spent}%;background:{colour}"></span>'
-        f'<span style="width:{held}%;background:{colour};opacity:0.4"></span>'
+    colour = (
+        FULL_COLOUR if budget.share >= 1 else WARN_COLOUR if budget.share >= warn else OK_COLOUR
     )
+    spent = percent(budget.spent_nano_usd, limit)
+    reserved = min(percent(budget.held_nano_usd, limit), 100 - spent)
+    amounts = f"{show_usd(budget.spent_nano_usd)} of {show_usd(limit)}"
+    text, label = f"{OF[scope]} {amounts}", f"{OF[scope]}: {amounts}"
+    if budget.held_nano_usd:
+        more = f", up to {show_usd(budget.held_nano_usd)} more"
+        text, label = f"{text}{more}", f"{label}{more} on its way or unknown"
+    style = f"display:inline-flex;width:{BAR_WIDTH};height:8px;border-radius:4px;margin-left:4px"
     return (
-        f'<span title="{escape(said)}">'
-        f"{escape(seen)} "
-        f'<span role="meter" aria-label="{escape(said)}" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{spent + held}" style="{track};{TRACK}">'
-        f"{parts}</span></span>"
+        f'<span title="{escape(label)}">'
+        f"{escape(text)} "
+        f'<span role="meter" aria-label="{escape(label)}" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{spent + reserved}" style="{style};{BAR_STYLE}">'
+        f'<span style="width:{spent}%;background:{colour}"></span>'
+        f'<span style="width:{reserved}%;background:{colour};opacity:0.4"></span>'
+        "</span></span>"
     )
 
 
 def percent(part: int, whole: int) -> int:
-    """A share in whole percent, 0 to 100; what is there at all is seen."""
+    """A share in whole percent, 0 to 100; at least 1 for every part above zero."""
     if not part:
         return 0
     return 100 if not whole else max(1, min(100, 100 * part // whole))

@@ -1,4 +1,4 @@
-"""The panel's widgets and how they stand. The door of ipywidgets: loaded with the first panel."""
+"""The widgets of the panel and their layout. ipywidgets is loaded with the first panel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import ipywidgets as widgets
 from o3magic.notebook.panel_html import BUTTON_WIDTH
 
 LABEL_WIDTH = "82px"
-BESIDE_LABEL = "90px"  # under the control, not under its label
+INDENT = "90px"  # below the controls, not below their labels
 FIELD_WIDTH = "400px"
 
 
@@ -25,7 +25,7 @@ class PanelWidgets:
             tooltip="Model: one of the list, or any name the provider knows; empty: not chosen",
             **labelled(FIELD_WIDTH),
         )
-        # Its own label would stand above the buttons.
+        # Without a description, which would stand above the buttons.
         self.effort = widgets.ToggleButtons(tooltip="Reasoning effort")
         self.effort.style.button_width = BUTTON_WIDTH
         self.schema = widgets.Dropdown(
@@ -33,8 +33,8 @@ class PanelWidgets:
             tooltip="Type of the answer: the schemas of this notebook",
             **labelled(FIELD_WIDTH),
         )
-        self.developer = area("Developer", "how to answer; stands above the prompt", 2)
-        self.prompt = area("Prompt", "what to ask", 5)
+        self.developer = text_area("Developer", "how to answer; stands above the prompt", 2)
+        self.prompt = text_area("Prompt", "what to ask", 5)
         self.out = widgets.Text(
             description="Name",
             placeholder="a variable that gets the answer",
@@ -46,15 +46,15 @@ class PanelWidgets:
         self.stop = button("Stop", "stop", "Stop the answer; what has arrived is kept")
         self.stop.disabled = True
         self.write = button("Write the cell", "code", "Show the %%o3 cell that asks the same")
-        self.cell = area("Cell", "", 4)
+        self.cell = text_area("Cell", "", 4)
         self.cell.layout.display = "none"
-        self.permission_words = words()
+        self.permission_words = note()
         self.allow = button("Call it", "check", "Let the tool be called, once")
         self.decline = button("Decline", "times", "Tell the model that you declined")
         self.permission = row(self.permission_words, self.allow, self.decline)
-        self.model_line, self.schema_line, self.status = (words() for _ in range(3))
+        self.model_line, self.schema_line, self.status = (note() for _ in range(3))
         self.effort_line = widgets.HTML()
-        self.meter = words()
+        self.meter = note()
         self.budget = widgets.HTML()
         self.box = self._box()
 
@@ -65,12 +65,12 @@ class PanelWidgets:
             '<div style="text-align:right">Effort</div>',
             layout=widgets.Layout(width=LABEL_WIDTH, flex="none", margin="2px 6px 2px 2px"),
         )
-        chosen = widgets.VBox(
+        column = widgets.VBox(
             [self.effort, self.effort_line], layout=widgets.Layout(flex="1 1 0", min_width="0")
         )
-        efforts = widgets.HBox([label, chosen])
+        efforts = widgets.HBox([label, column])
         buttons = row(self.run, self.stop, self.write, self.status)
-        buttons.layout.margin = f"4px 0 0 {BESIDE_LABEL}"
+        buttons.layout.margin = f"4px 0 0 {INDENT}"
         return widgets.VBox(
             [
                 row(title, self.meter),
@@ -95,36 +95,29 @@ class PanelWidgets:
 
     def close(self) -> None:
         """Take all of them off the page."""
-        for widget in (self.box, *every_child(self.box)):
+        pending = [self.box]
+        while pending:
+            widget = pending.pop()
+            pending += getattr(widget, "children", ())
             widget.close()
 
 
-def every_child(box: Any) -> list[Any]:
-    """The widgets in a box and in the boxes in it."""
-    found = []
-    for child in box.children:
-        found.append(child)
-        if hasattr(child, "children"):
-            found += every_child(child)
-    return found
-
-
 def labelled(width: str) -> dict[str, Any]:
-    """The look of a control with its label to the left."""
+    """The style and layout of a control with its label to the left."""
     return {
         "style": {"description_width": LABEL_WIDTH},
-        # Its margin of 2 px a side is part of the row.
+        # 4px: the margins of 2px on both sides.
         "layout": widgets.Layout(width=width, max_width="calc(100% - 4px)"),
     }
 
 
 def row(*children: Any) -> Any:
-    """Side by side, below one another where the page is narrow."""
+    """Widgets side by side; below one another where the page is narrow."""
     return widgets.HBox(children, layout=widgets.Layout(flex_flow="row wrap", align_items="center"))
 
 
-def area(label: str, placeholder: str, rows: int) -> Any:
-    """A field for more than one line. What is typed counts when it is left."""
+def text_area(label: str, placeholder: str, rows: int) -> Any:
+    """A field for several lines. Its value changes when the field loses the focus."""
     return widgets.Textarea(
         description=label,
         placeholder=placeholder,
@@ -135,13 +128,13 @@ def area(label: str, placeholder: str, rows: int) -> Any:
     )
 
 
-def words() -> Any:
-    """A place for words that takes what is left of its row."""
+def note() -> Any:
+    """A text that takes the rest of its row."""
     return widgets.HTML(layout=widgets.Layout(flex="1 1 260px", min_width="0", margin="2px 8px"))
 
 
 def button(label: str, icon: str, tooltip: str, style: str = "") -> Any:
-    """A button as wide as its words."""
+    """A button as wide as its label."""
     return widgets.Button(
         description=label,
         icon=icon,
@@ -152,7 +145,7 @@ def button(label: str, icon: str, tooltip: str, style: str = "") -> Any:
 
 
 def set_options(widget: Any, options: Sequence[tuple[str, str]], value: str | None) -> None:
-    """Give a selection its options and its value; only what differs is sent."""
+    """Set the options and the value of a selection; only differences are sent."""
     if tuple(widget.options) != tuple(options):
         widget.options = tuple(options)
     if widget.value != value:

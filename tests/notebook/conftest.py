@@ -20,7 +20,7 @@ SECRET = "sk-test-0123456789abcdefSECRET"
 
 
 def chat_stream(words: list[str], usage: dict[str, Any] | None = None) -> bytes:
-    """A Chat stream as OpenAI sends one, made here: not labelled as simulated, so it costs."""
+    """A Chat stream in OpenAI's format, without the label of the simulator, so it costs."""
     head = {"id": "chatcmpl-test", "object": "chat.completion.chunk", "created": 1}
     head |= {"model": "o3-mini-2025-01-31", "service_tier": "default"}
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": "", "refusal": None}]
@@ -34,9 +34,10 @@ def chat_stream(words: list[str], usage: dict[str, Any] | None = None) -> bytes:
 
 @dataclass
 class Ran:
-    """What one cell gave: how it ended, what is left in its output, and every message."""
+    """The result of one cell: its reply, what is left in its output, and every message."""
 
     status: str = ""
+    reply: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] = field(default_factory=dict)
     outputs: list[dict[str, Any]] = field(default_factory=list)
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -47,7 +48,7 @@ class Ran:
 
     @property
     def stdout(self) -> str:
-        """All that was printed."""
+        """The printed text."""
         return "".join(out["text"] for out in self.outputs if out.get("name") == "stdout")
 
     @property
@@ -96,9 +97,10 @@ class Kernel:
         reply = self.client.get_shell_msg(timeout=10)
         while reply["parent_header"].get("msg_id") != request:
             reply = self.client.get_shell_msg(timeout=10)
-        ran.status = reply["content"]["status"]
+        ran.reply = reply["content"]
+        ran.status = ran.reply["status"]
         if ran.status == "error":
-            ran.error = reply["content"]
+            ran.error = ran.reply
         return ran
 
     def _fold(self, ran: Ran, kind: str, content: dict[str, Any]) -> None:
@@ -116,19 +118,19 @@ class Kernel:
             ran.outputs.append({"kind": kind, **content})
 
     def value(self, expression: str) -> Any:
-        """What a JSON-like expression gives in the kernel."""
+        """The value of an expression in the kernel, by way of JSON."""
         ran = self.run(f"import json as _j; print(_j.dumps({expression}, default=str))")
         assert ran.status == "ok", ran.error
         return json.loads(ran.stdout)
 
     def interrupt(self) -> None:
-        """What the stop button does."""
+        """Interrupt the kernel, as the stop button does."""
         self.manager.interrupt_kernel()
 
 
 @pytest.fixture(autouse=True)
 def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shell in this process puts a `__main__` of its own in place of pytest's; not for good."""
+    """Restore `__main__`, which a shell in this process replaces."""
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
@@ -136,15 +138,15 @@ def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
 def one_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     """A kernel for the whole run: starting one takes a second."""
     folder = tmp_path_factory.mktemp("kernel")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("O3MAGIC_", "OPENAI_"))}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("O3MAGIC_", "OPENAI_"))}
     root = str(Path(__file__).parents[2])
-    said = {
+    own = {
         "O3MAGIC_LEDGER": str(folder / "ledger.sqlite3"),
         "O3MAGIC_CONFIG": str(folder / "none.toml"),
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, kept.get("PYTHONPATH", "")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, inherited.get("PYTHONPATH", "")])),
         "IPYTHONDIR": str(folder / "ipython"),
     }
-    manager, client = start_new_kernel(kernel_name="python3", env=kept | said, cwd=str(folder))
+    manager, client = start_new_kernel(kernel_name="python3", env=inherited | own, cwd=str(folder))
     try:
         yield Kernel(manager, client)
     finally:
@@ -155,7 +157,7 @@ def one_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
-    """A loopback server; what it is scripted to say, it says."""
+    """A loopback server with scripted replies."""
     with Simulator(key=SECRET) as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""`--background`: the cell returns at once, the answer comes into its place."""
+"""`--background`: the cell returns at once, the answer follows in its output."""
 
 import time
 
@@ -9,8 +9,8 @@ WORDS = " ".join(f"word{n}" for n in range(60))
 
 
 def later_messages(kernel: Kernel, request: str, seconds: float) -> list[dict]:
-    """The messages that still come for a cell after it has returned."""
-    found = []
+    """The messages of a cell that arrive after it has returned."""
+    messages = []
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         try:
@@ -18,8 +18,8 @@ def later_messages(kernel: Kernel, request: str, seconds: float) -> list[dict]:
         except Exception:  # the queue is empty
             break
         if message["parent_header"].get("msg_id") == request:
-            found.append(message)
-    return found
+            messages.append(message)
+    return messages
 
 
 def test_the_cell_returns_at_once_and_the_answer_follows(kernel: Kernel, simulator: Simulator):
@@ -29,8 +29,8 @@ def test_the_cell_returns_at_once_and_the_answer_follows(kernel: Kernel, simulat
     ran: Ran = kernel.collect(request)
     assert time.monotonic() - began < 1.5
     assert ran.status == "ok", ran.error
-    found = later_messages(kernel, request, 4)
-    updates = [m["content"]["data"] for m in found if m["msg_type"] == "update_display_data"]
+    messages = later_messages(kernel, request, 4)
+    updates = [m["content"]["data"] for m in messages if m["msg_type"] == "update_display_data"]
     assert len(updates) > 2
     assert WORDS in updates[-1]["text/markdown"]
     assert "SIMULATED" in updates[-1]["text/markdown"]
@@ -63,12 +63,12 @@ def test_an_error_lands_in_the_cell_that_asked(kernel: Kernel, simulator: Simula
     simulator.script(Reply(status=429, error={"message": "none", "code": "insufficient_quota"}))
     request = kernel.start("%%o3 --background -o later\nhi")
     kernel.collect(request)
-    found = later_messages(kernel, request, 2)
-    assert "QuotaExhausted" in str(found[-1]["content"]["data"])
+    messages = later_messages(kernel, request, 2)
+    assert "QuotaExhausted" in str(messages[-1]["content"]["data"])
     assert kernel.run("later.wait(5)").error["ename"] == "QuotaExhausted"
 
 
-def test_unloading_stops_what_is_on_its_way_and_books_it(kernel: Kernel, simulator: Simulator):
+def test_unloading_stops_running_answers_and_records_them(kernel: Kernel, simulator: Simulator):
     simulator.script(Reply(text=WORDS, pause_s=0.2))
     kernel.run("later = %o3 --background tell me")
     time.sleep(1)

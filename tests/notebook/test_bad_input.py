@@ -1,4 +1,4 @@
-"""What nobody wants to get, in a real kernel: nothing breaks, and the text is complete."""
+"""Hostile and broken answers in a real kernel: nothing breaks, and the text is complete."""
 
 import json
 
@@ -28,18 +28,18 @@ def streamed(*words: str, pieces: int = 1, pause_s: float = 0.0) -> Reply:
 
 
 def cpu_s(kernel: Kernel) -> float:
-    """What the kernel has worked so far; a busy machine does not count."""
+    """The CPU time of the kernel, which is the same on a busy machine."""
     return kernel.value("__import__('time').process_time()")
 
 
 def markdown(ran: Ran) -> str:
-    """All Markdown a cell has sent, what was replaced included."""
+    """All Markdown that a cell has sent, also what was replaced."""
     sent = [message["content"].get("data", {}) for message in ran.messages]
     return "\n\n".join(data["text/markdown"] for data in sent if "text/markdown" in data)
 
 
 def shown(ran: Ran) -> str:
-    """What stands below the cell at the end."""
+    """The final output of the cell."""
     return "".join(ran.texts())
 
 

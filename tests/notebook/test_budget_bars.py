@@ -1,4 +1,4 @@
-"""The panel's bars: how much of a budget is gone, to look at and to hear."""
+"""The panel's bars of budgets: their widths, colours and labels for screen readers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from o3magic.cost.budgets import Budget, BudgetStatus
-from o3magic.notebook.panel_html import FINE, GONE, NEAR, bars_html, percent
+from o3magic.notebook.panel_html import FULL_COLOUR, OK_COLOUR, WARN_COLOUR, bars_html, percent
 from tests.notebook.conftest import Kernel
 
 DAY = Budget("day", 1_000_000_000)
@@ -17,12 +17,12 @@ DAY = Budget("day", 1_000_000_000)
 @pytest.mark.parametrize(
     ("spent", "held", "widths", "colour"),
     [
-        (0, 0, [0, 0], FINE),
-        (1, 0, [1, 0], FINE),
-        (310_000_000, 440_000_000, [31, 44], FINE),
-        (310_000_000, 500_000_000, [31, 50], NEAR),
-        (900_000_000, 900_000_000, [90, 10], GONE),
-        (2_000_000_000, 0, [100, 0], GONE),
+        (0, 0, [0, 0], OK_COLOUR),
+        (1, 0, [1, 0], OK_COLOUR),
+        (310_000_000, 440_000_000, [31, 44], OK_COLOUR),
+        (310_000_000, 500_000_000, [31, 50], WARN_COLOUR),
+        (900_000_000, 900_000_000, [90, 10], FULL_COLOUR),
+        (2_000_000_000, 0, [100, 0], FULL_COLOUR),
     ],
 )
 def test_a_bar_is_as_long_as_what_is_gone(spent, held, widths, colour):

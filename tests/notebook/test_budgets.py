@@ -1,4 +1,4 @@
-"""Budgets where people meet them: in a cell, and shared by two kernels."""
+"""Budgets in a cell, and shared by two kernels."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ print(sent, refused)
 def two_kernels(tmp_path: Path, simulator: Simulator) -> Iterator[list[Kernel]]:
     """Two kernels that share a ledger, a settings file and a day's budget."""
     (tmp_path / "config.toml").write_text(f'model = "invented"\nbudget_day = "0.2"\n{CARD}')
-    said = {
+    own = {
         "O3MAGIC_LEDGER": str(tmp_path / "ledger.sqlite3"),
         "O3MAGIC_CONFIG": str(tmp_path / "config.toml"),
         "OPENAI_API_KEY": SECRET,
@@ -58,11 +58,11 @@ def two_kernels(tmp_path: Path, simulator: Simulator) -> Iterator[list[Kernel]]:
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "IPYTHONDIR": str(tmp_path / "ipython"),
     }
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("O3MAGIC_", "OPENAI_"))}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("O3MAGIC_", "OPENAI_"))}
     with ExitStack() as opened:
         kernels = []
         for who in ("one", "two"):
-            manager, client = start_new_kernel(kernel_name="python3", env=kept | said)
+            manager, client = start_new_kernel(kernel_name="python3", env=inherited | own)
             opened.callback(manager.context.destroy, linger=0)
             opened.callback(manager.shutdown_kernel, now=True)
             opened.callback(client.stop_channels)
@@ -80,10 +80,10 @@ def test_two_kernels_never_pass_the_budget_they_share(
     begin = f"BEGIN_AT = {time.time() + 1}\n"
     running = [kernel.start(begin + LOOP) for kernel in two_kernels]
     ran = [k.collect(request) for k, request in zip(two_kernels, running, strict=True)]
-    assert [each.error for each in ran] == [{}, {}]
-    counts = [tuple(map(int, each.stdout.split())) for each in ran]
-    sent = sum(each[0] for each in counts)
-    assert [sum(each) for each in counts] == [CALLS, CALLS]
+    assert [cell.error for cell in ran] == [{}, {}]
+    counts = [tuple(map(int, cell.stdout.split())) for cell in ran]
+    sent = sum(count[0] for count in counts)
+    assert [sum(count) for count in counts] == [CALLS, CALLS]
     assert sent == len(simulator.requests)
     ledger = Ledger(tmp_path / "ledger.sqlite3")
     [total] = ledger.totals(by=())
@@ -91,7 +91,7 @@ def test_two_kernels_never_pass_the_budget_they_share(
     assert total.live.cost_nano_usd == sent * CALL_NANO_USD <= 200_000_000
     # Each kernel went on until less was left than the worst case of one more, or two at once.
     assert total.live.cost_nano_usd > 200_000_000 - 2 * WORST_NANO_USD
-    assert all(each[0] for each in counts)
+    assert all(count[0] for count in counts)
 
 
 def test_a_refusal_is_one_message_that_says_how_to_go_on(
@@ -99,9 +99,9 @@ def test_a_refusal_is_one_message_that_says_how_to_go_on(
 ) -> None:
     ran = kernel.run("%%o3 --budget 0.01\nfour?")
     assert ran.error["ename"] == "OverBudget"
-    told = "\n".join(ran.error["traceback"])
-    assert "may cost up to $0.44" in told
-    assert "--max-output-tokens" in told
+    text = "\n".join(ran.error["traceback"])
+    assert "may cost up to $0.44" in text
+    assert "--max-output-tokens" in text
     assert simulator.requests == []
 
 
@@ -112,6 +112,6 @@ def test_a_budget_set_for_the_session_holds_for_every_cell(
     simulator.script(*[Reply(body=chat_stream(["four"], USAGE)) for _ in range(3)])
     ran = [kernel.run("%%o3 --api chat\nfour?") for _ in range(3)]
     kernel.run("%o3_config budget_session= max_output_tokens=")
-    assert [each.status for each in ran] == ["ok", "error", "error"]
+    assert [cell.status for cell in ran] == ["ok", "error", "error"]
     assert "this session" in ran[1].error["evalue"]
     assert len(simulator.requests) == 1

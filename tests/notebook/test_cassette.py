@@ -34,32 +34,32 @@ CELLS = {
 
 @pytest.fixture
 def lesson(kernel: Kernel, tmp_path: Path) -> Path:
-    """A notebook whose cassette is used."""
+    """A notebook with a cassette."""
     path = tmp_path / "lesson.ipynb"
     kernel.run(f"%o3_config notebook={path}\n{SCHEMA}")
     return path
 
 
-def shown(kernel: Kernel, cell: str) -> list[dict[str, Any]]:
-    """The outputs of a cell as a notebook keeps them: no ids of displays, a stream in one piece."""
+def run_and_join(kernel: Kernel, cell: str) -> list[dict[str, Any]]:
+    """The outputs of a cell as a notebook stores them: no display ids, a stream in one piece."""
     ran = kernel.run(cell)
     assert ran.status == "ok", ran.error
-    kept: list[dict[str, Any]] = []
+    outputs: list[dict[str, Any]] = []
     for out in ran.outputs:
-        said = {k: v for k, v in out.items() if k != "id"}
+        output = {k: v for k, v in out.items() if k != "id"}
         if (
-            kept
-            and said["kind"] == "stream" == kept[-1]["kind"]
-            and said["name"] == kept[-1]["name"]
+            outputs
+            and output["kind"] == "stream" == outputs[-1]["kind"]
+            and output["name"] == outputs[-1]["name"]
         ):
-            kept[-1]["text"] += said["text"]  # a kernel sends what is printed at its own times
+            outputs[-1]["text"] += output["text"]  # a kernel sends what is printed at its own times
         else:
-            kept.append(said)
-    return kept
+            outputs.append(output)
+    return outputs
 
 
 def offline(kernel: Kernel, lesson: Path) -> None:
-    """The same kernel without a key, the extension loaded anew."""
+    """Load the extension again, without a key."""
     ran = kernel.run(
         "import os\nfor name in ('OPENAI_API_KEY', 'OPENAI_BASE_URL'): os.environ.pop(name)\n"
         f"%reload_ext o3magic\n%o3_config notebook={lesson} replay_speed=0\n{SCHEMA}"
@@ -71,10 +71,10 @@ def test_every_kind_of_cell_gives_the_same_outputs_again(
     kernel: Kernel, simulator: Simulator, lesson: Path
 ) -> None:
     kernel.run("%o3_config mode=record")
-    first = {name: shown(kernel, cell) for name, cell in CELLS.items()}
+    first = {name: run_and_join(kernel, cell) for name, cell in CELLS.items()}
     asked = len(simulator.requests)
     offline(kernel, lesson)
-    again = {name: shown(kernel, cell) for name, cell in CELLS.items()}
+    again = {name: run_and_join(kernel, cell) for name, cell in CELLS.items()}
     assert again == first
     assert len(simulator.requests) == asked
     links = [out["metadata"]["o3magic"] for out in first["text"]]
@@ -101,19 +101,19 @@ def test_a_miss_is_one_clear_message_with_the_difference(kernel: Kernel, lesson:
     offline(kernel, lesson)
     ran = kernel.run("%%o3\nWhat is a leap?")
     assert ran.error["ename"] == "CassetteMiss"
-    told = "\n".join(ran.error["traceback"])
-    assert "heap" in told
-    assert "leap" in told
-    assert "Traceback" not in told
+    text = "\n".join(ran.error["traceback"])
+    assert "heap" in text
+    assert "leap" in text
+    assert "Traceback" not in text
     assert ran.outputs[0]["kind"] == "error"
 
 
 def test_a_rerun_cell_replays_the_same_answer(kernel: Kernel, lesson: Path) -> None:
     kernel.run("%o3_config mode=record")
-    first = shown(kernel, CELLS["twice"])
+    first = run_and_join(kernel, CELLS["twice"])
     offline(kernel, lesson)
-    assert shown(kernel, CELLS["twice"]) == first
-    assert shown(kernel, CELLS["twice"]) == first
+    assert run_and_join(kernel, CELLS["twice"]) == first
+    assert run_and_join(kernel, CELLS["twice"]) == first
 
 
 def test_the_ledger_keeps_replays_apart(kernel: Kernel, lesson: Path) -> None:

@@ -15,8 +15,8 @@ def test_every_effort_of_the_model_is_asked_at_once(kernel: Kernel, simulator: S
     assert kernel.value("[a.effort for a in cmp.answers]") == ["low", "medium", "high"]
     assert kernel.value("list(cmp.to_frame()['reasoning_tokens'] > 0)") == [True] * 3
     markdown = ran.texts("text/markdown")[0]
-    for said in ("| low | medium | high |", "of which reasoning", "SIMULATED", "seconds"):
-        assert said in markdown
+    for text in ("| low | medium | high |", "of which reasoning", "SIMULATED", "seconds"):
+        assert text in markdown
     assert ran.texts("image/svg+xml")
     assert "medium:" in ran.texts()[0]
 
@@ -61,7 +61,7 @@ def test_an_interrupt_stops_them_all_and_keeps_what_arrived(kernel: Kernel, simu
     assert "word0" in json.dumps(ran.outputs)
 
 
-def test_nothing_to_compare_is_said(kernel: Kernel):
+def test_nothing_to_compare_is_an_error(kernel: Kernel):
     ran = kernel.run("%%o3 --compare --efforts low\nWhy?")
     assert ran.error["ename"] == "BadOption"
 

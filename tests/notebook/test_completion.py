@@ -1,4 +1,4 @@
-"""TAB completion, asked of a real kernel the way a front end asks."""
+"""TAB completion by complete requests to a real kernel."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from IPython.core.completer import CompletionContext
 from IPython.core.interactiveshell import InteractiveShell
 
 from o3magic.notebook.magics import O3Magics
+from o3magic.settings import options
 from o3magic.simulator import Simulator
 from tests.notebook.conftest import Kernel
 
@@ -22,7 +23,7 @@ def _hidden(): ...
 class Alpha: ..."""
 
 
-def replied(kernel: Kernel, code: str) -> dict[str, Any]:
+def request_completion(kernel: Kernel, code: str) -> dict[str, Any]:
     kernel.client.complete(code, len(code))
     reply = kernel.client.get_shell_msg(timeout=10)
     while reply["msg_type"] != "complete_reply":
@@ -31,12 +32,12 @@ def replied(kernel: Kernel, code: str) -> dict[str, Any]:
 
 
 def complete(kernel: Kernel, code: str) -> list[str]:
-    return replied(kernel, code)["matches"]
+    return request_completion(kernel, code)["matches"]
 
 
 def kinds(kernel: Kernel, code: str) -> set[str]:
-    found = replied(kernel, code)["metadata"]["_jupyter_types_experimental"]
-    return {each["type"] for each in found}
+    types = request_completion(kernel, code)["metadata"]["_jupyter_types_experimental"]
+    return {entry["type"] for entry in types}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,22 @@ def kinds(kernel: Kernel, code: str) -> set[str]:
         ("%o3 -p ol", ["ollama"]),
         ("%%o3 --schema Inv", ["Invoice"]),
         ("%%o3 --map re", ["records", "reviews"]),
+        # An option that few need: where no common one begins so, or a name is whole.
         ("%%o3 -q --ti", ["--tier"]),
+        ("%%o3 --t", ["--tools"]),
+        ("%%o3 --tu", ["--turns"]),
+        ("%%o3 --comp", ["--compare"]),
+        ("%%o3 --compac", ["--compact"]),
+        ("%%o3 --bud", ["--budget", "--budget-call", "--budget-session"]),
+        (
+            "%%o3 --budget",
+            [
+                *("--budget", "--budget-call", "--budget-day", "--budget-month"),
+                *("--budget-notebook", "--budget-session", "--budget-warn"),
+            ],
+        ),
+        ("%%o3 --budget-d", ["--budget-day"]),
+        ("%o3_config retr", ["retries="]),
         ("%%o3 --tier fl", ["flex"]),
         ("%%o3 --verb", ["--verbosity"]),
         ("%%o3 --verbosity ", ["high", "low", "medium"]),
@@ -77,7 +93,18 @@ def test_what_may_follow_is_offered(kernel: Kernel, line: str, wanted: list[str]
     if wanted:
         assert offered == wanted
     else:
-        assert not [each for each in offered if each.startswith("-")]
+        assert not [word for word in offered if word.startswith("-")]
+
+
+@pytest.mark.parametrize(("line", "form"), [("%%o3 -", "{}"), ("%o3_config ", "{}=")])
+def test_what_is_offered_first_are_the_common_options(kernel: Kernel, line: str, form: str):
+    names = {True: set(), False: set()}
+    for option in options():
+        flags = option.flag.names if line == "%%o3 -" else [option.name]
+        names[option.flag.common] |= {form.format(flag) for flag in flags}
+    offered = set(complete(kernel, line))
+    assert offered >= names[True]
+    assert offered.isdisjoint(names[False])
 
 
 def test_the_efforts_are_those_of_the_model_that_is_set(kernel: Kernel):
@@ -133,7 +160,7 @@ def test_paths_go_on_from_the_folder_of_the_notebook(kernel: Kernel, tmp_path: P
         ("%%o3 -t py", "tool"),
     ],
 )
-def test_an_editor_is_told_what_each_word_is(kernel: Kernel, line: str, kind: str):
+def test_each_completion_has_its_kind(kernel: Kernel, line: str, kind: str):
     kernel.run(LINE)
     assert kinds(kernel, line) == {kind}
 
@@ -154,5 +181,5 @@ def test_a_bad_settings_file_is_no_reason_for_tab_to_fail(tmp_path: Path):
     )
     assert magics.complete(context) == {"completions": []}
     (tmp_path / "o3magic.toml").write_text("effort = 'low'", encoding="utf-8")
-    offered = [each.text for each in magics.complete(context)["completions"]]
+    offered = [item.text for item in magics.complete(context)["completions"]]
     assert offered == ["--effort", "--efforts"]

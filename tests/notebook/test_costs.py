@@ -1,4 +1,4 @@
-"""`%o3_cost` in a real kernel: tables, pictures, files, and a view that follows the books."""
+"""`%o3_cost` in a real kernel: tables, pictures, files, and a view that follows the ledger."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_python_gets_the_same_as_a_value_that_shows_itself(asked: Kernel):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("--off month", "did you mean --of"),
         ("--of monthly", "invalid choice: 'monthly'"),
@@ -93,11 +93,11 @@ def test_python_gets_the_same_as_a_value_that_shows_itself(asked: Kernel):
         ("--csv /nowhere/at/all.csv", "cannot be written"),
     ],
 )
-def test_wrong_words_are_one_line_and_what_to_try(kernel: Kernel, line: str, said: str):
+def test_wrong_words_are_one_line_and_what_to_try(kernel: Kernel, line: str, message: str):
     ran = kernel.run(f"%o3_cost {line}")
     assert ran.status == "error"
     assert ran.error["ename"] == "BadOption"
-    assert said in " ".join(ran.error["traceback"])
+    assert message in " ".join(ran.error["traceback"])
 
 
 def test_the_help_lists_every_option(kernel: Kernel):
@@ -107,7 +107,7 @@ def test_the_help_lists_every_option(kernel: Kernel):
     assert "usage:" not in ran.stdout
 
 
-WATCHED = "magics_of(get_ipython()).actions.bench.views(CostWatch)"
+WATCHED = "magics_of(get_ipython()).actions.context.views(CostWatch)"
 
 
 def watch(kernel: Kernel) -> None:
@@ -121,10 +121,10 @@ def watch(kernel: Kernel) -> None:
 
 
 def watched(kernel: Kernel) -> str:
-    return kernel.value(f"{WATCHED}[0].said.value")
+    return kernel.value(f"{WATCHED}[0].table.value")
 
 
-def test_a_view_follows_the_books_and_shows_money_as_text(asked: Kernel, simulator: Simulator):
+def test_a_view_follows_the_ledger_and_shows_money_as_text(asked: Kernel, simulator: Simulator):
     watch(asked)
     before = watched(asked)
     assert f"at least {COST}" in before
@@ -139,7 +139,7 @@ def test_a_view_follows_the_books_and_shows_money_as_text(asked: Kernel, simulat
         "import threading\n"
         "news = threading.Event()\n"
         "tell = lambda change: '$0.00429' in change.new and news.set()\n"
-        f"{WATCHED}[0].said.observe(tell, 'value')\n"
+        f"{WATCHED}[0].table.observe(tell, 'value')\n"
         "later = get_ipython().run_cell_magic('o3', '-q --background', '2+2?')\n"
         "later.wait(20)\n"
         "assert news.wait(20), 'the view did not hear of it'"
@@ -164,12 +164,12 @@ def test_a_view_is_closed_by_its_button_and_with_the_extension(kernel: Kernel):
 
 def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Python or IPython in a process of its own, as narrow as a phone."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("O3MAGIC_", "OPENAI_"))}
-    said = {"O3MAGIC_LEDGER": ":memory:", "O3MAGIC_CONFIG": str(folder / "none.toml")}
-    said |= {"PYTHONPATH": str(Path(__file__).parents[2]), "IPYTHONDIR": str(folder)}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("O3MAGIC_", "OPENAI_"))}
+    own = {"O3MAGIC_LEDGER": ":memory:", "O3MAGIC_CONFIG": str(folder / "none.toml")}
+    own |= {"PYTHONPATH": str(Path(__file__).parents[2]), "IPYTHONDIR": str(folder)}
     return subprocess.run(
         [sys.executable, *words],
-        env=kept | said | {"COLUMNS": "60"},
+        env=inherited | own | {"COLUMNS": "60"},
         cwd=folder,
         capture_output=True,
         text=True,

@@ -14,7 +14,7 @@ REASON = "openai's default since o3-mini was shut down on 2026-10-23"
 
 
 def footer(ran):
-    """What stands below an answer, as text."""
+    """The footer of an answer, as text."""
     words = "\n".join(ran.texts("text/markdown")).rpartition("<small>")[2]
     return unescape(re.sub(r"<[^>]*>", "", words))
 
@@ -28,10 +28,10 @@ def api():
 @pytest.fixture
 def fresh(kernel, api, tmp_path):
     """A kernel in which a key is set and nothing else."""
-    said = {"OPENAI_BASE_URL": api.url, "O3MAGIC_LEDGER": str(tmp_path / "ledger.sqlite3")}
+    own = {"OPENAI_BASE_URL": api.url, "O3MAGIC_LEDGER": str(tmp_path / "ledger.sqlite3")}
     ran = kernel.run(
         "import os; ledger = os.environ['O3MAGIC_LEDGER']\n"
-        f"os.environ.update({said!r}); os.environ.pop('O3MAGIC_MODEL')\n"
+        f"os.environ.update({own!r}); os.environ.pop('O3MAGIC_MODEL')\n"
         "%reload_ext o3magic\nimport o3magic as o3"
     )
     assert ran.status == "ok", ran.error

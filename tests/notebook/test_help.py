@@ -1,4 +1,4 @@
-"""`%o3_help` and `%%o3?`: all there is to say, out of what the code says of itself."""
+"""`%o3_help` and `%%o3?`: built from the declarations of options and the docstrings of magics."""
 
 import re
 from dataclasses import fields
@@ -6,18 +6,18 @@ from dataclasses import fields
 import pytest
 
 from o3magic.config import Config
-from o3magic.notebook.help import EXAMPLES, GROUPS, cell_help, help_bundle, option_sections
-from o3magic.notebook.line_parser import parse, usage_of
+from o3magic.notebook.help import EXAMPLES, GROUPS, asks, cell_help, help_bundle, option_sections
+from o3magic.notebook.line_parser import format_usage, parse
 from o3magic.providers import Providers
-from o3magic.settings import Settings, options
+from o3magic.settings import Option, Settings, options
 from o3magic.simulator import Reply, Simulator
 from tests.notebook.conftest import Kernel
 
-ASKING = [each.cell for each in EXAMPLES if "%o3 " in each.cell or each.cell[:4] == "%%o3"]
+ASKING = [example.cell for example in EXAMPLES if asks(example)]
 
 
 def line_of(cell: str) -> str:
-    """What stands behind the magic in an example."""
+    """The line of an example after the magic."""
     return cell.partition("\n")[0].partition("%o3")[2]
 
 
@@ -39,7 +39,7 @@ def test_there_is_an_example_of_what_is_used_most(named: str):
 
 
 def test_every_example_runs(kernel: Kernel, simulator: Simulator):
-    for cell in (each.cell for each in EXAMPLES):
+    for cell in (example.cell for example in EXAMPLES):
         if "--schema" in cell:
             simulator.script(Reply(json={"items": [{"item": "coffee", "price": 8.5}]}))
         ran = kernel.run(cell)
@@ -47,17 +47,43 @@ def test_every_example_runs(kernel: Kernel, simulator: Simulator):
     assert kernel.value("[later.wait(20).finish_reason, lines.parsed[0].price]") == ["stop", 8.5]
 
 
+COMMON = [option for option in options() if option.flag.common]
+RARE = [option for option in options() if not option.flag.common]
+
+
+def usages(text: str) -> list[str]:
+    """The options that a page has a row of."""
+    lines = [line.strip().removeprefix("| `") for line in text.replace("\\|", "|").split("\n")]
+
+    def has_row(option: Option) -> bool:
+        usage = format_usage(option)
+        return any(line.startswith((f"{usage} ", f"{usage}`")) or line == usage for line in lines)
+
+    return [option.name for option in options() if has_row(option)]
+
+
+def test_about_twenty_options_are_common():
+    assert 15 <= len(COMMON) <= 25
+    assert {"model", "effort", "schema", "developer", "out"} <= {option.name for option in COMMON}
+
+
 def test_every_option_is_in_one_group():
-    grouped = [row for section in option_sections() for row in section.rows]
-    assert sorted(code for code, _ in grouped) == sorted(map(usage_of, options()))
+    grouped = [row for section in option_sections(options()) for row in section.rows]
+    assert sorted(code for code, _ in grouped) == sorted(map(format_usage, options()))
     assert set(GROUPS) <= {field.name for field in fields(Settings)}
 
 
-def test_the_page_says_everything(kernel: Kernel):
+def test_the_rest_is_listed_by_help_all(kernel: Kernel):
+    [shown] = kernel.run("%o3_help all").outputs
+    for text in (shown["data"]["text/plain"], shown["data"]["text/markdown"]):
+        assert usages(text) == [option.name for option in options()]
+
+
+def test_the_page_has_common_options_examples_magics_and_keys(kernel: Kernel):
     [shown] = kernel.run("%o3_help").outputs
     for text in (shown["data"]["text/plain"], shown["data"]["text/markdown"]):
-        for option in options():
-            assert usage_of(option) in text.replace("\\|", "|")
+        assert usages(text) == [option.name for option in COMMON]
+        assert f"`%o3_help all` lists {len(RARE)} more options" in text
         for example in EXAMPLES:
             assert example.cell.partition("\n")[0] in text
         for magic in ("%o3_config", "%o3_cost", "%o3_models", "%o3_schemas", "%o3_panel"):
@@ -68,24 +94,24 @@ def test_the_page_says_everything(kernel: Kernel):
 
 
 @pytest.mark.parametrize("word", ["effort", "--effort", "-e", "e"])
-def test_one_option_is_told_whatever_it_is_called(kernel: Kernel, word: str):
+def test_an_option_has_a_page_under_each_of_its_names(kernel: Kernel, word: str):
     kernel.run("%o3_config effort=low")
-    told = kernel.run(f"%o3_help {word}").texts()[0]
-    assert "One of none, minimal, low, medium, high, xhigh, max." in told
-    assert "%o3_config effort=" in told
-    assert "O3MAGIC_EFFORT=" in told
-    assert 'effort = "' in told
-    assert "Now: low (set by %o3_config)." in told
-    assert "%%o3 --effort high" in told
-    assert "--schema" not in told
+    text = kernel.run(f"%o3_help {word}").texts()[0]
+    assert "One of none, minimal, low, medium, high, xhigh, max." in " ".join(text.split())
+    assert "%o3_config effort=" in text
+    assert "O3MAGIC_EFFORT=" in text
+    assert 'effort = "' in text
+    assert "Now: low (set by %o3_config)." in text
+    assert "%%o3 --effort high" in text
+    assert "--schema" not in text
 
 
-@pytest.mark.parametrize("option", options(), ids=lambda each: each.name)
+@pytest.mark.parametrize("option", options(), ids=lambda option: option.name)
 def test_every_option_has_a_page_whose_settings_hold(option):
-    told = help_on(option.name)
-    assert all(flag in told for flag in option.flag.names)
-    assert f"O3MAGIC_{option.name.upper()}=" in told
-    [setting] = [row.split()[1] for row in told.split("\n") if row.startswith("  %o3_config ")]
+    text = help_on(option.name)
+    assert all(flag in text for flag in option.flag.names)
+    assert f"O3MAGIC_{option.name.upper()}=" in text
+    [setting] = [row.split()[1] for row in text.split("\n") if row.startswith("  %o3_config ")]
     name, _, value = setting.partition("=")
     if value != option.name.upper():  # a word for what only the user knows
         Config().with_layer("%o3_config", {name: value})
@@ -100,18 +126,18 @@ def test_an_address_belongs_into_ones_own_file():
 def test_a_part_of_the_page_is_a_topic(kernel: Kernel, topic: str):
     part, whole = (kernel.run(f"%o3_help {word}").texts()[0] for word in (topic, ""))
     assert 0 < len(part) < len(whole)
-    assert part in whole
+    assert " ".join(part.split()) in " ".join(whole.split())  # only the columns' width differs
 
 
 @pytest.mark.parametrize("word", ["cost", "%o3_cost", "o3_cost"])
-def test_a_magic_is_told_whatever_it_is_called(kernel: Kernel, word: str):
+def test_a_magic_has_a_page_under_each_of_its_names(kernel: Kernel, word: str):
     assert "%o3_cost" in kernel.run(f"%o3_help {word}").texts()[0]
 
 
-def test_of_two_that_are_called_alike_both_are_told(kernel: Kernel):
-    told = kernel.run("%o3_help models").texts()[0]
-    assert "--models" in told
-    assert "%o3_models" in told
+def test_an_option_and_a_magic_of_one_name_have_one_page(kernel: Kernel):
+    text = kernel.run("%o3_help models").texts()[0]
+    assert "--models" in text
+    assert "%o3_models" in text
 
 
 @pytest.mark.parametrize(("word", "meant"), [("efort", "effort"), ("--schem", "schema")])
@@ -121,10 +147,10 @@ def test_what_is_near_a_topic_is_suggested(kernel: Kernel, word: str, meant: str
     assert f"did you mean {meant}" in "\n".join(ran.error["traceback"])
 
 
-def test_what_is_near_none_is_told_where_to_look(kernel: Kernel):
+def test_an_unknown_topic_hints_at_the_known_ones(kernel: Kernel):
     ran = kernel.run("%o3_help <img src=x>")
     assert ran.error["ename"] == "BadOption"
-    assert "examples, options, magics, keys" in "\n".join(ran.error["traceback"])
+    assert "examples, options, magics, keys, all" in "\n".join(ran.error["traceback"])
 
 
 @pytest.mark.parametrize("asked", ["%%o3?", "%o3?"])
@@ -134,8 +160,8 @@ def test_help_on_the_magic_has_options_and_examples(kernel: Kernel, asked: str):
     kernel.run("from IPython.core.oinspect import getdoc")
     shown = kernel.value("getdoc(get_ipython().find_cell_magic('o3'))")
     assert shown == cell_help()
-    for option in options():
-        assert usage_of(option) in shown
+    assert usages(shown) == [option.name for option in COMMON]
+    assert f"`%o3_help all` lists {len(RARE)} more options" in shown
     assert "%%o3 --schema list[Line]" in shown
 
 
@@ -143,13 +169,24 @@ def test_help_on_the_magic_has_options_and_examples(kernel: Kernel, asked: str):
 def test_the_options_fit_into_the_pager_and_no_value_is_torn(monkeypatch, columns: int):
     monkeypatch.setenv("COLUMNS", str(columns))
     page = cell_help().partition("\nExamples\n")[0]
+    assert usages(page) == [option.name for option in COMMON]
+    page = help_on("all")
     lines = page.split("\n")
     assert max(map(len, lines)) <= min(max(columns, 60), 100)
     for option in options():
-        assert sum(line.strip().startswith(usage_of(option)) for line in lines) == 1
-    # What is said of an option is whole, and what belongs together stands on one line.
-    told = " ".join(page.split())
+        assert sum(line.strip().startswith(format_usage(option)) for line in lines) == 1
+    # The description of an option is complete, and brackets are not broken over two lines.
+    text = " ".join(page.split())
     for option in options():
-        assert " ".join(option.flag.help.split()) in told
+        assert " ".join(option.flag.help.split()) in text
     assert [line for line in lines if line.count("(") != line.count(")")] == []
     assert re.search(r"\(default: auto\)", page)
+
+
+@pytest.mark.parametrize(("cell", "status"), [("%%o3?", "complete"), ("%%o3 -q", "incomplete")])
+def test_a_request_for_help_waits_for_no_further_line(kernel: Kernel, cell: str, status: str):
+    kernel.client.is_complete(cell)
+    reply = kernel.client.get_shell_msg(timeout=10)
+    while reply["msg_type"] != "is_complete_reply":
+        reply = kernel.client.get_shell_msg(timeout=10)
+    assert reply["content"]["status"] == status

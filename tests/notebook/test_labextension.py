@@ -1,4 +1,4 @@
-"""The extension of JupyterLab and Notebook 7: what is in it, and that it is installed with us."""
+"""The extension of JupyterLab and Notebook 7: its files, and that the wheel installs them."""
 
 import importlib.metadata
 import json
@@ -24,9 +24,9 @@ SOURCES = pytest.mark.skipif(
 )
 
 
-def below(place, names):
-    """The files of a folder, from there."""
-    return {name.partition(place)[2] for name in names if place in name}
+def below(folder, names):
+    """The paths of the files below a folder, relative to it."""
+    return {name.partition(folder)[2] for name in names if folder in name}
 
 
 def test_it_has_our_version():
@@ -40,8 +40,8 @@ def test_what_is_loaded_is_there():
 
 
 def test_it_says_how_it_is_uninstalled():
-    said = json.loads((FOLDER / "install.json").read_text("utf-8"))
-    assert (said["packageManager"], said["packageName"]) == ("python", "o3magic")
+    manifest = json.loads((FOLDER / "install.json").read_text("utf-8"))
+    assert (manifest["packageManager"], manifest["packageName"]) == ("python", "o3magic")
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

@@ -143,8 +143,8 @@ def test_an_answer_that_does_not_fit_is_asked_again_with_what_was_wrong(kernel, 
     ran = kernel.run("%%o3 -s Invoice -o bill\nread it")
     assert ran.status == "ok", ran.error
     assert len(simulator.requests) == 2
-    said = json.dumps(simulator.requests[1].body["input"])
-    assert "lines.0.price" in said
+    text = json.dumps(simulator.requests[1].body["input"])
+    assert "lines.0.price" in text
     assert kernel.value("bill.usage.output_tokens") == 40
     assert "asked again" in " ".join(ran.texts("text/markdown"))
 
@@ -275,7 +275,7 @@ def test_a_long_answer_ends_as_one_display(kernel: Kernel, simulator: Simulator)
     assert len(ran.outputs) == 1
 
 
-def test_settings_hold_until_they_are_given_back(kernel: Kernel, simulator: Simulator):
+def test_settings_hold_until_they_are_unset(kernel: Kernel, simulator: Simulator):
     kernel.run("%o3_config effort=high model=o4-mini")
     kernel.run("%%o3\nhi")
     assert simulator.requests[-1].body["reasoning"] == {"effort": "high"}
@@ -317,7 +317,7 @@ def test_python_can_ask_too(kernel: Kernel, simulator: Simulator):
     assert ran.texts() == ["'coffee'"]
 
 
-def test_a_call_that_costs_is_in_the_books_to_the_nano_dollar(kernel: Kernel, simulator):
+def test_a_call_that_costs_is_in_the_ledger_to_the_nano_dollar(kernel: Kernel, simulator):
     usage = {"prompt_tokens": 7, "prompt_tokens_details": {"cached_tokens": 0}}
     usage |= {"completion_tokens": 87, "completion_tokens_details": {"reasoning_tokens": 64}}
     simulator.script(Reply(body=chat_stream(["four"], usage)))
@@ -368,9 +368,9 @@ def test_a_refused_request_is_sent_again_and_the_cell_says_why(kernel: Kernel, s
     assert ran.status == "ok"
     assert ran.texts() == ["four"]
     assert len(simulator.requests) == 2
-    said = json.dumps(ran.messages, ensure_ascii=False)
-    assert "asked again in 1 s" in said
-    assert "Rate limit reached" in said
+    text = json.dumps(ran.messages, ensure_ascii=False)
+    assert "asked again in 1 s" in text
+    assert "Rate limit reached" in text
 
 
 def test_costs_are_listed_by_model_and_effort(kernel: Kernel, simulator: Simulator):
@@ -388,7 +388,7 @@ def test_a_captured_cell_keeps_no_hold_on_the_next(option, kernel: Kernel, simul
     assert kernel.run(f"%%o3 {option}\nAgain").outputs
 
 
-def test_tier_verbosity_and_parameters_are_said_on_the_line_and_in_settings(kernel, simulator):
+def test_tier_verbosity_and_parameters_are_set_on_the_line_and_in_settings(kernel, simulator):
     line = '--tier flex --verbosity low --param top_logprobs=2 --param \'metadata={"a": "b c"}\''
     ran = kernel.run(f"%%o3 -m gpt-5.2 -e none {line}\nfour?")
     assert ran.status == "ok"
@@ -405,7 +405,7 @@ def test_tier_verbosity_and_parameters_are_said_on_the_line_and_in_settings(kern
     assert not {"user", "text", "service_tier"} & set(simulator.requests[-1].body)
 
 
-def test_a_dry_run_shows_what_is_said_and_no_header(kernel: Kernel, simulator: Simulator):
+def test_a_dry_run_shows_the_body_and_no_header(kernel: Kernel, simulator: Simulator):
     ran = kernel.run('%%o3 --dry-run --tier flex --param user="u" -m o3\nfour?')
     [shown] = ran.texts()
     assert '"service_tier": "flex"' in shown
@@ -418,9 +418,9 @@ def test_a_dry_run_shows_what_is_said_and_no_header(kernel: Kernel, simulator: S
 def test_a_parameter_that_cannot_be_is_one_clear_line(kernel: Kernel, simulator: Simulator):
     ran = kernel.run("%%o3 --param reasoning.mode=pro\nfour?")
     assert ran.status == "error"
-    told = "\n".join(ran.error["traceback"])
-    assert "--param reasoning.mode=pro: the value is not valid JSON" in told
-    assert "'reasoning.mode=\"pro\"'" in told
+    text = "\n".join(ran.error["traceback"])
+    assert "--param reasoning.mode=pro: the value is not valid JSON" in text
+    assert "'reasoning.mode=\"pro\"'" in text
     ran = kernel.run("%%o3 --param max_tokens=7\nfour?")
     assert "--max-output-tokens" in "\n".join(ran.error["traceback"])
     assert simulator.requests == []

@@ -61,8 +61,8 @@ def test_rows_are_seen_as_they_land(ready, server):
     ran = ready.run("out = o3.map(rows, 'is {{ a }} *even*?', concurrency=2, schema=Label)")
     assert ran.status == "ok", ran.error
     updates = [m["content"]["data"] for m in ran.messages if m["type"] == "update_display_data"]
-    assert any("| row | label | score |" in each["text/markdown"] for each in updates)
-    assert all(set(each) <= {"text/plain", "text/markdown"} for each in updates)
+    assert any("| row | label | score |" in data["text/markdown"] for data in updates)
+    assert all(set(data) <= {"text/plain", "text/markdown"} for data in updates)
     assert len(updates) <= 8
 
 
@@ -101,7 +101,7 @@ def test_the_stop_button_keeps_what_is_done(ready, server):
     assert len(server.stats["begun"]) == 60 - done
 
 
-def test_mistakes_are_said(ready):
+def test_mistakes_are_errors(ready):
     assert ready.run("%%o3 --map dg\n{{ city }}").error["evalue"].startswith("--map dg: dg is not")
     ran = ready.run("%%o3 --map df\n{{ citi }}")
     assert ran.error["ename"] == "TemplateError"

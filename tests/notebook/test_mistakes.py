@@ -1,4 +1,4 @@
-"""What a person gets wrong: one clear line, one thing to try, and the cell fails."""
+"""Mistakes of the user: one clear line, one thing to try, and the cell fails."""
 
 import json
 
@@ -23,19 +23,19 @@ MISTAKES = [
     ("%o3", "EmptyPrompt", "no prompt"),
     ("%%o3 --max-output-tokens 5\nhi", "BadOption", "16"),
     ("%%o3 --max-output-tokens 999999\nhi", "BadOption", "100,000"),
-    ("%%o3 -o class\nhi", "BadOption", "no name in Python"),
+    ("%%o3 -o class\nhi", "BadOption", "not a Python name"),
     ("%%o3 -m o1-pro --api chat\nhi", "BadOption", "responses"),
     ("%%o3 -m o1-mini -s Invoice\nhi", "BadOption", "structured"),
     ("%%o3 -p nobody\nhi", "BadOption", "no provider"),
     ("%%o3 -p azure\nhi", "NoKey", "AZURE_OPENAI"),
     ("%o3_config efort=low", "BadOption", "effort"),
     ("%o3_config effort=hgih", "BadOption", "high"),
-    ("%o3_config effort", "BadOption", "no setting"),
+    ("%o3_config effort", "BadOption", "not a setting"),
 ]
 
 
-@pytest.mark.parametrize(("cell", "name", "told"), MISTAKES)
-def test_a_mistake_is_one_clear_line_and_sends_nothing(kernel, simulator, cell, name, told):
+@pytest.mark.parametrize(("cell", "name", "message"), MISTAKES)
+def test_a_mistake_is_one_clear_line_and_sends_nothing(kernel, simulator, cell, name, message):
     kernel.run(
         "from pydantic import BaseModel\nnumber = 3\n"
         "class Invoice(BaseModel):\n    number: str\n"
@@ -46,7 +46,7 @@ def test_a_mistake_is_one_clear_line_and_sends_nothing(kernel, simulator, cell, 
     assert ran.error["ename"] == name
     lines = ran.error["traceback"]
     assert 1 <= len(lines) <= 2
-    assert told in "\n".join(lines)
+    assert message in "\n".join(lines)
     assert "Traceback" not in "\n".join(lines)
     assert ".py" not in "\n".join(lines)
     assert simulator.requests == []
@@ -73,13 +73,13 @@ REFUSALS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("reply", "name", "told"), REFUSALS)
-def test_a_refusal_is_one_clear_line_and_is_in_the_books(kernel, simulator, reply, name, told):
+@pytest.mark.parametrize(("reply", "name", "message"), REFUSALS)
+def test_a_refusal_is_one_clear_line_and_is_in_the_ledger(kernel, simulator, reply, name, message):
     simulator.script(reply)
     before = kernel.run("%o3_cost").texts()[0]
     ran = kernel.run("%%o3 --retries 0\nhi")
     assert ran.error["ename"] == name, ran.error
-    assert told in "\n".join(ran.error["traceback"])
+    assert message in "\n".join(ran.error["traceback"])
     assert len(ran.error["traceback"]) <= 3
     assert [out for out in ran.outputs if out["kind"] != "error"] == []
     assert kernel.run("%o3_cost").texts()[0] != before
@@ -100,13 +100,13 @@ def test_without_key_and_provider_the_ways_on_are_named(kernel: Kernel):
     kernel.run("import os; del os.environ['OPENAI_API_KEY'], os.environ['OPENAI_BASE_URL']")
     ran = kernel.run("%%o3\nhi")
     assert ran.error["ename"] == "NoKey"
-    told = "\n".join(ran.error["traceback"])
-    assert "OPENAI_API_KEY" in told
-    assert "o3magic demo" in told
-    assert "local server" in told or "answers" in told
+    message = "\n".join(ran.error["traceback"])
+    assert "OPENAI_API_KEY" in message
+    assert "o3magic demo" in message
+    assert "local server" in message or "answers" in message
 
 
-def test_nobody_at_the_address_is_said(kernel: Kernel, simulator: Simulator):
+def test_no_server_at_the_address_is_an_error(kernel: Kernel, simulator: Simulator):
     kernel.run("import os; os.environ['OPENAI_BASE_URL'] = 'http://127.0.0.1:1/v1'")
     ran = kernel.run("%%o3\nhi")
     assert ran.error["ename"] == "NoConnection"

@@ -1,4 +1,4 @@
-"""The panel: widgets that are the settings, and a question asked beside the running cells."""
+"""The panel: widgets that are the settings, and a question asked in a thread."""
 
 import atexit
 import json
@@ -14,7 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from pydantic import BaseModel
 
 from o3magic.config import Config
-from o3magic.notebook.display import SingleDisplay, joined
+from o3magic.notebook.display import SingleDisplay, merge_bundles
 from o3magic.notebook.extension import load, magics_of, unload
 from o3magic.notebook.line_parser import cell_text, parse
 from o3magic.render.answer import Bundle
@@ -36,7 +36,7 @@ class Invoice(BaseModel):
 
 @pytest.fixture
 def shell(tmp_path, monkeypatch, simulator):
-    """A shell such as a kernel has, with the extension loaded and a key for the loopback server."""
+    """A shell like that of a kernel, with the extension loaded and a key for the server."""
     for name in ("O3MAGIC_PROVIDER", "JPY_SESSION_NAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("O3MAGIC_LEDGER", str(tmp_path / "ledger.sqlite3"))
@@ -81,13 +81,13 @@ def choices(widget):
 
 
 def answers(shell):
-    """What stands in the display below the widgets, each time it changed."""
+    """The contents of the display below the widgets, after each change."""
     out = [o for o in shell.display_pub.outputs if o.get("transient")]
     return [o["data"] for o in out if o["transient"]["display_id"].startswith("o3magic-panel")]
 
 
 def until(condition, timeout_s=5.0):
-    """Wait for something a thread does."""
+    """Wait for something that a thread does."""
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -125,7 +125,7 @@ def test_an_emptied_field_goes_back_to_the_settings_below_and_says_so(shell, pan
     panel.controls.effort.value = ""
     assert profile_of(shell).effort == "low"
     assert panel.controls.effort.value == "low"
-    assert "effort low is what %o3_config says" in panel.controls.status.value
+    assert "effort low is set by %o3_config" in panel.controls.status.value
     panel.controls.model.value = "o4-mini"
     panel.controls.model.value = "  "
     assert profile_of(shell).model == panel.controls.model.value == "o3-mini"
@@ -156,8 +156,8 @@ def test_an_effort_the_model_lacks_is_one_clear_line(panel, simulator):
     panel.controls.effort.value = "low"
     panel.controls.model.value = "o3-deep-research"
     assert panel.controls.effort.value is None
-    said = panel.controls.status.value
-    assert "o3-deep-research has no effort &#x27;low&#x27; – it has medium" in said
+    text = panel.controls.status.value
+    assert "o3-deep-research has no effort &#x27;low&#x27; – it has medium" in text
     panel.controls.prompt.value = "hi"
     panel.run()
     assert not panel.running
@@ -218,10 +218,10 @@ def test_the_effort_shows_what_it_cost_and_took(shell, panel, simulator):
     panel.controls.prompt.value = "hi"
     panel.run()
     panel.wait(5)
-    said = " ".join(re.sub(r"<[^>]*>", " ", panel.controls.effort_line.value).split())
-    assert "low: 1 call ⌀ $0.0033 ⌀ " in said
-    assert "64 reasoning" in said
-    assert said.count("no call yet") == 2
+    text = " ".join(re.sub(r"<[^>]*>", " ", panel.controls.effort_line.value).split())
+    assert "low: 1 call ⌀ $0.0033 ⌀ " in text
+    assert "64 reasoning" in text
+    assert text.count("no call yet") == 2
     assert "this session <b>$0.0033</b> (1 call)" in panel.controls.meter.value
 
 
@@ -263,7 +263,7 @@ def test_a_question_that_was_left_behind_does_not_write_into_the_next_one(shell,
     simulator.script(Reply(text="the first", wait_s=1.0, pause_s=0.5), Reply(text="the second"))
     panel.controls.prompt.value = "hi"
     panel.run()
-    first = panel._asker._thread
+    first = panel._runner._thread
     until(lambda: simulator.requests)
     panel.stop()
     panel.run()
@@ -278,20 +278,20 @@ def test_a_question_that_was_left_behind_does_not_write_into_the_next_one(shell,
 
 
 @pytest.mark.parametrize(
-    ("settings", "prompt", "said"),
+    ("settings", "prompt", "message"),
     [
         ({}, "", "there is no prompt"),
         ({"schema": "Nothing"}, "hi", "there is no schema named Nothing"),
-        ({"out": "two words"}, "hi", "this is no name in Python"),
+        ({"out": "two words"}, "hi", "this is not a Python name"),
         ({"provider": "nobody"}, "hi", "nobody"),
     ],
 )
-def test_what_cannot_be_asked_is_one_clear_line(shell, panel, simulator, settings, prompt, said):
+def test_what_cannot_be_asked_is_one_clear_line(shell, panel, simulator, settings, prompt, message):
     panel.controls.prompt.value = prompt
     session_of(shell).configure(settings, layer="%o3_config")
     panel.refresh()
     panel.run()
-    assert said in panel.controls.status.value
+    assert message in panel.controls.status.value
     assert "Traceback" not in panel.controls.status.value
     assert simulator.requests == []
 
@@ -299,7 +299,7 @@ def test_what_cannot_be_asked_is_one_clear_line(shell, panel, simulator, setting
 def test_a_name_python_would_not_take_is_not_set(shell, panel):
     panel.controls.out.value = "two words"
     assert profile_of(shell).out == ""
-    assert "this is no name in Python" in panel.controls.status.value
+    assert "this is not a Python name" in panel.controls.status.value
 
 
 def test_a_refused_question_says_why_in_the_panel_and_in_the_saved_output(panel, shell, simulator):
@@ -403,11 +403,11 @@ def test_unloading_closes_the_panel_and_stops_what_runs(shell, panel, simulator)
     panel.run()
     until(lambda: simulator.requests)
     session, listening = session_of(shell), shell.events.callbacks["post_run_cell"]
-    assert any(each.__module__.startswith("o3magic") for each in listening)
+    assert any(callback.__module__.startswith("o3magic") for callback in listening)
     unload(shell)
     panel.wait(5)
     assert panel.closed
-    assert not any(each.__module__.startswith("o3magic") for each in listening)
+    assert not any(callback.__module__.startswith("o3magic") for callback in listening)
     [entry] = session.ledger.entries()
     assert entry.status == "interrupted"
     session.close()
@@ -434,10 +434,10 @@ def test_every_control_has_a_name_for_a_screen_reader(panel):
     assert show.effort.tooltips[1] == "effort low: no call yet"
 
 
-def test_a_terminal_is_told_in_one_line(shell, capsys):
+def test_a_terminal_shows_one_line(shell, capsys):
     from o3magic.notebook.display import TerminalDisplay
 
-    magics_of(shell).actions.bench.front = TerminalDisplay()
+    magics_of(shell).actions.context.display = TerminalDisplay()
     assert shell.run_line_magic("o3_panel", "") is None
     assert capsys.readouterr().out.strip().startswith("a panel needs a notebook")
 
@@ -475,11 +475,13 @@ def test_one_display_sends_the_last_word_and_not_every_one():
 def test_displays_are_joined_into_one():
     words = {"text/markdown": "**a**", "text/plain": "a"}
     empty = Bundle({"text/plain": ""}, {})
-    both = joined([Bundle(words, {}), empty, Bundle({**words, "application/json": {}}, {"x": 1})])
+    both = merge_bundles(
+        [Bundle(words, {}), empty, Bundle({**words, "application/json": {}}, {"x": 1})]
+    )
     assert both.data["text/markdown"] == "**a**\n\n**a**"
     assert both.data["application/json"] == {}
     assert both.metadata == {"x": 1}
-    part = joined([Bundle(words, {}), Bundle({"text/plain": "b"}, {})])
+    part = merge_bundles([Bundle(words, {}), Bundle({"text/plain": "b"}, {})])
     assert part.data == {"text/plain": "a\n\nb"}
 
 
@@ -502,7 +504,7 @@ def test_a_dangerous_tool_is_called_only_after_a_click(kernel, simulator, press,
     )
     asked, shown = kernel.value("asked")
     after = kernel.value("[panel.controls.permission.layout.display, erased]")
-    used = kernel.value("[each.ending for each in panel.answer.tool_uses]")
+    used = kernel.value("[use.ending for use in panel.answer.tool_uses]")
     kernel.run("panel.close()\n%o3_config tools=")
     assert "erase({&quot;name&quot;: &quot;&lt;b&gt;&quot;})" in asked
     assert shown == "flex"

@@ -18,8 +18,8 @@ ROOT = str(Path(__file__).parents[2])
 
 
 def environment(simulator: Simulator, folder: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("O3MAGIC_", "OPENAI_"))}
-    said = {
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("O3MAGIC_", "OPENAI_"))}
+    own = {
         "OPENAI_API_KEY": SECRET,
         "OPENAI_BASE_URL": simulator.base_url,
         "O3MAGIC_MODEL": "o3-mini",
@@ -29,7 +29,7 @@ def environment(simulator: Simulator, folder: Path) -> dict[str, str]:
         "PYTHONPATH": ROOT,
         "TERM": "xterm-256color",
     }
-    return kept | said
+    return inherited | own
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def shell(simulator: Simulator, tmp_path: Path):
 
 
 def say(shell, cell: str, number: int) -> str:
-    """Run a line and give what was on the screen, without control sequences."""
+    """Run a line; return the text on the screen, without control sequences."""
     shell.sendline(cell)
     shell.expect(rf"In \[{number}\]:")
     return CONTROL.sub("", shell.before)
@@ -107,7 +107,7 @@ def test_in_a_pipe_the_words_come_as_text(simulator: Simulator, tmp_path: Path):
 def test_the_same_words_again_are_another_turn_there(shell, simulator: Simulator):
     for number in (3, 4):
         say(shell, "get_ipython().run_cell_magic('o3', '-c plan', 'Go on.');", number)
-    sent = [each["content"] for each in simulator.requests[-1].body["input"]]
+    sent = [item["content"] for item in simulator.requests[-1].body["input"]]
     assert sent.count("Go on.") == 2
 
 

@@ -1,4 +1,4 @@
-"""How far a job is, in a real terminal, in a pipe, and drawn over itself."""
+"""The progress of a job in a real terminal and in a pipe."""
 
 import io
 import re
@@ -38,7 +38,7 @@ def clock():
 
 @pytest.fixture
 def screen():
-    """A terminal of 60 columns that is a text."""
+    """A console of 60 columns that writes into a text."""
     rich = pytest.importorskip("rich.console")
     return rich.Console(
         file=io.StringIO(), width=60, force_terminal=True, color_system="truecolor", _environ={}
@@ -53,8 +53,8 @@ def bar(screen, clock):
 
 
 def frames(screen):
-    """What was drawn each time, without colours."""
-    return [CONTROL.sub("", each) for each in screen.file.getvalue().split(UP)]
+    """The text of each drawing, without colours."""
+    return [CONTROL.sub("", frame) for frame in screen.file.getvalue().split(UP)]
 
 
 def test_a_job_draws_a_bar_in_a_terminal_and_ends_below_it(shell):
@@ -111,9 +111,9 @@ def test_it_is_drawn_over_itself_and_ends_on_a_line_of_its_own(bar, screen, cloc
     bar.update(
         JobProgress(total=4, rows=4, asked=4, over=True, said="stopped \x1b]0;owned\x07by you")
     )
-    assert [re.search(r"(\d) of 4", each)[1] for each in frames(screen)] == ["1", "3", "4"]
-    *_, said, end = screen.file.getvalue().split("\n")
-    assert (said, end) == ("stopped by you", "")
+    assert [re.search(r"(\d) of 4", frame)[1] for frame in frames(screen)] == ["1", "3", "4"]
+    *_, note, end = screen.file.getvalue().split("\n")
+    assert (note, end) == ("stopped by you", "")
     assert "owned" not in screen.file.getvalue()
 
 
@@ -132,6 +132,6 @@ def test_lines_come_now_and_then_and_at_the_end(clock):
         clock.now_s = second
         lines.update(JobProgress(total=1000, rows=second, asked=second, elapsed_s=second))
     lines.update(JobProgress(total=1000, rows=1000, asked=1000, over=True, said="not recorded"))
-    said = written.getvalue().splitlines()
-    assert [line.partition(" ")[0] for line in said] == ["30", "60", "1,000", "not"]
+    texts = written.getvalue().splitlines()
+    assert [line.partition(" ")[0] for line in texts] == ["30", "60", "1,000", "not"]
     assert "\r" not in written.getvalue()

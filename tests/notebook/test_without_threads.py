@@ -1,4 +1,4 @@
-"""Where no thread can be started, as in a browser: a recorded notebook replays all the same."""
+"""Without threads, as in a browser, a recorded notebook replays all the same."""
 
 import sys
 import threading
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from o3magic.notebook import context
 from o3magic.tools.execution import ToolJob, run_jobs
-from tests.notebook.test_cassette import CELLS, lesson, offline, shown
+from tests.notebook.test_cassette import CELLS, lesson, offline, run_and_join
 
 __all__ = ["lesson"]
 NO_THREADS = """
@@ -21,13 +21,13 @@ LATER = "%%o3 --background -o later\nWhat is a tree?"
 
 def test_every_kind_of_cell_gives_the_same_outputs(kernel, simulator, lesson):
     kernel.run("%o3_config mode=record")
-    first = {name: shown(kernel, cell) for name, cell in CELLS.items()}
+    first = {name: run_and_join(kernel, cell) for name, cell in CELLS.items()}
     kernel.run(LATER)
     text = kernel.value("later.wait(20).text")
     asked = len(simulator.requests)
     offline(kernel, lesson)
     kernel.run(NO_THREADS)
-    assert {name: shown(kernel, cell) for name, cell in CELLS.items()} == first
+    assert {name: run_and_join(kernel, cell) for name, cell in CELLS.items()} == first
     kernel.run(LATER)
     assert kernel.value("[later.done, later.text]") == [True, text]
     assert len(simulator.requests) == asked
@@ -51,7 +51,7 @@ def test_a_tool_runs_where_it_is_called_and_its_prints_are_kept_apart(monkeypatc
 
 
 def browser(monkeypatch, tmp_path, parent):
-    """The shell of a browser's kernel, in a folder."""
+    """The shell of a kernel in a browser, in a folder."""
     monkeypatch.setattr(context, "sys", SimpleNamespace(platform="emscripten"))
     monkeypatch.chdir(tmp_path)
     return SimpleNamespace(user_ns={}, kernel=SimpleNamespace(get_parent=lambda: parent))
@@ -73,7 +73,7 @@ def test_in_a_browser_the_notebook_is_the_one_that_holds_the_running_cell(monkey
     assert context.notebook_path(shell, {}) == ""
     parent.clear()
     assert context.notebook_path(shell, {}) == ""
-    assert context.notebook_path(shell, {context.SERVER: "said.ipynb"}) == "said.ipynb"
+    assert context.notebook_path(shell, {context.SERVER_VARIABLE: "served.ipynb"}) == "served.ipynb"
 
 
 def test_elsewhere_no_notebook_is_looked_for(monkeypatch, tmp_path):
