@@ -7,6 +7,7 @@ matched.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 MOST_CHARS = 500
 ALONE = r"(?<![A-Za-z0-9])"
@@ -56,6 +57,25 @@ LIKELY = re.compile(
     r"|\b[0-9a-fA-F]{32,}\b|\b[0-9a-zA-Z]{40,}\b",  # Azure's keys, old and new
     re.IGNORECASE,
 )
+
+
+class Secret(NamedTuple):
+    """Where a text holds what looks like a secret, and its kind; never the secret itself."""
+
+    name: str
+    start: int
+    end: int
+
+
+def find_secrets(text: str) -> list[Secret]:
+    """Find what looks like a secret, in order of position; two patterns may match the same part."""
+    secrets = [
+        Secret(name, *match.span())
+        for name, pattern in KEYS.items()
+        for match in pattern.finditer(text)
+        if name not in NEEDS_DIGIT or any(map(str.isdigit, match[0]))
+    ]
+    return sorted(secrets, key=lambda secret: secret.start)
 
 
 def redact(text: str) -> str:

@@ -30,6 +30,7 @@ LAYERS = [
     {"settings", "events"},
     {"params"},
     {"errors", "messages", "money", "dataframes", "redaction", "citations", "version"},
+    {"atomic_file"},
 ]
 # The simulator stands alone: it shares no code with the client that is tested against it.
 ALONE = "simulator"
@@ -47,6 +48,9 @@ THIRD_PARTY = {
     "platformdirs": {"config"},
     "jinja2": {"cli", "prompts"},
     "markdown_it": {"cli"},
+    "filelock": {"atomic_file"},
+    "jsonschema": {"schemas"},
+    "referencing": {"schemas"},
     "nbformat": {"cli"},
     "nbclient": {"cli"},
     "jupyterlite_pyodide_kernel": {"cli"},
@@ -68,7 +72,7 @@ THIRD_PARTY = {
     "pydantic_core": {"wire", "client"},
 }
 # Those that a question in words needs neither at `import o3magic` nor at `%load_ext o3magic`.
-SLOW = {"ipywidgets", "nbformat", "nbclient", "rich", "jinja2"}
+SLOW = {"ipywidgets", "nbformat", "nbclient", "rich", "jinja2", "filelock", "jsonschema"}
 
 
 def statements(node, *, lazily):

@@ -6,20 +6,14 @@ the file as it is then, in a new file that takes the old one's place whole or no
 
 from __future__ import annotations
 
-import json
 import os
-import platform
-import random
-import stat
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from glob import escape
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+from o3magic.atomic_file import lock_file, write_atomically
 from o3magic.cassettes import format
 from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.format import MIGRATIONS, CassetteData, EntryKey, Migration
@@ -27,120 +21,7 @@ from o3magic.cassettes.record_mode import SUFFIX
 from o3magic.cassettes.request_key import CanonicalRequest
 from o3magic.errors import CassetteError
 
-STALE_S = 60.0
-UNSIGNED_S = 2.0  # a lock that does not say whose it is: its maker died before it could
-WAIT_S = 90.0
-TAKING_OVER_S = 5.0
-
-
-class CassetteLock:
-    """Held while its block runs. Raises OSError where the folder cannot be written.
-
-    A lock whose process is gone, or that is older than `stale_s`, is taken over.
-    """
-
-    def __init__(self, path: Path, *, stale_s: float = STALE_S, wait_s: float = WAIT_S) -> None:
-        self.path = path
-        self._stale_s = stale_s
-        self._wait_s = wait_s
-        owner = {"host": platform.node(), "pid": os.getpid(), "token": uuid4().hex}
-        self._owner = json.dumps(owner)
-
-    def __enter__(self) -> CassetteLock:
-        """Wait for it. Raises CassetteError where that takes too long."""
-        until_s = time.monotonic() + self._wait_s
-        while not created(self.path, self._owner):
-            if self._stale():
-                self._take_over()
-            elif time.monotonic() > until_s:
-                raise CassetteError(
-                    f"{self.path.name} is held by another program",
-                    hint=f"delete {self.path.name} if no other program is recording",
-                )
-            time.sleep(random.uniform(0.002, 0.01))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Let go, unless somebody has taken it over."""
-        if self.held:
-            with suppress(OSError):
-                self.path.unlink()
-
-    @property
-    def held(self) -> bool:
-        """Whether it is still ours: a computer that sleeps may lose it."""
-        return content(self.path) == self._owner
-
-    def _stale(self) -> bool:
-        """Whether its holder is gone."""
-        try:
-            age_s = time.time() - self.path.stat().st_mtime
-        except OSError:
-            return False  # it was let go meanwhile
-        said = content(self.path)
-        return age_s > (self._stale_s if said else min(self._stale_s, UNSIGNED_S)) or dead(said)
-
-    def _take_over(self) -> None:
-        """Remove a stale lock. Only one process at a time looks and removes, by a second lock."""
-        guard = self.path.with_name(f"{self.path.name}.taken-over")
-        if not created(guard, self._owner):
-            with suppress(OSError):
-                if time.time() - guard.stat().st_mtime > TAKING_OVER_S:
-                    guard.unlink()
-            return
-        try:
-            if self._stale():
-                with suppress(FileNotFoundError):
-                    self.path.unlink()
-        finally:
-            with suppress(OSError):
-                guard.unlink()
-
-
-def created(path: Path, text: str) -> bool:
-    """Make a file, if there is none."""
-    try:
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    except FileExistsError:
-        return False
-    try:
-        os.write(file, text.encode())
-    except OSError:
-        with suppress(OSError):
-            path.unlink()
-        raise
-    finally:
-        os.close(file)
-    return True
-
-
-def content(path: Path) -> str:
-    """What a lock says, or ""."""
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def dead(owner: str) -> bool:
-    """Whether a process of this computer that is not there any more holds a lock."""
-    try:
-        said = json.loads(owner)
-        host, pid = said["host"], int(said["pid"])
-    except (ValueError, TypeError, KeyError):
-        return False  # still being written, or cut off: its age decides
-    # On Windows, os.kill(pid, 0) is no question: it sends the process a Ctrl-C.
-    if host != platform.node() or os.name != "posix" or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except OSError:
-        return False
-    return False
-
-
+LOCK_WAIT_S = 30.0
 READ_ONLY = "check the permissions and the room on the disk; --mode live records nothing"
 FileStamp = tuple[int, int, int]
 
@@ -264,7 +145,7 @@ class Cassette:
         """The tape, read anew where the file has changed."""
         with self._mutex, explained(self.path, "read"):
             try:
-                stamp = stamp_of(self.path)
+                stamp = file_stamp(self.path.stat())
             except FileNotFoundError:
                 self._set(CassetteData(), None)
                 return self._tape
@@ -281,26 +162,21 @@ class Cassette:
         with self._mutex, explained(self.path, "written"):
             target = self.path.resolve()  # a link stays one
             target.parent.mkdir(parents=True, exist_ok=True)
-            changed = False
-            while not changed:
-                with CassetteLock(target.with_name(f"{target.name}.lock")) as lock:
-                    before = self._read()
-                    after = change(before)
-                    changed = after is before or self._write(target, after, lock)
+            with lock_file(target, LOCK_WAIT_S):
+                before = self._read()
+                after = change(before)
+                if after is not before:
+                    self._write(target, after)
 
-    def _write(self, target: Path, tape: CassetteData, lock: CassetteLock) -> bool:
-        """Put a tape into the place of the file; False where the lock was lost meanwhile."""
+    def _write(self, target: Path, tape: CassetteData) -> None:
         texts = {}
         for place, entry in zip(tape.places, tape.entries, strict=True):
             known, text = self._texts.get(place, (None, ""))
             texts[place] = (entry, text if known == entry else format.entry_text(entry))
         data = format.dump(tape.head, self._notebook, [text for _, text in texts.values()])
-        stamp = put(target, data, lock)
-        if stamp is None:
-            return False
+        stamp = file_stamp(write_atomically(target, data))
         self._texts = texts
         self._set(tape, stamp)
-        return True
 
 
 def write_over(path: Path, tape: CassetteData) -> None:
@@ -309,27 +185,8 @@ def write_over(path: Path, tape: CassetteData) -> None:
         target = path.resolve()
         notebook = f"{target.name.partition(SUFFIX)[0]}.ipynb"
         data = format.dump(tape.head, notebook, [*map(format.entry_text, tape.entries)])
-        stamp = None
-        while stamp is None:
-            with CassetteLock(target.with_name(f"{target.name}.lock")) as lock:
-                stamp = put(target, data, lock)
-
-
-def put(target: Path, data: bytes, lock: CassetteLock) -> FileStamp | None:
-    """Write a file whole or not at all; None where the lock was lost meanwhile."""
-    for left in target.parent.glob(f".{escape(target.name)}.*.part"):  # by a process that died
-        left.unlink(missing_ok=True)
-    part = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
-    try:
-        write_new(part, data, mode_of(target))
-        if not lock.held:
-            return None
-        stamp = stamp_of(part)
-        part.replace(target)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-    return stamp
+        with lock_file(target, LOCK_WAIT_S):
+            write_atomically(target, data)
 
 
 @contextmanager
@@ -337,31 +194,17 @@ def explained(path: Path, what: str) -> Iterator[None]:
     """Say which file could not be read or written, and why."""
     try:
         yield
+    except TimeoutError:
+        raise CassetteError(
+            f"{path} is locked by another program",
+            hint="close the program that records into it; --mode live records nothing",
+        ) from None
     except OSError as error:
         why = (error.strerror or type(error).__name__).lower()
         hint = READ_ONLY if what == "written" else ""
         raise CassetteError(f"{path} cannot be {what}: {why}", hint=hint) from None
 
 
-def stamp_of(path: Path) -> FileStamp:
-    """What changes when a file does."""
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def mode_of(path: Path) -> int | None:
-    """The permissions of a file, or None where there is none."""
-    try:
-        return stat.S_IMODE(path.stat().st_mode)
-    except FileNotFoundError:
-        return None
-
-
-def write_new(path: Path, data: bytes, mode: int | None) -> None:
-    """Make a file and wait until the disk has it."""
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
-        if mode is not None and hasattr(os, "fchmod"):
-            os.fchmod(file.fileno(), mode)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def file_stamp(status: os.stat_result) -> FileStamp:
+    """A value that changes when the file does."""
+    return status.st_mtime_ns, status.st_size, status.st_ino

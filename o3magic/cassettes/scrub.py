@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from o3magic.cassettes.request_key import texts_in
 from o3magic.errors import CassetteError
-from o3magic.redaction import KEYS, NEEDS_DIGIT
+from o3magic.redaction import find_secrets
 
 REMOVED = "[secret removed]"
-
-
-class Secret(NamedTuple):
-    """What looks like a secret: its kind and its place, never itself."""
-
-    name: str
-    start: int
-    end: int
-
-
-def secrets(text: str) -> list[Secret]:
-    """What looks like a secret in a text, in the order of its place."""
-    return sorted(found(text), key=lambda secret: secret.start)
-
-
-def found(text: str) -> Iterator[Secret]:
-    """What each pattern finds; two of them may find the same."""
-    for name, pattern in KEYS.items():
-        for match in pattern.finditer(text):
-            if name not in NEEDS_DIGIT or any(map(str.isdigit, match[0])):
-                yield Secret(name, *match.span())
 
 
 def scrubbed(text: str) -> str:
     """The text with every secret replaced by `[secret removed]`."""
     kept, until = [], 0
-    for secret in secrets(text):
+    for secret in find_secrets(text):
         if secret.end > until:
             kept += [text[until : secret.start], REMOVED] if secret.start >= until else []
             until = secret.end
@@ -60,7 +39,7 @@ def scrubbed_value(value: Any) -> Any:
 
 def safe_request(canonical: Mapping[str, Any], *, scrub: bool) -> Mapping[str, Any]:
     """A request that may be kept. Raises CassetteError for a secret in it."""
-    names = dict.fromkeys(s.name for text in texts_in(canonical) for s in secrets(text))
+    names = dict.fromkeys(s.name for text in texts_in(canonical) for s in find_secrets(text))
     if not names:
         return canonical
     if not scrub:

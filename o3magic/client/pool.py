@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple
@@ -30,14 +30,13 @@ from o3magic.client.http import (
     without_secrets,
 )
 from o3magic.client.request import HttpRequest, as_bytes, body, headers
-from o3magic.client.response_stream import bounded, unpacked
+from o3magic.client.response_stream import bounded, stream_events, unpacked
 from o3magic.errors import BadOption, BrokenAnswer, RequestFailed
 from o3magic.events import Event
 from o3magic.messages import Api
 from o3magic.providers import Provider, is_loopback
 from o3magic.redaction import redact
 from o3magic.version import __version__
-from o3magic.wire import sse
 from o3magic.wire.dialects import DIALECTS, Dialect
 from o3magic.wire.hosted import COST_HEADER, cost_in_header
 
@@ -473,19 +472,5 @@ def events_of(call: HttpRequest, dialect: Dialect, reply: PoolReply) -> Sequence
     chunks = bounded(unpacked(packed, encoding), call.max_answer_bytes) if encoding else packed
     stream, chunks = is_stream(response, chunks)
     if stream:
-        return [*streamed(chunks, dialect)]
+        return [*stream_events(chunks, dialect)]
     return [*dialect.decode(read_json(chunks))]
-
-
-def streamed(chunks: Iterator[bytes], dialect: Dialect) -> Iterator[Event]:
-    """The events of a stream that came though none was asked for."""
-    reader, decoder = dialect.reader(), sse.Decoder()
-    for chunk in chunks:
-        for data in decoder.feed(chunk):
-            yield from reader.read(data)
-            if reader.done:
-                yield from reader.close()
-                return
-    for data in decoder.close():
-        yield from reader.read(data)
-    yield from reader.close()

@@ -17,36 +17,43 @@ MOST_DRAINED_CHUNKS = 64
 MOST_DRAINED_S = 0.5
 UNPACKED_BYTES = 1_048_576  # at once: a small chunk may hold a large one
 ANY_HEADER = 47  # zlib's word for: gzip or deflate, whichever it is
-NOT_THE_ANSWER = (KeepAlive, Started, Accepted)
+NOT_CONTENT = (KeepAlive, Started, Accepted)
 
 
 def stream_events(
-    chunks: Iterator[bytes], dialect: Dialect, watch: StallTimeout, chunk_timeout_s: float
+    chunks: Iterator[bytes],
+    dialect: Dialect,
+    watch: StallTimeout | None = None,
+    chunk_timeout_s: float = 0.0,
 ) -> Iterator[Event]:
-    """The events of a stream, each as soon as its last byte is there.
+    """Yield the events of a stream, each as soon as its last byte has arrived.
 
-    From the first word on, silence may last only `chunk_timeout_s`. Raises BrokenAnswer.
+    watch: the timeout of an open connection. From the first word on it is `chunk_timeout_s`. None
+    where the whole body has arrived already. Raises BrokenAnswer.
     """
     reader, decoder = dialect.reader(), sse.Decoder()
     read, feed = reader.read, decoder.feed
-    waiting = True
+    is_waiting = watch is not None
     for chunk in chunks:
-        watch.seen += 1
+        if watch is not None:
+            watch.seen += 1
         for data in feed(chunk):
             events = read(data)
             yield from events
-            if waiting and not all(isinstance(event, NOT_THE_ANSWER) for event in events):
-                waiting = False
-                watch.expect(chunk_timeout_s)
+            if is_waiting and not all(isinstance(event, NOT_CONTENT) for event in events):
+                is_waiting = False
+                if watch is not None:
+                    watch.expect(chunk_timeout_s)
             if reader.done:
-                drain(chunks, watch)
+                if watch is not None:
+                    drain(chunks, watch)
                 yield from reader.close()
                 return
         if decoder.comments:
             decoder.comments = 0
             yield KeepAlive()
     for data in decoder.close():
-        with suppress(BrokenAnswer):  # half a frame: `close` says truer what has happened
+        with suppress(BrokenAnswer):  # half a frame: the error of `close` is more exact
             yield from read(data)
     yield from reader.close()
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from o3magic.cassettes.scrub import scrubbed, scrubbed_value, secrets
-from o3magic.redaction import redact
+from o3magic.cassettes.scrub import scrubbed, scrubbed_value
+from o3magic.redaction import find_secrets, redact
 
 LETTERS = string.ascii_letters + string.digits
 
@@ -85,7 +85,7 @@ def test_a_bearer_token_goes_with_its_word_and_once():
 
 def test_places_are_told_and_secrets_are_not():
     text = f"one {SECRETS['sk']} two {SECRETS['aws']}"
-    found = secrets(text)
+    found = find_secrets(text)
     assert [text[each.start : each.end] for each in found] == [SECRETS["sk"], SECRETS["aws"]]
     assert SECRETS["sk"] not in repr(found)
 
