@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Final
 
 from o3magic.schemas.lookup import AnswerType, SchemaMismatch
-from o3magic.wire.optional_fields import without_fillers
+from o3magic.wire.optional_fields import drop_fillers
 
 MAX_PROBLEMS: Final = 20
 MAX_VALUE_CHARS: Final = 60
@@ -35,7 +35,7 @@ class StoredAnswerType(AnswerType):
             raise SchemaMismatch(["it is not JSON"]) from None
         if self._wrapper and isinstance(data, dict) and data.keys() == {self._wrapper}:
             data = data[self._wrapper]
-        data = without_fillers(data, self.schema)
+        data = drop_fillers(data, self.schema)
         if problems := find_problems(data, self.kept):
             raise SchemaMismatch(problems)
         return data

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from o3magic.cassettes.scrub import scrubbed, scrubbed_value
+from o3magic.cassettes.scrub import scrub_value, scrubbed
 from o3magic.redaction import find_secrets, redact
 
 LETTERS = string.ascii_letters + string.digits
@@ -111,7 +111,7 @@ def test_what_only_looks_a_little_like_one_stays(harmless):
 
 def test_values_are_looked_through_and_lines_are_looked_at_together():
     value = {"a": [PEM.splitlines(keepends=True), 5], "b": {"c": SECRETS["sk"]}, "d": ["x\n", "y"]}
-    safe = scrubbed_value(value)
+    safe = scrub_value(value)
     assert safe == {
         "a": [["[secret removed]"], 5],
         "b": {"c": "[secret removed]"},
