@@ -1,16 +1,16 @@
-"""What a secret looks like: one list, for errors and logs and for what a cassette keeps.
+"""Patterns of secrets: one list for errors, logs and cassettes.
 
-Every pattern of `KEYS` is linear: it begins with fixed letters and never gives back what it has
-matched.
+Every pattern of `KEYS` runs in linear time: it begins with fixed letters and does not backtrack.
 """
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 MOST_CHARS = 500
 ALONE = r"(?<![A-Za-z0-9])"
-# What a question may not hold that is recorded: keys by their own marks, so that prose is none.
+# Not allowed in recorded requests. The patterns match the prefixes of keys, so not prose.
 KEYS = {
     name: re.compile(pattern)
     for name, pattern in {
@@ -42,24 +42,43 @@ KEYS = {
         ),
     }.items()
 }
-# Words such as `sk-learn-compatible-estimator` have no digit; keys always do.
+# Keys always have a digit, unlike words such as `sk-learn-compatible-estimator`.
 NEEDS_DIGIT = {"an API key (sk-...)", "a bearer token", "an xAI key", "a Tavily key"}
-# In the words of a server a false alarm costs nothing: also what is short, masked, or has no name.
+# For server messages, where false positives are harmless: also short, masked and unnamed keys.
 LIKELY = re.compile(
-    r"\b(?:sk|rk|pk|sess)-[\w*.…-]{4,}"  # keys of OpenAI and those who imitate them
+    r"\b(?:sk|rk|pk|sess)-[\w*.…-]{4,}"  # keys of OpenAI and of compatible providers
     r"|\b(?:gh[opsu]_|github_pat_|glpat-|xox[abp]-|A[KS]IA|AIza|gsk_|xai-|hf_|nvapi-)[\w-]{8,}"
     r"|\beyJ[\w-]{8,}\.[\w-]+\.?[\w-]*"  # JSON web tokens
     r"|(?P<before>\bbearer\s+|\b(?:api[ _-]?key|access[ _-]?token)"
     r"(?:\s+provided)?[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&]{6,}"
     r"|(?<=://)[^\s/@]+(?=@)"  # name and password of an address
-    r"|(?<![\w.-])[\w.-]*\*{3,}[\w.*-]*"  # what a server masked itself: it still shows both ends
+    r"|(?<![\w.-])[\w.-]*\*{3,}[\w.*-]*"  # masked by the server, but both ends are visible
     r"|\b[0-9a-fA-F]{32,}\b|\b[0-9a-zA-Z]{40,}\b",  # Azure's keys, old and new
     re.IGNORECASE,
 )
 
 
+class Secret(NamedTuple):
+    """Where a text holds what looks like a secret, and its kind; never the secret itself."""
+
+    name: str
+    start: int
+    end: int
+
+
+def find_secrets(text: str) -> list[Secret]:
+    """Find what looks like a secret, in order of position; two patterns may match the same part."""
+    secrets = [
+        Secret(name, *match.span())
+        for name, pattern in KEYS.items()
+        for match in pattern.finditer(text)
+        if name not in NEEDS_DIGIT or any(map(str.isdigit, match[0]))
+    ]
+    return sorted(secrets, key=lambda secret: secret.start)
+
+
 def redact(text: str) -> str:
-    """Text of a server without keys, tokens or control characters, and not endless."""
+    """Remove keys, tokens and control characters from a server's text, and limit its length."""
     text = text[: 4 * MOST_CHARS]
     for pattern in KEYS.values():
         text = pattern.sub("[key]", text)

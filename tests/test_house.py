@@ -30,6 +30,7 @@ LAYERS = [
     {"settings", "events"},
     {"params", "interrupts"},
     {"errors", "messages", "money", "dataframes", "redaction", "citations", "version"},
+    {"atomic_file"},
 ]
 # The simulator stands alone: it shares no code with the client that is tested against it.
 ALONE = "simulator"
@@ -48,6 +49,9 @@ THIRD_PARTY = {
     "platformdirs": {"config"},
     "jinja2": {"cli", "prompts"},
     "markdown_it": {"cli"},
+    "filelock": {"atomic_file"},
+    "jsonschema": {"schemas"},
+    "referencing": {"schemas"},
     "nbformat": {"cli"},
     "nbclient": {"cli"},
     "jupyterlite_pyodide_kernel": {"cli"},
@@ -69,7 +73,7 @@ THIRD_PARTY = {
     "pydantic_core": {"wire", "client"},
 }
 # Those that a question in words needs neither at `import o3magic` nor at `%load_ext o3magic`.
-SLOW = {"ipywidgets", "nbformat", "nbclient", "rich", "jinja2"}
+SLOW = {"ipywidgets", "nbformat", "nbclient", "rich", "jinja2", "filelock", "jsonschema"}
 
 
 def statements(node, *, lazily):

@@ -1,25 +1,19 @@
-"""The file beside a notebook in which its questions and answers are kept.
+"""The cassette file beside a notebook: its recorded requests and answers.
 
-Read when it is first needed and again when it has changed. Every change is made under a lock, to
-the file as it is then, in a new file that takes the old one's place whole or not at all.
+The file is read on first use, and again when it has changed on disk. A change takes the file lock,
+reads the present file, and replaces it atomically.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import platform
-import random
-import stat
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from glob import escape
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+from o3magic.atomic_file import lock_file, write_atomically
 from o3magic.cassettes import format
 from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.format import MIGRATIONS, CassetteData, EntryKey, Migration
@@ -27,129 +21,16 @@ from o3magic.cassettes.record_mode import SUFFIX
 from o3magic.cassettes.request_key import CanonicalRequest
 from o3magic.errors import CassetteError
 
-STALE_S = 60.0
-UNSIGNED_S = 2.0  # a lock that does not say whose it is: its maker died before it could
-WAIT_S = 90.0
-TAKING_OVER_S = 5.0
-
-
-class CassetteLock:
-    """Held while its block runs. Raises OSError where the folder cannot be written.
-
-    A lock whose process is gone, or that is older than `stale_s`, is taken over.
-    """
-
-    def __init__(self, path: Path, *, stale_s: float = STALE_S, wait_s: float = WAIT_S) -> None:
-        self.path = path
-        self._stale_s = stale_s
-        self._wait_s = wait_s
-        owner = {"host": platform.node(), "pid": os.getpid(), "token": uuid4().hex}
-        self._owner = json.dumps(owner)
-
-    def __enter__(self) -> CassetteLock:
-        """Wait for it. Raises CassetteError where that takes too long."""
-        until_s = time.monotonic() + self._wait_s
-        while not created(self.path, self._owner):
-            if self._stale():
-                self._take_over()
-            elif time.monotonic() > until_s:
-                raise CassetteError(
-                    f"{self.path.name} is held by another program",
-                    hint=f"delete {self.path.name} if no other program is recording",
-                )
-            time.sleep(random.uniform(0.002, 0.01))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Let go, unless somebody has taken it over."""
-        if self.held:
-            with suppress(OSError):
-                self.path.unlink()
-
-    @property
-    def held(self) -> bool:
-        """Whether it is still ours: a computer that sleeps may lose it."""
-        return content(self.path) == self._owner
-
-    def _stale(self) -> bool:
-        """Whether its holder is gone."""
-        try:
-            age_s = time.time() - self.path.stat().st_mtime
-        except OSError:
-            return False  # it was let go meanwhile
-        said = content(self.path)
-        return age_s > (self._stale_s if said else min(self._stale_s, UNSIGNED_S)) or dead(said)
-
-    def _take_over(self) -> None:
-        """Remove a stale lock. Only one process at a time looks and removes, by a second lock."""
-        guard = self.path.with_name(f"{self.path.name}.taken-over")
-        if not created(guard, self._owner):
-            with suppress(OSError):
-                if time.time() - guard.stat().st_mtime > TAKING_OVER_S:
-                    guard.unlink()
-            return
-        try:
-            if self._stale():
-                with suppress(FileNotFoundError):
-                    self.path.unlink()
-        finally:
-            with suppress(OSError):
-                guard.unlink()
-
-
-def created(path: Path, text: str) -> bool:
-    """Make a file, if there is none."""
-    try:
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    except FileExistsError:
-        return False
-    try:
-        os.write(file, text.encode())
-    except OSError:
-        with suppress(OSError):
-            path.unlink()
-        raise
-    finally:
-        os.close(file)
-    return True
-
-
-def content(path: Path) -> str:
-    """What a lock says, or ""."""
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def dead(owner: str) -> bool:
-    """Whether a process of this computer that is not there any more holds a lock."""
-    try:
-        said = json.loads(owner)
-        host, pid = said["host"], int(said["pid"])
-    except (ValueError, TypeError, KeyError):
-        return False  # still being written, or cut off: its age decides
-    # On Windows, os.kill(pid, 0) is no question: it sends the process a Ctrl-C.
-    if host != platform.node() or os.name != "posix" or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except OSError:
-        return False
-    return False
-
-
-READ_ONLY = "check the permissions and the room on the disk; --mode live records nothing"
+LOCK_WAIT_S = 30.0
+READ_ONLY = "check the permissions and the free space; --mode live records nothing"
 FileStamp = tuple[int, int, int]
 
 
 class Cassette:
-    """The takes of one notebook, in its order. Making one touches no file.
+    """The recordings of one notebook, in the order of its cells. The constructor opens no file.
 
-    May be used by several threads, and the file by several processes. All methods raise
-    CassetteError, with a hint, where the file fails them; then it is as it was.
+    Several threads may use it, and several processes the file. All methods raise CassetteError,
+    with a hint, if the file cannot be read or written; the file is then unchanged.
     """
 
     def __init__(
@@ -162,7 +43,7 @@ class Cassette:
         self.path = Path(path)
         self._notebook = notebook or f"{self.path.name.partition(SUFFIX)[0]}.ipynb"
         self._migrations = migrations
-        self._tape = CassetteData()
+        self._data = CassetteData()
         self._stamp: FileStamp | None = None
         self._partial: list[Recording] | None = None
         self._texts: dict[EntryKey, tuple[Mapping[str, Any], str]] = {}
@@ -170,198 +51,163 @@ class Cassette:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a file."""
         return self.path.exists()
 
     @property
     def entries(self) -> tuple[Recording, ...]:
-        """All takes, in the order of the notebook."""
-        tape = self._read()
-        return tuple(self._take(tape, at) for at in range(len(tape.entries)))
+        """All recordings, in the order of the notebook."""
+        data = self._read()
+        return tuple(self._recording(data, index) for index in range(len(data.entries)))
 
-    def find(self, question: CanonicalRequest | str, n: int = 1) -> Recording | None:
-        """The take of a question, or of a key, that was asked for the n-th time; or None.
+    def find(self, request: CanonicalRequest | str, n: int = 1) -> Recording | None:
+        """Find the n-th recording of a request or key, or None.
 
-        A take that was written by hand may say less than a whole question: it answers each one
-        that has what it says, where there is no other.
+        A recording written by hand may hold a part of a request. It matches every request that
+        contains this part and has no recording of its own.
         """
-        tape = self._read()
-        for key in (question,) if isinstance(question, str) else question.keys:
-            at = tape.index.get((key, n))
-            if at is not None:
-                return self._take(tape, at)
-        if isinstance(question, str):
+        data = self._read()
+        for key in (request,) if isinstance(request, str) else request.keys:
+            index = data.index.get((key, n))
+            if index is not None:
+                return self._recording(data, index)
+        if isinstance(request, str):
             return None
-        canonical = question.canonical()
-        return next((t for t in self._partials(tape) if t.n == n and t.answers(canonical)), None)
+        canonical = request.canonical()
+        return next(
+            (t for t in self._partial_recordings(data) if t.n == n and t.answers(canonical)), None
+        )
 
     @property
     def newest_default(self) -> Recording | None:
-        """The last take of a question that named no model, where it is said which one that was."""
-        tape = self._read()
+        """The last recording of a request without a model that notes the default model used."""
+        data = self._read()
         last: tuple[str, int] | None = None
-        for at, entry in enumerate(tape.entries):
+        for index, entry in enumerate(data.entries):
             if isinstance(entry.get("default"), Mapping):
-                last = max(last or ("", at), (str(entry.get("recorded", "")), at))
-        return None if last is None else self._take(tape, last[1])
+                last = max(last or ("", index), (str(entry.get("recorded", "")), index))
+        return None if last is None else self._recording(data, last[1])
 
-    def keep(self, take: Recording, after: EntryKey | None = None) -> None:
-        """Write a take down, behind the one used just before it, or at the end.
+    def keep(self, recording: Recording, after: EntryKey | None = None) -> None:
+        """Write a recording behind the one of key `after`, or at the end.
 
-        It takes the place of one with the same key and number.
+        It replaces a recording with the same key and number.
         """
-        self.keep_all([take], after)
+        self.keep_all([recording], after)
 
-    def keep_all(self, takes: Sequence[Recording], after: EntryKey | None = None) -> None:
-        """Write several down, one behind the other, in one change of the file."""
-        entries = [(take.place, take.to_json()) for take in takes]
+    def keep_all(self, recordings: Sequence[Recording], after: EntryKey | None = None) -> None:
+        """Write several recordings, one behind the other, in one change of the file."""
+        entries = [(recording.place, recording.to_json()) for recording in recordings]
 
-        def change(tape: CassetteData) -> CassetteData:
-            return tape.put_all(entries, after)
+        def change(data: CassetteData) -> CassetteData:
+            return data.put_all(entries, after)
 
         self._change(change)
 
     def unused(self, used: Collection[EntryKey]) -> list[Recording]:
-        """The takes that are not among these keys and numbers."""
-        return [take for take in self.entries if take.place not in used]
+        """Recordings whose keys are not in `used`."""
+        return [recording for recording in self.entries if recording.place not in used]
 
     def prune(self, keep: Callable[[Recording], bool] | Collection[EntryKey]) -> list[Recording]:
-        """Remove the takes that are not to be kept, and give them."""
+        """Remove the recordings that are not to be kept, and return them."""
         gone: list[Recording] = []
 
-        def change(tape: CassetteData) -> CassetteData:
-            takes = [self._take(tape, at) for at in range(len(tape.entries))]
-            gone[:] = [t for t in takes if not (keep(t) if callable(keep) else t.place in keep)]
-            places = {take.place for take in gone}
-            return tape.only(lambda place: place not in places) if gone else tape
+        def change(data: CassetteData) -> CassetteData:
+            recordings = [self._recording(data, index) for index in range(len(data.entries))]
+            gone[:] = [
+                t for t in recordings if not (keep(t) if callable(keep) else t.place in keep)
+            ]
+            places = {recording.place for recording in gone}
+            return data.only(lambda place: place not in places) if gone else data
 
         self._change(change)
         return gone
 
     def replace(self, change: Callable[[CassetteData], CassetteData]) -> None:
-        """Put another tape in the place of this one, made from what it is now."""
+        """Replace the content of the file by what `change` makes of the present content."""
         self._change(change)
 
     def tape(self) -> CassetteData:
-        """The file's content as it is now."""
+        """Return the present content of the file."""
         return self._read()
 
-    def _take(self, tape: CassetteData, at: int) -> Recording:
-        key, n = tape.places[at]
-        where = f"{self.path}, entry {at + 1}"
-        return Recording.from_json({**tape.entries[at], "key": key, "n": n}, where)
+    def _recording(self, data: CassetteData, index: int) -> Recording:
+        key, n = data.places[index]
+        where = f"{self.path}, entry {index + 1}"
+        return Recording.from_json({**data.entries[index], "key": key, "n": n}, where)
 
-    def _partials(self, tape: CassetteData) -> list[Recording]:
-        """The takes that say less than a whole question."""
+    def _partial_recordings(self, data: CassetteData) -> list[Recording]:
+        """Recordings that match every request which contains theirs."""
         with self._mutex:
             if self._partial is None:
-                asked = [entry.get("request") for entry in tape.entries]
-                some = [at for at, each in enumerate(asked) if each and "model" not in each]
-                self._partial = [t for at in some if (t := self._take(tape, at)).partial]
+                asked = [entry.get("request") for entry in data.entries]
+                some = [index for index, each in enumerate(asked) if each and "model" not in each]
+                self._partial = [t for index in some if (t := self._recording(data, index)).partial]
             return self._partial
 
     def _read(self) -> CassetteData:
-        """The tape, read anew where the file has changed."""
-        with self._mutex, explained(self.path, "read"):
+        """Return the content, read again if the file has changed."""
+        with self._mutex, convert_os_errors(self.path, "read"):
             try:
-                stamp = stamp_of(self.path)
+                stamp = file_stamp(self.path.stat())
             except FileNotFoundError:
                 self._set(CassetteData(), None)
-                return self._tape
+                return self._data
             if stamp != self._stamp:
                 name, migrations = str(self.path), self._migrations
                 self._set(format.read(self.path.read_bytes(), name, migrations=migrations), stamp)
-            return self._tape
+            return self._data
 
-    def _set(self, tape: CassetteData, stamp: FileStamp | None) -> None:
-        self._tape, self._stamp, self._partial = tape, stamp, None
+    def _set(self, data: CassetteData, stamp: FileStamp | None) -> None:
+        self._data, self._stamp, self._partial = data, stamp, None
 
     def _change(self, change: Callable[[CassetteData], CassetteData]) -> None:
-        """Make a change to the file as it is at this moment."""
-        with self._mutex, explained(self.path, "written"):
+        """Apply a change to the present content of the file, under its lock."""
+        with self._mutex, convert_os_errors(self.path, "written"):
             target = self.path.resolve()  # a link stays one
             target.parent.mkdir(parents=True, exist_ok=True)
-            changed = False
-            while not changed:
-                with CassetteLock(target.with_name(f"{target.name}.lock")) as lock:
-                    before = self._read()
-                    after = change(before)
-                    changed = after is before or self._write(target, after, lock)
+            with lock_file(target, LOCK_WAIT_S):
+                before = self._read()
+                after = change(before)
+                if after is not before:
+                    self._write(target, after)
 
-    def _write(self, target: Path, tape: CassetteData, lock: CassetteLock) -> bool:
-        """Put a tape into the place of the file; False where the lock was lost meanwhile."""
+    def _write(self, target: Path, data: CassetteData) -> None:
         texts = {}
-        for place, entry in zip(tape.places, tape.entries, strict=True):
+        for place, entry in zip(data.places, data.entries, strict=True):
             known, text = self._texts.get(place, (None, ""))
-            texts[place] = (entry, text if known == entry else format.entry_text(entry))
-        data = format.dump(tape.head, self._notebook, [text for _, text in texts.values()])
-        stamp = put(target, data, lock)
-        if stamp is None:
-            return False
+            texts[place] = (entry, text if known == entry else format.format_entry(entry))
+        file_bytes = format.dump(data.head, self._notebook, [text for _, text in texts.values()])
+        stamp = file_stamp(write_atomically(target, file_bytes))
         self._texts = texts
-        self._set(tape, stamp)
-        return True
+        self._set(data, stamp)
 
 
-def write_over(path: Path, tape: CassetteData) -> None:
-    """Put a tape into the place of a file, whatever is in that."""
-    with explained(path, "written"):
+def write_over(path: Path, data: CassetteData) -> None:
+    """Replace a file, whatever it contains."""
+    with convert_os_errors(path, "written"):
         target = path.resolve()
         notebook = f"{target.name.partition(SUFFIX)[0]}.ipynb"
-        data = format.dump(tape.head, notebook, [*map(format.entry_text, tape.entries)])
-        stamp = None
-        while stamp is None:
-            with CassetteLock(target.with_name(f"{target.name}.lock")) as lock:
-                stamp = put(target, data, lock)
-
-
-def put(target: Path, data: bytes, lock: CassetteLock) -> FileStamp | None:
-    """Write a file whole or not at all; None where the lock was lost meanwhile."""
-    for left in target.parent.glob(f".{escape(target.name)}.*.part"):  # by a process that died
-        left.unlink(missing_ok=True)
-    part = target.with_name(f".{target.name}.{uuid4().hex[:8]}.part")
-    try:
-        write_new(part, data, mode_of(target))
-        if not lock.held:
-            return None
-        stamp = stamp_of(part)
-        part.replace(target)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-    return stamp
+        file_bytes = format.dump(data.head, notebook, [*map(format.format_entry, data.entries)])
+        with lock_file(target, LOCK_WAIT_S):
+            write_atomically(target, file_bytes)
 
 
 @contextmanager
-def explained(path: Path, what: str) -> Iterator[None]:
-    """Say which file could not be read or written, and why."""
+def convert_os_errors(path: Path, what: str) -> Iterator[None]:
+    """Raise an OSError as a CassetteError with the file and the reason. what: "read", "written"."""
     try:
         yield
+    except TimeoutError:
+        raise CassetteError(
+            f"{path} is locked by another program",
+            hint="close the program that records into it; --mode live records nothing",
+        ) from None
     except OSError as error:
         why = (error.strerror or type(error).__name__).lower()
         hint = READ_ONLY if what == "written" else ""
         raise CassetteError(f"{path} cannot be {what}: {why}", hint=hint) from None
 
 
-def stamp_of(path: Path) -> FileStamp:
-    """What changes when a file does."""
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def mode_of(path: Path) -> int | None:
-    """The permissions of a file, or None where there is none."""
-    try:
-        return stat.S_IMODE(path.stat().st_mode)
-    except FileNotFoundError:
-        return None
-
-
-def write_new(path: Path, data: bytes, mode: int | None) -> None:
-    """Make a file and wait until the disk has it."""
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
-        if mode is not None and hasattr(os, "fchmod"):
-            os.fchmod(file.fileno(), mode)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def file_stamp(status: os.stat_result) -> FileStamp:
+    """A value that changes when the file does."""
+    return status.st_mtime_ns, status.st_size, status.st_ino

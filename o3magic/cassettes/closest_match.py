@@ -1,6 +1,6 @@
-"""For a question that was never recorded: the recorded one nearest to it, and what differs.
+"""The recorded request nearest to one that has no recording, and what differs.
 
-All work is bounded: a cassette may have a thousand entries, a prompt a megabyte.
+All work is bounded: a cassette may have a thousand entries, and a prompt a megabyte.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Any
 
-from o3magic.cassettes.entry import Recording, words_of
+from o3magic.cassettes.entry import Recording, message_text
 from o3magic.cassettes.format import EntryKey
 from o3magic.cassettes.request_key import FIRST_DEFAULT, CanonicalRequest
 from o3magic.cassettes.scrub import scrubbed
@@ -24,7 +24,7 @@ SCANNED_CHARS = 4000
 COMPARED_CHARS = 300
 PAIRED_CHARS = 200
 TOO_FAR = 0.25
-# An entry that was not used in this run is the likelier one to be meant.
+# An entry that this run did not use is the more likely match.
 UNUSED_BONUS = 0.2
 FIELDS = (
     *("model", "effort", "api", "summary", "max_output_tokens", "sample"),
@@ -35,99 +35,111 @@ UNSAID = {"api": "auto", "sample": 1}
 
 
 def explained(
-    question: CanonicalRequest, n: int, takes: Sequence[Recording], used: Collection[EntryKey] = ()
+    question: CanonicalRequest,
+    n: int,
+    recordings: Sequence[Recording],
+    used: Collection[EntryKey] = (),
 ) -> list[str]:
-    """What to tell of a question that has no take: at most 15 lines."""
-    same = [take.n for take in takes if take.key in question.keys]
+    """Explain in at most 15 lines why a request has no recording."""
+    same = [recording.n for recording in recordings if recording.key in question.keys]
     if same:
         times = "once" if len(same) == 1 else f"{len(same)} times"
         return [f"this question is recorded {times}, and one cell asks it {n} times"]
-    take = nearest(question, takes, used)
-    if take is None:
-        return [f"none of the {len(takes)} recorded questions is near" if takes else EMPTY]
-    return difference(take, question)
+    recording = find_nearest(question, recordings, used)
+    if recording is None:
+        return [
+            f"none of the {len(recordings)} recorded questions is near" if recordings else EMPTY
+        ]
+    return describe_difference(recording, question)
 
 
 EMPTY = "nothing is recorded yet"
 
 
-def nearest(
-    question: CanonicalRequest, takes: Sequence[Recording], used: Collection[EntryKey] = ()
+def find_nearest(
+    question: CanonicalRequest, recordings: Sequence[Recording], used: Collection[EntryKey] = ()
 ) -> Recording | None:
-    """The take whose question is nearest, or None where none is near."""
+    """Find the recording with the most similar request, or None."""
     canonical = question.canonical()
-    asked = said(canonical)
-    known = words(asked)
-    some = sorted(takes, key=lambda take: -overlap(known, words(said(take.request))))[:CANDIDATES]
+    asked = request_text(canonical)
+    asked_words = word_set(asked)
+    candidates = sorted(
+        recordings,
+        key=lambda recording: (
+            -measure_overlap(asked_words, word_set(request_text(recording.request)))
+        ),
+    )[:CANDIDATES]
     best, best_score = None, 0.0
-    for take in some:
-        similar = similarity(asked, said(take.request))
-        unused = take.place not in used
-        likely = similar + UNUSED_BONUS * unused - 0.01 * len(differing(take, canonical))
-        if similar >= TOO_FAR and likely > best_score:
-            best, best_score = take, likely
+    for recording in candidates:
+        similarity = measure_similarity(asked, request_text(recording.request))
+        unused = recording.place not in used
+        score = (
+            similarity
+            + UNUSED_BONUS * unused
+            - 0.01 * len(find_changed_fields(recording, canonical))
+        )
+        if similarity >= TOO_FAR and score > best_score:
+            best, best_score = recording, score
     return best
 
 
-def difference(take: Recording, question: CanonicalRequest) -> list[str]:
-    """What differs between a take's question and another, as lines for people."""
-    recorded, asked = dict(take.request), question.canonical()
-    names = differing(take, asked)
+def describe_difference(recording: Recording, question: CanonicalRequest) -> list[str]:
+    """Describe how a recorded request differs from another, line by line."""
+    recorded, asked = dict(recording.request), question.canonical()
+    names = find_changed_fields(recording, asked)
     if not question.model and recorded.get("model") == FIRST_DEFAULT:
         names = [name for name in names if name != "model"]
     changes = [
-        f"{WORDS.get(name, name)} {spoken(name, recorded)} -> {spoken(name, asked)}"
+        f"{WORDS.get(name, name)} {format_field(name, recorded)} -> {format_field(name, asked)}"
         for name in names
     ]
     if recorded.get("schema") != asked.get("schema") and "schema_name" not in names:
         changes.append("the schema has changed")
     if recorded.get("tools") != asked.get("tools"):
         changes.append("the tools have changed")
-    rows = list(diff(rows_of(recorded), rows_of(asked)))
-    where = f"nearest recorded question ({take.key}): "
-    told = ", ".join(changes) or ("it was said otherwise" if rows else "the pictures differ")
-    lines = [where + told, *rows]
+    rows = list(diff_lines(message_lines(recorded), message_lines(asked)))
+    prefix = f"nearest recorded question ({recording.key}): "
+    summary = ", ".join(changes) or ("the text differs" if rows else "the images differ")
+    lines = [prefix + summary, *rows]
     if len(lines) > MOST_LINES:
         left = len(lines) - MOST_LINES + 1
         lines = [*lines[: MOST_LINES - 1], f"... and {left} more lines"]
     return [scrubbed(line) for line in lines]
 
 
-def differing(take: Recording, canonical: Mapping[str, Any]) -> list[str]:
-    """The names of the fields in which a take's question is another."""
-    if not take.request:
+def find_changed_fields(recording: Recording, canonical: Mapping[str, Any]) -> list[str]:
+    """Names of the request fields that differ."""
+    if not recording.request:
         return []
     return [
         name
         for name in FIELDS
-        if take.request.get(name, UNSAID.get(name)) != canonical.get(name, UNSAID.get(name))
+        if recording.request.get(name, UNSAID.get(name)) != canonical.get(name, UNSAID.get(name))
     ]
 
 
-def spoken(name: str, request: Mapping[str, Any]) -> str:
-    """A field's value as a person would say it."""
+def format_field(name: str, request: Mapping[str, Any]) -> str:
     value = request.get(name, UNSAID.get(name))
-    return "not said" if value is None else str(value)[:60]
+    return "not set" if value is None else str(value)[:60]
 
 
-def said(request: Mapping[str, Any]) -> str:
-    """All that was said in a request."""
-    return "\n".join(words_of(message) for message in request.get("messages", ()))
+def request_text(request: Mapping[str, Any]) -> str:
+    return "\n".join(message_text(message) for message in request.get("messages", ()))
 
 
-def rows_of(request: Mapping[str, Any]) -> list[str]:
-    """The lines of all messages, those of others than the user with their role."""
+def message_lines(request: Mapping[str, Any]) -> list[str]:
+    """Lines of all messages; messages of other roles than `user` begin with the role."""
     rows = []
     for message in request.get("messages", ()):
         role = "" if message["role"] == "user" else f"{message['role']}: "
-        rows += [role + line for line in words_of(message).splitlines()]
+        rows += [role + line for line in message_text(message).splitlines()]
     return rows
 
 
-def words(text: str) -> frozenset[str]:
-    """The words at both ends of a text, and its first pairs of characters.
+def word_set(text: str) -> frozenset[str]:
+    """Words at both ends of a text, and its first pairs of characters.
 
-    Not every language has blanks between its words.
+    The pairs serve languages that have no blanks between words.
     """
     half = SCANNED_CHARS // 2
     ends = text if len(text) <= SCANNED_CHARS else f"{text[:half]} {text[-half:]}"
@@ -135,56 +147,63 @@ def words(text: str) -> frozenset[str]:
     return frozenset(ends.lower().split()).union(pairs)
 
 
-def overlap(one: frozenset[str], two: frozenset[str]) -> float:
-    """How many of the words of both are words of each."""
-    return len(one & two) / (len(one | two) or 1)
+def measure_overlap(first: frozenset[str], second: frozenset[str]) -> float:
+    """Jaccard index: the share of common words, from 0 to 1."""
+    return len(first & second) / (len(first | second) or 1)
 
 
-def similarity(one: str, two: str) -> float:
-    """From 0 for nothing in common to 1 for the same: by characters, between the equal ends."""
-    if one == two:
+def measure_similarity(first_text: str, second_text: str) -> float:
+    """Similarity of two texts from 0 to 1, compared between their equal ends."""
+    if first_text == second_text:
         return 1.0
-    whole = len(one) + len(two)
-    start = shared(one, two)
-    one, two = one[start:], two[start:]
-    end = shared(one[::-1], two[::-1])
-    one, two = one[: len(one) - end], two[: len(two) - end]
-    inner = len(one) + len(two)
-    first: Sequence[str] = one[:COMPARED_CHARS]
-    second: Sequence[str] = two[:COMPARED_CHARS]
+    whole = len(first_text) + len(second_text)
+    start = count_common_prefix(first_text, second_text)
+    first_text, second_text = first_text[start:], second_text[start:]
+    end = count_common_prefix(first_text[::-1], second_text[::-1])
+    first_text, second_text = (
+        first_text[: len(first_text) - end],
+        second_text[: len(second_text) - end],
+    )
+    inner = len(first_text) + len(second_text)
+    first: Sequence[str] = first_text[:COMPARED_CHARS]
+    second: Sequence[str] = second_text[:COMPARED_CHARS]
     if inner > 2 * COMPARED_CHARS:  # by words, and only those of the beginning
-        first, second = (re.findall(r"\w+|\W", each)[:COMPARED_CHARS] for each in (one, two))
+        first, second = (
+            re.findall(r"\w+|\W", each)[:COMPARED_CHARS] for each in (first_text, second_text)
+        )
     middle = SequenceMatcher(None, first, second, autojunk=False).ratio()
     return (2 * (start + end) + inner * middle) / whole
 
 
-def shared(one: str, two: str) -> int:
-    """How many characters two texts begin with alike."""
-    shorter = min(len(one), len(two))
-    if one[:shorter] == two[:shorter]:
+def count_common_prefix(first: str, second: str) -> int:
+    """Number of equal characters at the beginning of two texts."""
+    shorter = min(len(first), len(second))
+    if first[:shorter] == second[:shorter]:
         return shorter
-    return next(at for at in range(shorter) if one[at] != two[at])
+    return next(index for index in range(shorter) if first[index] != second[index])
 
 
-def diff(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
-    """The lines that went and those that came, with -, + and, in long ones, only what differs."""
-    one, two = before[:MOST_COMPARED_LINES], after[:MOST_COMPARED_LINES]
-    for kind, i1, i2, j1, j2 in SequenceMatcher(None, one, two, autojunk=False).get_opcodes():
+def diff_lines(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
+    """Yield removed lines with - and added ones with +; long lines are cut to what differs."""
+    old_lines, new_lines = before[:MOST_COMPARED_LINES], after[:MOST_COMPARED_LINES]
+    for kind, i1, i2, j1, j2 in SequenceMatcher(
+        None, old_lines, new_lines, autojunk=False
+    ).get_opcodes():
         if kind == "equal":
             continue
-        old, new = one[i1:i2], two[j1:j2]
-        at = [shared(*pair) for pair in zip(old, new, strict=False)]
-        yield from (f"- {window(line, at, place)}" for place, line in enumerate(old))
-        yield from (f"+ {window(line, at, place)}" for place, line in enumerate(new))
-    if one == two and before != after:
+        old, new = old_lines[i1:i2], new_lines[j1:j2]
+        differs_at = [count_common_prefix(*pair) for pair in zip(old, new, strict=False)]
+        yield from (f"- {cut_around(line, differs_at, index)}" for index, line in enumerate(old))
+        yield from (f"+ {cut_around(line, differs_at, index)}" for index, line in enumerate(new))
+    if old_lines == new_lines and before != after:
         yield f"(the first {MOST_COMPARED_LINES} lines are the same)"
 
 
-def window(line: str, differs_at: Sequence[int], place: int) -> str:
-    """A line, or of a long one the part around its first difference."""
+def cut_around(line: str, differs_at: Sequence[int], index: int) -> str:
+    """Return a line, or the part of a long one around its first difference."""
     if len(line) <= WIDTH:
         return line
-    middle = differs_at[place] if place < len(differs_at) else 0
+    middle = differs_at[index] if index < len(differs_at) else 0
     start = max(min(middle - WIDTH // 2, len(line) - WIDTH), 0)
     cut = line[start : start + WIDTH]
     return f"{'...' * (start > 0)}{cut}{'...' * (start + WIDTH < len(line))}"

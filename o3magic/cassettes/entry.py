@@ -1,4 +1,4 @@
-"""One entry of a cassette: a question, the answer to it, and where that came from."""
+"""One recorded interaction: a request, its answer, and where the answer came from."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from o3magic.cassettes.request_key import (
     UNNAMED,
     CanonicalRequest,
     digest,
-    joined,
+    iter_texts,
+    join_lines,
     key_of,
     lines,
     normal_request,
-    plain,
-    texts_in,
+    to_plain_json,
 )
-from o3magic.cassettes.scrub import safe_request, scrubbed, scrubbed_value
+from o3magic.cassettes.scrub import safe_request, scrub_value, scrubbed
 from o3magic.citations import Citation
 from o3magic.errors import CassetteError
 from o3magic.events import Answer, Finished, FinishReason, HostedUse, Usage
@@ -31,8 +31,8 @@ from o3magic.version import __version__
 MOST_USD = Decimal(10**6)
 
 
-def shown(cost_nano_usd: int | None) -> str | None:
-    """A cost as exact text, such as `0.000189`."""
+def format_cost(cost_nano_usd: int | None) -> str | None:
+    """Format a cost in dollars as exact text, such as `0.000189`."""
     amount = usd(cost_nano_usd)
     if amount is None:
         return None
@@ -40,79 +40,74 @@ def shown(cost_nano_usd: int | None) -> str | None:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def nano(amount: Decimal) -> int:
-    """Dollars as whole nano-dollars."""
+def to_nano_usd(amount: Decimal) -> int:
+    """Convert dollars to whole nano-dollars."""
     return int(amount.scaleb(9).to_integral_value())
 
 
-def cost_of(said: Any) -> int | None:
-    """Nano-dollars of what an entry says. Raises CassetteError for what is no amount."""
-    if said is None:
+def parse_cost(value: Any) -> int | None:
+    """Parse the cost of an entry, as nano-dollars. Raises CassetteError."""
+    if value is None:
         return None
     try:
-        amount = Decimal(str(said)[:40])
+        amount = Decimal(str(value)[:40])
     except InvalidOperation:
         amount = Decimal("NaN")
-    if isinstance(said, bool) or not amount.is_finite() or not 0 <= amount <= MOST_USD:
-        raise CassetteError("cost_usd is no amount of dollars")
-    return nano(amount)
+    if isinstance(value, bool) or not amount.is_finite() or not 0 <= amount <= MOST_USD:
+        raise CassetteError("cost_usd is not an amount of dollars")
+    return to_nano_usd(amount)
 
 
 WordT = TypeVar("WordT", bound=str)
 
 
 class EntryFields:
-    """The fields of one object of a cassette. All methods raise CassetteError for a wrong kind."""
+    """Typed access to an object of a cassette. Methods raise CassetteError for a wrong type."""
 
     def __init__(self, raw: Any, name: str) -> None:
         if raw is not None and not isinstance(raw, Mapping):
-            raise CassetteError(f"{name} is no object")
-        self.said = raw is not None
+            raise CassetteError(f"{name} is not an object")
+        self.is_present = raw is not None
         self.raw: Mapping[str, Any] = raw or {}
 
     def section(self, name: str) -> EntryFields:
-        """A nested object; an empty one where it is missing."""
+        """A nested object; empty if it is missing."""
         return EntryFields(self.raw.get(name), name)
 
     def word(self, name: str) -> str:
-        """A text of one line, or ""."""
         found = self.raw.get(name)
         if found is not None and not isinstance(found, str):
-            raise CassetteError(f"{name} is no text")
+            raise CassetteError(f"{name} is not a text")
         return found or ""
 
     def text(self, name: str) -> str:
-        """A text that may be written as lines, or ""."""
+        """A text, which may be written as a list of lines, or ""."""
         try:
-            return joined(self.raw.get(name) or "")
+            return join_lines(self.raw.get(name) or "")
         except CassetteError:
             raise CassetteError(f"{name} is neither a text nor a list of lines") from None
 
     def listed(self, name: str) -> Sequence[Any]:
-        """A list, or an empty one."""
         found = self.raw.get(name)
         if found is not None and not isinstance(found, list):
-            raise CassetteError(f"{name} is no list")
+            raise CassetteError(f"{name} is not a list")
         return found or []
 
     def words(self, name: str) -> list[str]:
-        """A list of texts."""
         found = self.listed(name)
         if not all(isinstance(each, str) for each in found):
-            raise CassetteError(f"{name} is no list of texts")
+            raise CassetteError(f"{name} is not a list of texts")
         return [*found]
 
     def count(self, name: str, at_least: int = 0) -> int | None:
-        """A whole number, or None."""
         found = self.raw.get(name)
         if found is None:
             return None
         if type(found) is not int or found < at_least:
-            raise CassetteError(f"{name} is no whole number from {at_least} on")
+            raise CassetteError(f"{name} is not a whole number of at least {at_least}")
         return found
 
     def one_of(self, name: str, words: Sequence[WordT], default: WordT) -> WordT:
-        """One of some words."""
         found = self.raw.get(name, default)
         for word in words:
             if word == found:
@@ -120,28 +115,27 @@ class EntryFields:
         raise CassetteError(f"{name} is none of {', '.join(words)}")
 
 
-def cited_items(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The messages among output items, if they cite something, without the ids of one run.
+def select_cited_items(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Select the message items of an output that has citations, without ids and status.
 
-    Encrypted reasoning and calls are not kept: the answer's own words and calls say enough.
+    Encrypted reasoning and calls are not recorded: the text and calls of the answer suffice.
     """
     if not any(
         isinstance(part, Mapping) and part.get("annotations")
         for item in items
-        for part in listed_content(item)
+        for part in get_parts(item)
     ):
         return []
     if any(item.get("type") == "function_call" for item in items):
         return []
     return [
-        {name: plain(value) for name, value in item.items() if name not in ("id", "status")}
+        {name: to_plain_json(value) for name, value in item.items() if name not in ("id", "status")}
         for item in items
         if item.get("type") == "message"
     ]
 
 
-def listed_content(item: Mapping[str, Any]) -> Sequence[Any]:
-    """The parts of an output item."""
+def get_parts(item: Mapping[str, Any]) -> Sequence[Any]:
     content = item.get("content")
     return content if isinstance(content, list | tuple) else ()
 
@@ -151,22 +145,22 @@ RecordingSource = Literal["live", "simulated", "hand"]
 
 @dataclass(frozen=True)
 class Recording:
-    """What was asked and answered.
+    """A recorded request and its answer.
 
-    n               1 for the first identical question of a cell's run, 2 for the second
-    source          who answered: a model, the simulator, or a person who wrote it by hand
-    request         the question in its one form; written by hand it may be less than whole
-    default_model   the model that was asked, where the question named none
-    default_effort  the effort that was sent to it, where none was chosen
-    default_reason  why it was that model; model_reason: the same, where the answer said it
-    items           the parts of a web search's answer with what they cite
-    citations       what an answer cites that has no such parts, as those of the Chat API
-    hosted          the tools that the provider ran itself
-    cost_nano_usd   what it cost when it was recorded; None where nobody knows
-    first_ms, total_ms, chunks   how it came
-    pieces          lengths of the pieces of text, where they were kept
-    schema_sha      of the schema as it was sent
-    sha256          of the response as it was recorded, "" where it was written by hand
+    n               1 for the first identical request of a cell's run, 2 for the second
+    source          `live` (a model), `simulated`, or `hand` (written by a person)
+    request         the canonical request; written by hand it may be a part of one
+    default_model   the model used, if the request named none
+    default_effort  the effort sent to it, if none was chosen
+    default_reason  why that model was used; model_reason: the same as the answer stated it
+    items           the message items of an answer with citations
+    citations       citations of an answer without such items, as in the Chat API
+    hosted          tools that the provider ran
+    cost_nano_usd   cost when it was recorded; None if unknown
+    first_ms, total_ms, chunks   timing of the stream
+    pieces          lengths of the text deltas, if recorded
+    schema_sha      hash of the schema as it was sent
+    sha256          hash of the response as recorded, "" if written by hand
     """
 
     key: str
@@ -217,16 +211,16 @@ class Recording:
         system_fingerprint: str = "",
         scrub: bool = False,
     ) -> Recording:
-        """A take of what arrived; `answer` is that of this one call, its cost and times included.
+        """Record the answer to one call, with its cost and times.
 
-        Secrets in the answer are removed. Raises CassetteError for one in the question, unless
-        `scrub` says to remove those too.
+        Secrets in the answer are removed. scrub: remove those in the request too; without it they
+        raise CassetteError.
         """
         if answer.source == "replayed":
             raise ValueError("an answer from a cassette is not recorded again")
         first_s = answer.first_token_s
-        items = tuple(map(scrubbed_value, cited_items(finished.items)))
-        take = cls(
+        items = tuple(map(scrub_value, select_cited_items(finished.items)))
+        recording = cls(
             key=question.key,
             n=n,
             source=answer.source,
@@ -248,10 +242,10 @@ class Recording:
             service_tier=finished.service_tier,
             notes=tuple(map(scrubbed, finished.notes)),
             items=items,
-            citations=() if items else tuple(map(without_secrets, finished.citations)),
+            citations=() if items else tuple(map(scrub_citation, finished.citations)),
             hosted=finished.hosted,
             provider=answer.provider,
-            cost_nano_usd=None if answer.cost_usd is None else nano(answer.cost_usd),
+            cost_nano_usd=None if answer.cost_usd is None else to_nano_usd(answer.cost_usd),
             first_ms=None if first_s is None else round(first_s * 1000),
             total_ms=round(answer.elapsed_s * 1000) if answer.elapsed_s else None,
             chunks=chunks,
@@ -262,18 +256,18 @@ class Recording:
             default_reason="" if question.model else question.default_reason,
             model_reason=answer.model_reason,
         )
-        return take.sealed()
+        return recording.sealed()
 
     @classmethod
     def from_json(cls, entry: Any, place: str = "the entry") -> Recording:
-        """A take out of a cassette's entry. Raises CassetteError, with the place, for no entry."""
+        """Parse an entry. place: its file and position, for the message of the CassetteError."""
         try:
-            return read_entry(EntryFields(entry, "the entry"))
+            return parse_entry(EntryFields(entry, "the entry"))
         except CassetteError as error:
             raise CassetteError(f"{place}: {error}", hint=error.hint) from None
 
     def to_json(self) -> dict[str, Any]:
-        """The entry as a cassette has it, its fields always in the same order."""
+        """Return the entry as written to a cassette, its fields in a fixed order."""
         entry = {
             "key": self.key,
             "n": self.n,
@@ -298,42 +292,42 @@ class Recording:
         return {name: value for name, value in entry.items() if value not in ("", {})}
 
     def sealed(self) -> Recording:
-        """The same with the hash of its response, by which a later edit is known."""
+        """Add the hash of the response, which reveals a later edit."""
         return replace(self, sha256=self._sha256())
 
     @property
     def place(self) -> tuple[str, int]:
-        """What it is found by."""
+        """The key of the entry."""
         return self.key, self.n
 
     @property
     def edited(self) -> bool:
-        """Whether somebody changed the response after it was recorded."""
+        """Whether the response was changed after it was recorded."""
         return bool(self.sha256) and self.sha256 != self._sha256()
 
     @property
     def label(self) -> RecordingSource:
-        """What to call its source: edited by hand is `hand`."""
+        """The source to show: `hand` for an edited recording."""
         return "hand" if self.edited else self.source
 
     @property
     def prompt(self) -> str:
-        """The words of the last message that has some."""
-        said = [text for each in self.request.get("messages", ()) if (text := words_of(each))]
-        return said[-1] if said else ""
+        """The text of the last message that has text."""
+        texts = [text for each in self.request.get("messages", ()) if (text := message_text(each))]
+        return texts[-1] if texts else ""
 
     @property
     def partial(self) -> bool:
-        """Whether it says only a part of a question, and so answers every one that has this."""
+        """Whether it holds a part of a request, and matches every request that contains it."""
         return self.source == "hand" and bool(self.request) and "model" not in self.request
 
     def answers(self, canonical: Mapping[str, Any]) -> bool:
-        """Whether a question has everything that this partial one says."""
+        """Whether a request contains everything in this partial one."""
         asked = {"api": "auto", **canonical}
         for name, value in self.request.items():
             if name == "messages" and len(value) == 1 and asked.get(name):
                 last = asked[name][-1]
-                if (last["role"], words_of(last)) != (value[0]["role"], words_of(value[0])):
+                if (last["role"], message_text(last)) != (value[0]["role"], message_text(value[0])):
                     return False
             elif asked.get(name) != value:
                 return False
@@ -356,15 +350,15 @@ class Recording:
             "system_fingerprint": self.system_fingerprint,
             "finish": self.finish_reason,
             "detail": self.detail,
-            "usage": None if self.usage is None else known(counted),
+            "usage": None if self.usage is None else drop_none(counted),
             "service_tier": self.service_tier,
             "notes": [*self.notes],
             "items": [*self.items],
-            "citations": [known(asdict(each)) for each in self.citations],
+            "citations": [drop_none(asdict(each)) for each in self.citations],
             "hosted": [list(each) for each in self.hosted],
             "provider": self.provider,
-            "cost_usd": shown(self.cost_nano_usd),
-            "timing": known(timing) or None,
+            "cost_usd": format_cost(self.cost_nano_usd),
+            "timing": drop_none(timing) or None,
         }
         return {name: value for name, value in response.items() if value not in (None, "", [])}
 
@@ -372,8 +366,8 @@ class Recording:
         return digest(json.dumps(self._response(), sort_keys=True, separators=(",", ":")))
 
 
-def read_entry(entry: EntryFields) -> Recording:
-    """A take; what a person left out is computed or left unknown."""
+def parse_entry(entry: EntryFields) -> Recording:
+    """Parse an entry; fields that a person left out are computed or unknown."""
     request = normal_request(entry.section("request").raw)
     key = entry.word("key") or (key_of(request) if request.get("messages") else "")
     if not key:
@@ -400,25 +394,28 @@ def read_entry(entry: EntryFields) -> Recording:
             )
             for number, call in enumerate(calls, 1)
         ),
-        model=response.word("model") or (default.word("model") or named(request)) * by_hand,
+        model=response.word("model")
+        or (default.word("model") or requested_model(request)) * by_hand,
         id=response.word("id"),
         system_fingerprint=response.word("system_fingerprint"),
         finish_reason=response.one_of(
             "finish", get_args(FinishReason), "tool_calls" if calls else "stop"
         ),
         detail=response.word("detail"),
-        usage=Usage(*(usage.count(each.name) for each in fields(Usage))) if usage.said else None,
+        usage=Usage(*(usage.count(each.name) for each in fields(Usage)))
+        if usage.is_present
+        else None,
         service_tier=response.word("service_tier"),
         notes=tuple(response.words("notes")),
         items=tuple(EntryFields(item, "items").raw for item in response.listed("items")),
-        citations=tuple(map(citation_of, response.listed("citations"))),
-        hosted=tuple(map(use_of, response.listed("hosted"))),
+        citations=tuple(map(parse_citation, response.listed("citations"))),
+        hosted=tuple(map(parse_hosted_use, response.listed("hosted"))),
         provider=response.word("provider"),
-        cost_nano_usd=cost_of(response.raw.get("cost_usd")),
+        cost_nano_usd=parse_cost(response.raw.get("cost_usd")),
         first_ms=timing.count("first_ms"),
         total_ms=timing.count("total_ms"),
         chunks=timing.count("chunks"),
-        pieces=pieces_of(entry.word("pieces")),
+        pieces=parse_pieces(entry.word("pieces")),
         schema_sha=entry.word("schema_sha"),
         sha256=entry.word("sha256"),
         default_model=default.word("model"),
@@ -428,22 +425,20 @@ def read_entry(entry: EntryFields) -> Recording:
     )
 
 
-def without_secrets(cited: Citation) -> Citation:
-    """A citation with the secrets in it removed."""
-    return replace(cited, url=scrubbed(cited.url), title=scrubbed(cited.title))
+def scrub_citation(citation: Citation) -> Citation:
+    return replace(citation, url=scrubbed(citation.url), title=scrubbed(citation.title))
 
 
-def citation_of(said: Any) -> Citation:
-    """A citation out of an entry."""
-    cited = EntryFields(said, "citations")
+def parse_citation(value: Any) -> Citation:
+    citation = EntryFields(value, "citations")
     return Citation(
-        cited.word("url"), cited.word("title"), cited.count("start"), cited.count("end")
+        citation.word("url"), citation.word("title"), citation.count("start"), citation.count("end")
     )
 
 
-def use_of(said: Any) -> HostedUse:
-    """How often the provider ran a tool of its own: its type and the number."""
-    match said:
+def parse_hosted_use(value: Any) -> HostedUse:
+    """Parse a hosted tool: its type and the number of calls."""
+    match value:
         case [str(kind), int(calls)] if not isinstance(calls, bool) and calls >= 0:
             return HostedUse(kind, calls)
         case [str(kind), None]:
@@ -451,27 +446,26 @@ def use_of(said: Any) -> HostedUse:
     raise CassetteError("hosted must be a list of tools, each with its number of calls")
 
 
-def words_of(message: Mapping[str, Any]) -> str:
-    """All words of a message in its one form."""
+def message_text(message: Mapping[str, Any]) -> str:
+    """All text of a canonical message."""
     content = message.get("content", "")
     if isinstance(content, list) and any(isinstance(part, Mapping) for part in content):
-        content = [text for part in content for text in texts_in(part.get("text", ""))]
+        content = [text for part in content for text in iter_texts(part.get("text", ""))]
     return "".join(content)
 
 
-def named(request: Mapping[str, Any]) -> str:
-    """The model that a request names, or ""."""
+def requested_model(request: Mapping[str, Any]) -> str:
+    """The model in a request, or "" for the default one."""
     model = str(request.get("model", ""))
     return "" if model == UNNAMED else model
 
 
-def known(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are not None."""
+def drop_none(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def pieces_of(said: str) -> tuple[int, ...]:
-    """The lengths of the pieces. Raises CassetteError where they are no numbers."""
-    if not all(word.isascii() and word.isdigit() and len(word) < 10 for word in said.split()):
-        raise CassetteError("pieces is no list of lengths")
-    return tuple(map(int, said.split()))
+def parse_pieces(text: str) -> tuple[int, ...]:
+    """Parse the lengths of text deltas. Raises CassetteError."""
+    if not all(word.isascii() and word.isdigit() and len(word) < 10 for word in text.split()):
+        raise CassetteError("pieces is not a list of lengths")
+    return tuple(map(int, text.split()))

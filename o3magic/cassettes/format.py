@@ -1,4 +1,4 @@
-"""A cassette as text and back: the file's format, and what can be wrong with a file."""
+"""The file format of cassettes: parse, upgrade, write, merge."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from o3magic.errors import CassetteError
 NAME = "o3magic-cassette"
 VERSION = 1
 FORMAT = f"{NAME}/{VERSION}"
-# How a cassette of an older version becomes one of the next; there is none older yet.
+# Functions that upgrade a document from one format version to the next; none is needed yet.
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 MIGRATIONS: Mapping[int, Migration] = {}
 MERGE = "o3magic cassettes merge"
-BACK = "take it back from git, or move it away and record anew"
+BACK = "restore it from git, or move it away and record again"
 MARKER = re.compile(r"^(?:<{7}|>{7})(?: |$)", re.MULTILINE)
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -29,7 +29,7 @@ EntryKey = tuple[str, int]
 
 @dataclass(frozen=True)
 class CassetteData:
-    """What is in a file: `head`, all but the entries, and the entries as they stand there."""
+    """The content of a file. head: all keys but `entries`. places: the key of each entry."""
 
     head: Mapping[str, Any] = field(default_factory=dict)
     entries: tuple[Mapping[str, Any], ...] = ()
@@ -37,38 +37,38 @@ class CassetteData:
 
     @cached_property
     def index(self) -> dict[EntryKey, int]:
-        """Where each entry stands."""
-        return {place: at for at, place in enumerate(self.places)}
+        """Position of each entry."""
+        return {place: index for index, place in enumerate(self.places)}
 
-    def put(
-        self, place: EntryKey, entry: Mapping[str, Any], after: EntryKey | None
-    ) -> CassetteData:
-        """The same with one entry: in place of its like, else behind `after`, else at the end."""
-        return self.put_all([(place, entry)], after)
+    def put(self, key: EntryKey, entry: Mapping[str, Any], after: EntryKey | None) -> CassetteData:
+        """Replace the entry with the same key, or insert it behind `after`, or at the end."""
+        return self.put_all([(key, entry)], after)
 
     def put_all(
-        self, said: Sequence[tuple[EntryKey, Mapping[str, Any]]], after: EntryKey | None
+        self, items: Sequence[tuple[EntryKey, Mapping[str, Any]]], after: EntryKey | None
     ) -> CassetteData:
-        """The same with several: each in place of its like, the others behind `after`."""
+        """Replace the entries with the same keys, and insert the others behind `after`."""
         entries, places = list(self.entries), list(self.places)
-        fresh: dict[EntryKey, Mapping[str, Any]] = {}
-        for place, entry in said:
-            at = self.index.get(place)
-            if at is None:
-                fresh[place] = entry
+        added: dict[EntryKey, Mapping[str, Any]] = {}
+        for key, entry in items:
+            index = self.index.get(key)
+            if index is None:
+                added[key] = entry
             else:
-                entries[at] = entry
-        behind = len(places) if after is None else self.index.get(after, len(places) - 1) + 1
-        entries[behind:behind] = fresh.values()
-        places[behind:behind] = fresh
+                entries[index] = entry
+        position = len(places) if after is None else self.index.get(after, len(places) - 1) + 1
+        entries[position:position] = added.values()
+        places[position:position] = added
         return CassetteData(self.head, tuple(entries), tuple(places))
 
-    def only(self, kept: Callable[[EntryKey], bool]) -> CassetteData:
-        """The same without the entries that are not kept."""
-        chosen = [at for at, place in enumerate(self.places) if kept(place)]
+    def only(self, keep: Callable[[EntryKey], bool]) -> CassetteData:
+        """Return the content with only the entries whose key `keep` accepts."""
+        indices = [index for index, key in enumerate(self.places) if keep(key)]
         entries, places = self.entries, self.places
         return CassetteData(
-            self.head, tuple(entries[i] for i in chosen), tuple(places[i] for i in chosen)
+            self.head,
+            tuple(entries[index] for index in indices),
+            tuple(places[index] for index in indices),
         )
 
 
@@ -79,60 +79,60 @@ def read(
     migrations: Mapping[int, Migration] = MIGRATIONS,
     newest_of_two: bool = False,
 ) -> CassetteData:
-    """The tape in a file's bytes. Raises CassetteError, with the way out, where there is none.
+    """Parse the bytes of a file. Raises CassetteError with a hint how to repair it.
 
-    newest_of_two: of entries with the same key and number, the later recorded one is taken.
+    newest_of_two: of two entries with the same key and number, use the later recorded one.
     """
-    value = upgraded(load(data, name), name, migrations)
-    entries = value.pop("entries", [])
+    document = upgrade(load(data, name), name, migrations)
+    entries = document.pop("entries", [])
     if not isinstance(entries, list):
-        raise CassetteError(f"{name}: its entries are no list", hint=BACK)
-    kept: dict[EntryKey, Mapping[str, Any]] = {}
+        raise CassetteError(f"{name}: its entries are not a list", hint=BACK)
+    entries_by_key: dict[EntryKey, Mapping[str, Any]] = {}
     for number, entry in enumerate(entries, 1):
-        place = place_of(entry, f"{name}, entry {number}", kept)
-        if place in kept and not newest_of_two:
+        key = parse_entry_key(entry, f"{name}, entry {number}", entries_by_key)
+        if key in entries_by_key and not newest_of_two:
             raise CassetteError(
-                f"{name}: entry {number} has the same key {place[0]} and number {place[1]} "
-                f"as entry {[*kept].index(place) + 1}",
+                f"{name}: entry {number} has the same key {key[0]} and number {key[1]} "
+                f"as entry {[*entries_by_key].index(key) + 1}",
                 hint=f"`{MERGE} {name}` keeps the later one",
             )
-        if place not in kept or recorded(entry) >= recorded(kept[place]):
-            kept[place] = entry
-    return CassetteData(value, tuple(kept.values()), tuple(kept))
+        if key not in entries_by_key or recorded_at(entry) >= recorded_at(entries_by_key[key]):
+            entries_by_key[key] = entry
+    return CassetteData(document, tuple(entries_by_key.values()), tuple(entries_by_key))
 
 
 def load(data: bytes, name: str) -> dict[str, Any]:
-    """The object in a file's bytes."""
+    """Decode the JSON object of a file. Raises CassetteError."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise CassetteError(f"{name} is no UTF-8 text", hint=BACK) from None
+        raise CassetteError(f"{name} is not UTF-8 text", hint=BACK) from None
     if not text or text.isspace():
         raise CassetteError(f"{name} is empty", hint=f"delete it, or {BACK}")
     try:
-        value = json.loads(text)
+        document = json.loads(text)
     except json.JSONDecodeError as error:
         if MARKER.search(text):
             raise CassetteError(f"{name} has a merge conflict", hint=f"{MERGE} {name}") from None
         cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
-        what = "is cut off" if cut else f"is no JSON: {error.msg}"
-        raise CassetteError(f"{name} {what} (line {error.lineno})", hint=BACK) from None
+        problem = "is cut off" if cut else f"is not JSON: {error.msg}"
+        raise CassetteError(f"{name} {problem} (line {error.lineno})", hint=BACK) from None
     except (ValueError, RecursionError):
-        raise CassetteError(f"{name} is no JSON that can be read", hint=BACK) from None
-    if not isinstance(value, dict) or not str(value.get("format", "")).startswith(f"{NAME}/"):
+        raise CassetteError(f"{name} is not readable JSON", hint=BACK) from None
+    if not isinstance(document, dict) or not str(document.get("format", "")).startswith(f"{NAME}/"):
         raise CassetteError(
-            f"{name} is no cassette: it does not begin with its format",
+            f"{name} is not a cassette: it has no format",
             hint=f'the first key of a cassette is "format": "{FORMAT}"',
         )
-    return value
+    return document
 
 
-def upgraded(
-    value: dict[str, Any], name: str, migrations: Mapping[int, Migration]
+def upgrade(
+    document: dict[str, Any], name: str, migrations: Mapping[int, Migration]
 ) -> dict[str, Any]:
-    """A cassette of an older version as one of this version."""
-    said = str(value["format"]).removeprefix(f"{NAME}/")
-    number = int(said) if said.isascii() and said.isdigit() and len(said) < 6 else -1
+    """Upgrade a document to this format version. Raises CassetteError for a newer one."""
+    version = str(document["format"]).removeprefix(f"{NAME}/")
+    number = int(version) if version.isascii() and version.isdigit() and len(version) < 6 else -1
     if number > VERSION:
         raise CassetteError(
             f"{name} is of format {number}, newer than this o3magic's {VERSION}",
@@ -140,54 +140,56 @@ def upgraded(
         )
     while number < VERSION:
         if number not in migrations:
-            raise CassetteError(f"{name} is of a format nobody knows: {NAME}/{said[:20]}")
-        value = migrations[number](value)
+            raise CassetteError(f"{name} has an unknown format: {NAME}/{version[:20]}")
+        document = migrations[number](document)
         number += 1
-    return value | {"format": FORMAT}
+    return document | {"format": FORMAT}
 
 
-def place_of(entry: Any, where: str, taken: Mapping[EntryKey, Any]) -> EntryKey:
-    """The key and number of an entry; written by hand, it may lack both."""
+def parse_entry_key(entry: Any, where: str, used_keys: Mapping[EntryKey, Any]) -> EntryKey:
+    """Key and number of an entry. An entry written by hand may lack both."""
     try:
-        read = EntryFields(entry, "it")
-        key = read.word("key") or key_of(read.section("request").raw)
-        number = read.count("n", at_least=1)
+        fields = EntryFields(entry, "it")
+        key = fields.word("key") or key_of(fields.section("request").raw)
+        number = fields.count("n", at_least=1)
     except CassetteError as error:
         raise CassetteError(f"{where}: {error}", hint=error.hint) from None
     if number is None:
         number = 1
-        while (key, number) in taken:
+        while (key, number) in used_keys:
             number += 1
     return key, number
 
 
-def recorded(entry: Mapping[str, Any]) -> str:
-    """When an entry was recorded; what nobody dated is older than everything."""
+def recorded_at(entry: Mapping[str, Any]) -> str:
+    """Time of recording as ISO text; "" if unknown, which sorts first."""
     return str(entry.get("recorded") or "")
 
 
 def dump(head: Mapping[str, Any], notebook: str, entry_texts: Sequence[str]) -> bytes:
-    """The bytes of a file; the same tape always makes the same."""
+    """Encode a file. Equal content gives equal bytes."""
     top = {"format": FORMAT, "notebook": notebook} | dict(head)
-    rows = [f"{to_text(name)}: {indented(value)}," for name, value in top.items() if value != ""]
+    rows = [
+        f"{to_text(name)}: {indent_value(value)}," for name, value in top.items() if value != ""
+    ]
     texts = ",\n".join(f"  {text}" for text in entry_texts)
     rows.append(f'"entries": [\n{texts}\n ]' if texts else '"entries": []')
     body = "\n ".join(rows)
     return f"{{\n {body}\n}}\n".encode()
 
 
-def indented(value: Any) -> str:
-    """The text of a value one level down."""
+def indent_value(value: Any) -> str:
+    """JSON text of a value, indented by one level."""
     return to_text(value).replace("\n", "\n ")
 
 
-def entry_text(entry: Mapping[str, Any]) -> str:
-    """An entry's text, indented as it stands in the file."""
+def format_entry(entry: Mapping[str, Any]) -> str:
+    """JSON text of an entry, indented as in the file."""
     return to_text(entry).replace("\n", "\n  ")  # no text in JSON holds a line end itself
 
 
 def to_text(value: Any) -> str:
-    """JSON for people: umlauts as they are, but half a character as an escape."""
+    """Readable JSON: not ASCII only, but a lone surrogate is escaped."""
     text = json.dumps(value, ensure_ascii=False, indent=1)
     return SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
@@ -207,76 +209,80 @@ def merged(
     *,
     ours_wins: bool = False,
 ) -> tuple[CassetteData, list[str]]:
-    """The union of two tapes, and what a reader should know about it.
+    """Merge two cassettes; return the result and notes about conflicts.
 
-    With their common ancestor, what one side removed and the other left alone is removed.
-    ours_wins: of two answers to a question ours stays, else the one that was recorded later.
+    base: the common ancestor. An entry that one side removed and the other did not change is
+    removed. ours_wins: of two answers to a request ours is used, else the later recorded one.
     """
-    old = base or CassetteData()
-    result, told = CassetteData({**theirs.head, **ours.head}), []
-    for place, entry in zip(ours.places, ours.entries, strict=True):
-        other = entry_at(theirs, place)
-        if other is None and entry_at(old, place) == entry:
+    ancestor = base or CassetteData()
+    result, notes = CassetteData({**theirs.head, **ours.head}), []
+    for key, entry in zip(ours.places, ours.entries, strict=True):
+        other = find_entry(theirs, key)
+        if other is None and find_entry(ancestor, key) == entry:
             continue  # they removed it
-        chosen, why = (entry, "") if ours_wins else chosen_of(entry, other, entry_at(old, place))
-        told += [f"{place[0]} {place[1]}: {why}"] if why else []
-        result = result.put(place, chosen, None)
-    return with_theirs(result, ours, theirs, old), told
+        chosen, why = (
+            (entry, "") if ours_wins else choose_entry(entry, other, find_entry(ancestor, key))
+        )
+        notes += [f"{key[0]} {key[1]}: {why}"] if why else []
+        result = result.put(key, chosen, None)
+    return add_theirs(result, ours, theirs, ancestor), notes
 
 
-def with_theirs(
-    result: CassetteData, ours: CassetteData, theirs: CassetteData, old: CassetteData
+def add_theirs(
+    result: CassetteData, ours: CassetteData, theirs: CassetteData, ancestor: CassetteData
 ) -> CassetteData:
-    """The tape with the entries that only the other side has, each behind its neighbour there."""
-    before: EntryKey | None = None
-    for place, entry in zip(theirs.places, theirs.entries, strict=True):
-        removed = place not in ours.index and entry_at(old, place) == entry
-        if place not in result.index and not removed:
-            result = put_behind(result, place, entry, before, theirs)
-        if place in result.index:
-            before = place
+    """Add the entries that only the other side has, each behind its neighbour there."""
+    previous: EntryKey | None = None
+    for key, entry in zip(theirs.places, theirs.entries, strict=True):
+        removed = key not in ours.index and find_entry(ancestor, key) == entry
+        if key not in result.index and not removed:
+            result = insert_after(result, key, entry, previous, theirs)
+        if key in result.index:
+            previous = key
     return result
 
 
-def put_behind(
-    tape: CassetteData,
-    place: EntryKey,
+def insert_after(
+    data: CassetteData,
+    key: EntryKey,
     entry: Mapping[str, Any],
-    before: EntryKey | None,
+    previous: EntryKey | None,
     theirs: CassetteData,
 ) -> CassetteData:
-    """The tape with an entry behind `before` and what only our side has behind that."""
-    at = -1 if before is None else tape.index[before]
-    while at + 1 < len(tape.places) and tape.places[at + 1] not in theirs.index:
-        at += 1
-    if at >= 0:
-        return tape.put(place, entry, tape.places[at])
-    return CassetteData(tape.head, (entry, *tape.entries), (place, *tape.places))
+    """Insert an entry behind `previous` and the entries that only our side has behind it."""
+    index = -1 if previous is None else data.index[previous]
+    while index + 1 < len(data.places) and data.places[index + 1] not in theirs.index:
+        index += 1
+    if index >= 0:
+        return data.put(key, entry, data.places[index])
+    return CassetteData(data.head, (entry, *data.entries), (key, *data.places))
 
 
-def chosen_of(
+def choose_entry(
     ours: Mapping[str, Any], theirs: Mapping[str, Any] | None, base: Mapping[str, Any] | None
 ) -> tuple[Mapping[str, Any], str]:
-    """Which of two entries of one place stays, and why, where both sides have changed it."""
+    """Choose between two entries with the same key; also return why, if both sides changed it."""
     if theirs is None or theirs in (ours, base):
         return ours, ""
     if ours == base:
         return theirs, ""
-    newer = theirs if recorded(theirs) > recorded(ours) else ours
+    newer = theirs if recorded_at(theirs) > recorded_at(ours) else ours
     side = "theirs" if newer is theirs else "ours"
     if ours.get("response") == theirs.get("response"):
         return newer, ""
-    return newer, f"two answers; {side} stays, recorded {recorded(newer) or 'at an unknown time'}"
+    return (
+        newer,
+        f"two answers; {side} stays, recorded {recorded_at(newer) or 'at an unknown time'}",
+    )
 
 
-def entry_at(tape: CassetteData, place: EntryKey) -> Mapping[str, Any] | None:
-    """The entry of a place, or None."""
-    at = tape.index.get(place)
-    return None if at is None else tape.entries[at]
+def find_entry(data: CassetteData, key: EntryKey) -> Mapping[str, Any] | None:
+    index = data.index.get(key)
+    return None if index is None else data.entries[index]
 
 
 def resolved(data: bytes, name: str) -> tuple[CassetteData, list[str]]:
-    """The tape of a file with git's conflict markers or with entries of the same key in it."""
+    """Parse a file that has git's conflict markers or several entries with the same key."""
     text = data.decode("utf-8-sig", "replace")
     if not MARKER.search(text):
         return read(data, name, newest_of_two=True), []

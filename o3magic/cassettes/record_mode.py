@@ -1,4 +1,4 @@
-"""Whether a question is sent or replayed, and where its cassette lies."""
+"""Record modes (live, replay, auto, record, refresh) and the path of a cassette."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ Mode = Literal["live", "replay", "auto", "record", "refresh"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 SUFFIX = ".o3.json"
 SOURCES = (".ipynb", ".py", ".md", ".qmd", ".Rmd")
-NO = ("", "0", "false", "no", "off")
+FALSE_WORDS = ("", "0", "false", "no", "off")
 
 
 def rule(
     mode: str | None, environment: Mapping[str, str], cassette_exists: bool, have_key: bool
 ) -> Mode | None:
-    """The mode that holds; None where there is nobody to ask and nothing to replay.
+    """Choose the record mode; None if there is neither a key nor a cassette.
 
-    live     ask; the cassette is neither read nor written
-    replay   never ask
-    auto     replay what is recorded, ask and record what is not
-    record   ask, and record in place of what was recorded
-    refresh  as record, into a second file, to be compared and accepted
+    live     send; the cassette is neither read nor written
+    replay   never send
+    auto     replay recorded requests, send and record the others
+    record   send, and replace recordings
+    refresh  as record, but into a second file that the user compares and accepts
 
-    O3MAGIC_MODE is above what a notebook says: whoever checks it decides. Raises BadOption.
+    The environment variable O3MAGIC_MODE overrides `mode`. Raises BadOption.
     """
-    if said := environment.get("O3MAGIC_MODE") or mode:
-        return mode_of(said)
-    in_ci = environment.get("CI", "").strip().lower() not in NO
+    if name := environment.get("O3MAGIC_MODE") or mode:
+        return parse_mode(name)
+    in_ci = environment.get("CI", "").strip().lower() not in FALSE_WORDS
     if cassette_exists and (in_ci or not have_key):
         return "replay"
     if not have_key:
@@ -38,17 +38,16 @@ def rule(
     return "auto" if cassette_exists else "live"
 
 
-def mode_of(word: str) -> Mode:
-    """A word as a mode. Raises BadOption."""
+def parse_mode(name: str) -> Mode:
     for mode in MODES:
-        if mode == word:
+        if mode == name:
             return mode
-    hint = did_you_mean(word, MODES, f"one of {', '.join(MODES)}")
-    raise BadOption(f"there is no mode {word!r}", hint=hint)
+    hint = did_you_mean(name, MODES, f"one of {', '.join(MODES)}")
+    raise BadOption(f"there is no mode {name!r}", hint=hint)
 
 
 def cassette_path(notebook: Path | str, environment: Mapping[str, str]) -> Path:
-    """The cassette of a notebook: beside it, or in the folder that O3MAGIC_CASSETTES names."""
+    """Path of a notebook's cassette: beside it, or in the folder of O3MAGIC_CASSETTES."""
     path = Path(notebook)
     name = path.name
     if not name.endswith(SUFFIX):
@@ -60,5 +59,5 @@ def cassette_path(notebook: Path | str, environment: Mapping[str, str]) -> Path:
 
 
 def refresh_path(cassette: Path) -> Path:
-    """Where a refresh writes, until it is accepted."""
+    """Path of the second file that mode `refresh` writes, until it is accepted."""
     return cassette.with_name(f"{cassette.name}.new")

@@ -1,4 +1,4 @@
-"""A recorded answer as the events it once came in, at a pace to read along."""
+"""Replay a recorded answer as timed events."""
 
 from __future__ import annotations
 
@@ -23,55 +23,57 @@ from o3magic.events import (
 LONGEST_S = 3.0
 WORD_S = 0.02
 BIG_PIECES = 4
-# JSON may have no blanks at all: what is longer than a word is cut.
+# JSON may have no blanks at all, so long words are cut.
 WORD = re.compile(r"\s*\S{1,24}\s*|\s+")
 
 
 def events(
-    take: Recording, *, speed: float = 1.0, sleep: Callable[[float], object] = time.sleep
+    recording: Recording, *, speed: float = 1.0, sleep: Callable[[float], object] = time.sleep
 ) -> Iterator[Event]:
-    """The events of a take. Folded, they are the recorded answer, whatever the speed.
+    """Yield the events of a recording. Together they are the recorded answer at any speed.
 
-    speed: 1 is about reading along, never more than three seconds in all; 0 waits for nothing.
+    speed: 1 is about reading speed, at most three seconds in all; 0 does not wait.
     """
-    yield Accepted("", take.source == "simulated")
-    yield Started(take.id, take.model)
-    said: list[Event] = [ReasoningDelta(piece) for piece in cut(take.reasoning_summary, speed)]
-    said += [TextDelta(piece) for piece in cut(take.text, speed, take.pieces)]
-    said += [RefusalDelta(piece) for piece in cut(take.refusal, speed)]
-    wait_s = span_s(take, len(said), speed) / max(len(said), 1)
-    for delta in said:
+    yield Accepted("", recording.source == "simulated")
+    yield Started(recording.id, recording.model)
+    deltas: list[Event] = [
+        ReasoningDelta(piece) for piece in split_text(recording.reasoning_summary, speed)
+    ]
+    deltas += [TextDelta(piece) for piece in split_text(recording.text, speed, recording.pieces)]
+    deltas += [RefusalDelta(piece) for piece in split_text(recording.refusal, speed)]
+    wait_s = choose_duration_s(recording, len(deltas), speed) / max(len(deltas), 1)
+    for delta in deltas:
         if wait_s:
             sleep(wait_s)
         yield delta
-    for place, call in enumerate(take.tool_calls):
-        yield ToolCallDelta(place, call.id, call.name, call.arguments)
+    for index, call in enumerate(recording.tool_calls):
+        yield ToolCallDelta(index, call.id, call.name, call.arguments)
     yield Finished(
-        take.finish_reason,
-        take.usage,
-        id=take.id,
-        model=take.model,
-        service_tier=take.service_tier,
-        detail=take.detail,
-        notes=take.notes,
-        items=take.items,
-        citations=take.citations or tuple(cited_in(take.items)),
-        hosted=take.hosted,
+        recording.finish_reason,
+        recording.usage,
+        id=recording.id,
+        model=recording.model,
+        service_tier=recording.service_tier,
+        detail=recording.detail,
+        notes=recording.notes,
+        items=recording.items,
+        citations=recording.citations or tuple(cited_in(recording.items)),
+        hosted=recording.hosted,
     )
 
 
-def span_s(take: Recording, pieces: int, speed: float) -> float:
-    """How long a replay takes in all: as long as it took then, if that is short enough."""
+def choose_duration_s(recording: Recording, pieces: int, speed: float) -> float:
+    """Duration of a replay: the recorded one, up to a limit."""
     if speed <= 0:
         return 0.0
     natural_s = pieces * WORD_S
-    if take.total_ms is not None:
-        natural_s = min(natural_s, take.total_ms / 1000)
+    if recording.total_ms is not None:
+        natural_s = min(natural_s, recording.total_ms / 1000)
     return min(natural_s / speed, LONGEST_S)
 
 
-def cut(text: str, speed: float, pieces: Sequence[int] = ()) -> list[str]:
-    """A text in words; as it came, where that is known; in a few pieces where nobody waits."""
+def split_text(text: str, speed: float, pieces: Sequence[int] = ()) -> list[str]:
+    """Split a text into deltas: as recorded, or by words; at speed 0 into a few large ones."""
     if not text:
         return []
     if speed <= 0:
@@ -80,5 +82,7 @@ def cut(text: str, speed: float, pieces: Sequence[int] = ()) -> list[str]:
     if pieces and sum(pieces) == len(text) and all(pieces):
         return [text[start:end] for start, end in pairwise(accumulate(pieces, initial=0))]
     words = WORD.findall(text)
-    together = -(-len(words) // round(LONGEST_S / WORD_S))
-    return ["".join(words[start : start + together]) for start in range(0, len(words), together)]
+    group_size = -(-len(words) // round(LONGEST_S / WORD_S))
+    return [
+        "".join(words[start : start + group_size]) for start in range(0, len(words), group_size)
+    ]

@@ -1,7 +1,7 @@
-"""What was asked, as far as it decides the answer: the same question has the same key.
+"""The canonical form of a request and its key: equal requests have equal keys.
 
-Not in it: who is asked and with which key, headers, retries, timeouts, whether it streams. A
-recording made at one provider replays for another.
+The form leaves out the provider, its key, headers, retries, timeouts and streaming. A recording
+made at one provider replays for another.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NOTHING_SAID: tuple[Any, ...] = (None, "", [], {})
 
 
 def key_of(request: Mapping[str, Any]) -> str:
-    """The key of a request, however it is written down. Raises CassetteError for no request."""
+    """Compute the key of a request. Raises CassetteError for a malformed one."""
     normal = {"api": "auto"} | normal_request(request, as_pairs=True)
     return digest(json.dumps(normal, sort_keys=True, separators=(",", ":")))
 
@@ -47,51 +47,53 @@ def digest(text: str) -> str:
 
 
 def normal_request(request: Mapping[str, Any], *, as_pairs: bool = False) -> dict[str, Any]:
-    """A request in its one form. `prompt` may stand for a single message of the user.
+    """Normalize a request. `prompt` stands for a message of the user.
 
-    as_pairs: a schema's properties as pairs, so that sorting does not lose their order.
+    as_pairs: write the properties of a schema as pairs, so that sorting keeps their order.
     """
-    said = dict(request)
-    if "prompt" in said:
-        prompt = {"role": "user", "content": said.pop("prompt")}
-        said["messages"] = [*listed(said.get("messages", [])), prompt]
+    fields = dict(request)
+    if "prompt" in fields:
+        prompt = {"role": "user", "content": fields.pop("prompt")}
+        fields["messages"] = [*require_list(fields.get("messages", [])), prompt]
     normal: dict[str, Any] = {"v": VERSION}
-    for name, value in said.items():
+    for name, value in fields.items():
         if name == "messages":
-            normal[name] = normal_messages(listed(value))
+            normal[name] = normalize_messages(require_list(value))
         elif name == "schema":
-            normal[name] = normal_schema(value, as_pairs=as_pairs)
+            normal[name] = normalize_schema(value, as_pairs=as_pairs)
         elif name == "tools":
-            normal[name] = [normal_tool(each, as_pairs=as_pairs) for each in listed(value)]
+            normal[name] = [normalize_tool(tool, as_pairs=as_pairs) for tool in require_list(value)]
         elif name != "v":
-            normal[name] = plain(value)
+            normal[name] = to_plain_json(value)
     return {name: value for name, value in normal.items() if value not in NOTHING_SAID}
 
 
-def normal_messages(messages: Sequence[Any]) -> list[dict[str, Any]]:
-    """Messages in their one form; the ids of tool calls are random, so they are counted."""
+def normalize_messages(messages: Sequence[Any]) -> list[dict[str, Any]]:
+    """Normalize messages. Ids of tool calls are random, so numbers replace them."""
     numbers: dict[str, str] = {}
     normal = []
     for message in messages:
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            raise CassetteError("a message is no object with a role and a content")
+            raise CassetteError("a message is not an object with a role and a content")
         role = "developer" if message["role"] == "system" else message["role"]
-        parts = [normal_part(part, numbers) for part in parts_of(message.get("content", ""))]
-        only = parts[0]["text"] if len(parts) == 1 and [*parts[0]] == ["text"] else None
-        normal.append({"role": role, "content": parts if only is None else only})
+        parts = [
+            normalize_part(part, numbers) for part in merge_text_parts(message.get("content", ""))
+        ]
+        text = parts[0]["text"] if len(parts) == 1 and [*parts[0]] == ["text"] else None
+        normal.append({"role": role, "content": parts if text is None else text})
     return normal
 
 
-def parts_of(content: Any) -> Iterator[Mapping[str, Any]]:
-    """The parts of a message, words that stand side by side as one."""
-    content = [content] if isinstance(content, str) else listed(content)
+def merge_text_parts(content: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the parts of a message; adjacent texts are joined."""
+    content = [content] if isinstance(content, str) else require_list(content)
     words: list[str] = []
     for part in content:
         part = {"text": part} if isinstance(part, str) else part
         if not isinstance(part, Mapping):
             raise CassetteError("a part of a message is neither text nor an object")
         if [*part] == ["text"]:
-            words.append(joined(part["text"]))
+            words.append(join_lines(part["text"]))
             continue
         if words:
             yield {"text": "".join(words)}
@@ -101,16 +103,16 @@ def parts_of(content: Any) -> Iterator[Mapping[str, Any]]:
         yield {"text": "".join(words)}
 
 
-def normal_part(part: Mapping[str, Any], numbers: dict[str, str]) -> dict[str, Any]:
-    """One part: a picture as its hash or address, a call with its number as id."""
-    normal = {name: plain(value) for name, value in part.items()}
+def normalize_part(part: Mapping[str, Any], numbers: dict[str, str]) -> dict[str, Any]:
+    """Normalize a part: an image becomes its hash or URL, a call gets its number as id."""
+    normal = {name: to_plain_json(value) for name, value in part.items()}
     for name in ("tool_call", "tool_result"):
         if name in part:
             call_id = str(part[name])
             normal[name] = numbers.setdefault(call_id, f"call_{len(numbers) + 1}")
     for name in ("text", "arguments"):
         if name in part:
-            normal[name] = lines(clean(joined(part[name])))
+            normal[name] = lines(clean(join_lines(part[name])))
     url = part.get("image")
     if isinstance(url, str) and url.startswith("data:"):
         normal["image"] = f"sha256:{hashlib.sha256(url.encode()).hexdigest()}"
@@ -119,62 +121,63 @@ def normal_part(part: Mapping[str, Any], numbers: dict[str, str]) -> dict[str, A
     return normal
 
 
-def normal_tool(tool: Any, *, as_pairs: bool) -> dict[str, Any]:
-    """A tool in its one form."""
+def normalize_tool(tool: Any, *, as_pairs: bool) -> dict[str, Any]:
     if not isinstance(tool, Mapping):
-        raise CassetteError("a tool is no object")
-    normal = {name: plain(value) for name, value in tool.items() if value is not None}
+        raise CassetteError("a tool is not an object")
+    normal = {name: to_plain_json(value) for name, value in tool.items() if value is not None}
     if "description" in normal:
-        normal["description"] = lines(clean(joined(tool["description"])))
+        normal["description"] = lines(clean(join_lines(tool["description"])))
     if "parameters" in normal:
-        normal["parameters"] = normal_schema(tool["parameters"], as_pairs=as_pairs)
+        normal["parameters"] = normalize_schema(tool["parameters"], as_pairs=as_pairs)
     if normal.get("strict") is True:
         del normal["strict"]
     return normal
 
 
-def normal_schema(schema: Any, *, as_pairs: bool = False) -> Any:
-    """A JSON Schema without what differs between versions of pydantic, its keywords sorted."""
+def normalize_schema(schema: Any, *, as_pairs: bool = False) -> Any:
+    """Normalize a JSON Schema: without what differs between pydantic versions, keywords sorted."""
     if isinstance(schema, list | tuple):
-        return [normal_schema(each, as_pairs=as_pairs) for each in schema]
+        return [normalize_schema(item, as_pairs=as_pairs) for item in schema]
     if not isinstance(schema, Mapping):
-        return plain(schema)
-    schema = unwrapped(schema)
+        return to_plain_json(schema)
+    schema = unwrap_all_of(schema)
     normal: dict[str, Any] = {}
-    for word in sorted(schema.keys() - UNSTABLE):
-        value = schema[word]
-        if word in NAMED and isinstance(value, Mapping):
+    for keyword in sorted(schema.keys() - UNSTABLE):
+        value = schema[keyword]
+        if keyword in NAMED and isinstance(value, Mapping):
             # Their keys are names: a property may be called `title`.
-            named = {name: normal_schema(each, as_pairs=as_pairs) for name, each in value.items()}
-            pairs = as_pairs and word == "properties"
-            normal[word] = [*map(list, named.items())] if pairs else named
-        elif word in ("enum", "const"):
-            normal["enum"] = plain([value] if word == "const" else value)
-        elif word == "required" and isinstance(value, list):
-            normal[word] = sorted(value, key=str)
-        elif word != "additionalProperties" or value is not True:
-            normal[word] = normal_schema(value, as_pairs=as_pairs)
+            named = {
+                name: normalize_schema(item, as_pairs=as_pairs) for name, item in value.items()
+            }
+            pairs = as_pairs and keyword == "properties"
+            normal[keyword] = [*map(list, named.items())] if pairs else named
+        elif keyword in ("enum", "const"):
+            normal["enum"] = to_plain_json([value] if keyword == "const" else value)
+        elif keyword == "required" and isinstance(value, list):
+            normal[keyword] = sorted(value, key=str)
+        elif keyword != "additionalProperties" or value is not True:
+            normal[keyword] = normalize_schema(value, as_pairs=as_pairs)
     if "enum" in normal:
         normal.pop("type", None)  # its values say it; pydantic did not always
     return normal
 
 
-def unwrapped(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A schema without an `allOf` around a single one."""
-    while isinstance(only := schema.get("allOf"), list) and len(only) == 1:
-        if not isinstance(only[0], Mapping):
+def unwrap_all_of(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Remove an `allOf` that has a single member."""
+    while isinstance(members := schema.get("allOf"), list) and len(members) == 1:
+        if not isinstance(members[0], Mapping):
             break
-        rest = {word: value for word, value in schema.items() if word != "allOf"}
-        schema = {**only[0], **rest}
+        rest = {keyword: value for keyword, value in schema.items() if keyword != "allOf"}
+        schema = {**members[0], **rest}
     return schema
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it: no None in objects, whole numbers without a point."""
+def to_plain_json(value: Any) -> Any:
+    """Convert a value to plain JSON: no None in objects, whole floats as int."""
     if isinstance(value, Mapping):
-        return {str(name): plain(each) for name, each in value.items() if each is not None}
+        return {str(name): to_plain_json(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+        return [to_plain_json(item) for item in value]
     if isinstance(value, float):
         if not math.isfinite(value):
             return str(value)
@@ -183,7 +186,7 @@ def plain(value: Any) -> Any:
 
 
 def clean(text: str) -> str:
-    """A text with LF line ends and no blank lines at either end."""
+    """Normalize line ends to LF and remove blank lines at both ends."""
     rows = text.replace("\r\n", "\n").split("\n")
     first, last = 0, len(rows)
     while first < last and not rows[first].strip():
@@ -194,14 +197,14 @@ def clean(text: str) -> str:
 
 
 def lines(text: str) -> str | list[str]:
-    """A text as a notebook's file has it: a list of lines where it has more than one."""
+    """Split a text of several lines into a list, as notebook files do."""
     rows = text.split("\n")
     whole = [f"{row}\n" for row in rows[:-1]] + [rows[-1]] * bool(rows[-1])
     return whole if len(whole) > 1 else text
 
 
-def joined(value: Any) -> str:
-    """A text that may be written as a list of lines. Raises CassetteError for anything else."""
+def join_lines(value: Any) -> str:
+    """Join a text that may be written as a list of lines. Raises CassetteError."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(line, str) for line in value):
@@ -209,33 +212,31 @@ def joined(value: Any) -> str:
     raise CassetteError("a text is neither a string nor a list of lines")
 
 
-def listed(value: Any) -> list[Any]:
-    """A list. Raises CassetteError where it is none."""
+def require_list(value: Any) -> list[Any]:
     if not isinstance(value, list | tuple):
-        raise CassetteError("the request has something else where a list belongs")
+        raise CassetteError("the request lacks a list where one is required")
     return [*value]
 
 
-def texts_in(value: Any) -> Iterable[str]:
-    """All texts in a value, those written as lines put together."""
+def iter_texts(value: Any) -> Iterable[str]:
+    """Yield all texts in a value; a list of lines is joined."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list) and value and all(isinstance(line, str) for line in value):
         yield "".join(value)
     elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from texts_in(each)
+        for item in value.values():
+            yield from iter_texts(item)
     elif isinstance(value, list):
-        for each in value:
-            yield from texts_in(each)
+        for item in value:
+            yield from iter_texts(item)
 
 
-# Fields of a request that say how it is carried, billed or stored, not what is asked.
-# What stands in an entry for the model of a question that names none.
+# Written in an entry as the model of a request that names none.
 UNNAMED = "default"
-# What such questions asked before the default was a decision of the provider and the day: they are
-# recorded as if they had named it.
+# The default model of former versions, which recorded such requests as if they had named it.
 FIRST_DEFAULT = "o3-mini"
+# Options about transport, billing or storage, which do not change the answer.
 NOT_ASKED = {
     *("stream", "stream_options", "store", "metadata", "user", "service_tier", "include"),
     *("safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
@@ -246,15 +247,15 @@ NOT_ASKED = {
 class CanonicalRequest:
     """One call to a model.
 
-    api             as asked for, not as spoken: a provider may turn out to lack one
-    model, effort   as asked for; "" and None: not said
-    default_model, default_effort, default_reason   what was asked then, and why; they decide
-                    nothing but are kept
+    api             as requested, not as used: a provider may lack one
+    model, effort   as requested; "" and None: not set
+    default_model, default_effort, default_reason   what was used then, and why; recorded,
+                    but not part of the key
     schema          the JSON Schema of the answer's type, before it is made strict for a provider
-    sent_schema     the schema as it is sent; it decides nothing but is kept as a hash
-    sample          1, or more for another answer to the same question
-    tier            "batch" where the Batch API answers, at its own price; else ""
-    options         what else was said: verbosity, parameters; those in NOT_ASKED do not count
+    sent_schema     the schema as it is sent; recorded as a hash, not part of the key
+    sample          1, or more for another answer to the same request
+    tier            "batch" for the Batch API, which has its own prices; else ""
+    options         verbosity and parameters; those in NOT_ASKED are not part of the key
     """
 
     model: str
@@ -275,17 +276,17 @@ class CanonicalRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def canonical(self) -> dict[str, Any]:
-        """The question as a cassette has it."""
-        return normal_request(self._said)
+        """Return the request as written to a cassette."""
+        return normal_request(self._fields)
 
     @cached_property
     def key(self) -> str:
-        """16 hex digits; the same for every way to say the same."""
-        return key_of(self._said)
+        """16 hex digits."""
+        return key_of(self._fields)
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys it is found by, the best first."""
+        """Keys to look it up by, the best first."""
         if self.model:
             return (self.key,)
         return (self.key, replace(self, model=FIRST_DEFAULT).key)
@@ -298,16 +299,16 @@ class CanonicalRequest:
 
     @property
     def at_other_tier(self) -> CanonicalRequest:
-        """The same asked one by one instead of in a batch, or the other way round."""
+        """The request without the Batch API, or with it if this one is without."""
         return replace(self, tier="" if self.tier else "batch")
 
     def with_messages(self, *more: Message) -> CanonicalRequest:
-        """The question of the next round: a repair, or the results of tool calls."""
+        """Append messages for the next round: a repair, or the results of tool calls."""
         return replace(self, messages=(*self.messages, *more))
 
     @property
-    def _said(self) -> dict[str, Any]:
-        said: dict[str, Any] = {
+    def _fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {
             "api": self.api,
             "model": self.model or UNNAMED,
             "effort": self.effort,
@@ -318,21 +319,22 @@ class CanonicalRequest:
             "options": {name: self.options[name] for name in self.options.keys() - NOT_ASKED},
             "messages": [
                 {
-                    "role": each.role,
-                    # What Raw holds is there as words and calls too, without the ids of one run.
-                    "content": [part_of(p) for p in each.parts if not isinstance(p, Raw)],
+                    "role": message.role,
+                    # Text and calls repeat what Raw holds, without its ids of one run.
+                    "content": [
+                        part_to_json(part) for part in message.parts if not isinstance(part, Raw)
+                    ],
                 }
-                for each in self.messages
+                for message in self.messages
             ],
-            "tools": [*map(tool_of, self.tools)],
+            "tools": [*map(tool_to_json, self.tools)],
         }
         if self.schema is not None:
-            said |= {"schema_name": self.schema_name, "schema": self.schema}
-        return said
+            fields |= {"schema_name": self.schema_name, "schema": self.schema}
+        return fields
 
 
-def part_of(part: Text | Image | ToolCall | ToolResult) -> dict[str, Any]:
-    """A part of a message as a cassette has it."""
+def part_to_json(part: Text | Image | ToolCall | ToolResult) -> dict[str, Any]:
     match part:
         case Text(text):
             return {"text": text}
@@ -343,8 +345,7 @@ def part_of(part: Text | Image | ToolCall | ToolResult) -> dict[str, Any]:
     return {"tool_result": part.call_id, "text": part.text}
 
 
-def tool_of(tool: Tool | HostedTool) -> dict[str, Any]:
-    """A tool as a cassette has it."""
+def tool_to_json(tool: Tool | HostedTool) -> dict[str, Any]:
     if isinstance(tool, HostedTool):
         return {**tool.options, "type": tool.type}
     return {

@@ -1,50 +1,29 @@
-"""Secrets in what is to be kept on a cassette: where they are, and the text without them."""
+"""Remove secrets from requests and answers before they are written to a cassette."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-from o3magic.cassettes.request_key import texts_in
+from o3magic.cassettes.request_key import iter_texts
 from o3magic.errors import CassetteError
-from o3magic.redaction import KEYS, NEEDS_DIGIT
+from o3magic.redaction import find_secrets
 
 REMOVED = "[secret removed]"
 
 
-class Secret(NamedTuple):
-    """What looks like a secret: its kind and its place, never itself."""
-
-    name: str
-    start: int
-    end: int
-
-
-def secrets(text: str) -> list[Secret]:
-    """What looks like a secret in a text, in the order of its place."""
-    return sorted(found(text), key=lambda secret: secret.start)
-
-
-def found(text: str) -> Iterator[Secret]:
-    """What each pattern finds; two of them may find the same."""
-    for name, pattern in KEYS.items():
-        for match in pattern.finditer(text):
-            if name not in NEEDS_DIGIT or any(map(str.isdigit, match[0])):
-                yield Secret(name, *match.span())
-
-
 def scrubbed(text: str) -> str:
-    """The text with every secret replaced by `[secret removed]`."""
-    kept, until = [], 0
-    for secret in secrets(text):
-        if secret.end > until:
-            kept += [text[until : secret.start], REMOVED] if secret.start >= until else []
-            until = secret.end
-    return "".join([*kept, text[until:]])
+    """Replace every secret in a text by `[secret removed]`."""
+    parts, end = [], 0
+    for secret in find_secrets(text):
+        if secret.end > end:
+            parts += [text[end : secret.start], REMOVED] if secret.start >= end else []
+            end = secret.end
+    return "".join([*parts, text[end:]])
 
 
-def scrubbed_value(value: Any) -> Any:
-    """A value with the secrets in all its texts replaced; a text in lines is looked at whole."""
+def scrub_value(value: Any) -> Any:
+    """Replace the secrets in all texts of a value; lines in a list are joined first."""
     if isinstance(value, str):
         return scrubbed(value)
     if isinstance(value, list) and value and all(isinstance(line, str) for line in value):
@@ -52,15 +31,20 @@ def scrubbed_value(value: Any) -> Any:
         safe = scrubbed(whole)
         return value if safe == whole else safe.splitlines(keepends=True)
     if isinstance(value, list):
-        return [scrubbed_value(each) for each in value]
+        return [scrub_value(item) for item in value]
     if isinstance(value, Mapping):
-        return {name: scrubbed_value(each) for name, each in value.items()}
+        return {name: scrub_value(item) for name, item in value.items()}
     return value
 
 
 def safe_request(canonical: Mapping[str, Any], *, scrub: bool) -> Mapping[str, Any]:
-    """A request that may be kept. Raises CassetteError for a secret in it."""
-    names = dict.fromkeys(s.name for text in texts_in(canonical) for s in secrets(text))
+    """Return a request that may be recorded.
+
+    scrub: remove secrets; without it they raise CassetteError.
+    """
+    names = dict.fromkeys(
+        secret.name for text in iter_texts(canonical) for secret in find_secrets(text)
+    )
     if not names:
         return canonical
     if not scrub:
@@ -68,5 +52,5 @@ def safe_request(canonical: Mapping[str, Any], *, scrub: bool) -> Mapping[str, A
             f"the question holds what looks like {' and '.join(names)}: it is not recorded",
             hint="take it out of the prompt, or --scrub records the question without it",
         )
-    safe: Mapping[str, Any] = scrubbed_value(canonical)
+    safe: Mapping[str, Any] = scrub_value(canonical)
     return safe

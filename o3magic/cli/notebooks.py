@@ -10,8 +10,6 @@ import hashlib
 import json
 import os
 import re
-import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import Any
 
 import nbformat
 
+from o3magic.atomic_file import write_atomically
 from o3magic.errors import O3Error
 
 SUFFIX = ".ipynb"
@@ -198,28 +197,7 @@ def check_replaceable(path: Path) -> None:
 
 def replace(path: Path, data: bytes) -> None:
     """Put `data` in the place of a file at once: a reader sees the old or the new, never half."""
-    target = path.resolve()  # a link stays a link
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=f".{target.name}.", suffix=".tmp", delete=False
-        ) as file:
-            try:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                os.chmod(file.name, mode_for(target))
-                os.replace(file.name, target)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        write_atomically(path, data)
     except OSError as error:
         raise UnwritableNotebook(f"{path} cannot be written: {error.strerror or error}") from None
-
-
-def mode_for(path: Path) -> int:
-    """The mode a file has, or a new one would get."""
-    with suppress(OSError):
-        return stat.S_IMODE(path.stat().st_mode)
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask

@@ -1,4 +1,4 @@
-"""Files and batches at the provider: uploaded and fetched piece by piece, never whole in memory."""
+"""Files and batches at the provider. Files are streamed, never whole in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from o3magic.client.retry import RetryPolicy
 from o3magic.errors import BrokenAnswer, RequestFailed
 from o3magic.providers import Provider
 from o3magic.wire.batch import BatchState, state
-from o3magic.wire.json_access import load, objects, word
+from o3magic.wire.json_access import get_text, iter_objects, load_object
 
 T = TypeVar("T")
 
@@ -33,8 +33,7 @@ JSON = {"content-type": "application/json", "accept": "application/json"}
 class Files:
     """The files and batches of one account. Its repr shows no key.
 
-    Everything that may be done twice is tried again after a wait; making a batch is not, for it
-    would be paid for twice.
+    Idempotent requests are retried. Creating a batch is not, because a second batch is billed too.
     """
 
     client: Client
@@ -44,26 +43,23 @@ class Files:
     sleep: Callable[[float], None] = time.sleep
 
     def upload(self, path: Path, name: str = "o3magic.jsonl") -> str:
-        """The id of a file that is to become a batch. Raises RequestFailed."""
-        return self._again(lambda: self._upload(path, name))
+        """Upload the input file of a batch and return its id. Raises RequestFailed."""
+        return self._retry(lambda: self._upload(path, name))
 
     def _upload(self, path: Path, name: str) -> str:
         boundary = f"o3magic{secrets.token_hex(16)}"
-        head, tail = form(boundary, name)
+        head, tail = build_multipart(boundary, name)
         length = len(head) + path.stat().st_size + len(tail)
-        told = {"content-type": f"multipart/form-data; boundary={boundary}"}
-        told |= {"content-length": str(length), "accept": "application/json"}
-        said = self._document("POST", "/files", told, pieces(head, path, tail))
-        if not word(said, "id"):
-            raise BrokenAnswer("the provider did not say which file it has taken")
-        return word(said, "id")
+        headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
+        headers |= {"content-length": str(length), "accept": "application/json"}
+        document = self._document("POST", "/files", headers, iter_multipart(head, path, tail))
+        if not get_text(document, "id"):
+            raise BrokenAnswer("the provider did not return the id of the file")
+        return get_text(document, "id")
 
     def download(self, file_id: str, path: Path) -> bool:
-        """Write a file's bytes to `path`; whether the server says that they are simulated.
-
-        Raises RequestFailed.
-        """
-        return self._again(lambda: self._download(file_id, path))
+        """Write a file to `path`; return whether the simulator sent it. Raises RequestFailed."""
+        return self._retry(lambda: self._download(file_id, path))
 
     def _download(self, file_id: str, path: Path) -> bool:
         address = f"/files/{quote(file_id, safe='')}/content"
@@ -83,43 +79,43 @@ class Files:
             return "x-o3magic-simulated" in headers
 
     def delete(self, file_id: str) -> None:
-        """Let the provider forget a file. Raises RequestFailed."""
-        self._again(lambda: self._document("DELETE", f"/files/{quote(file_id, safe='')}"))
+        """Delete a file. Raises RequestFailed."""
+        self._retry(lambda: self._document("DELETE", f"/files/{quote(file_id, safe='')}"))
 
     def create(self, file_id: str, endpoint: str, metadata: Mapping[str, str]) -> BatchState:
-        """A new batch, asked for once. Raises RequestFailed; where its `billed` is None the batch
-        may be there in spite of it.
+        """Create a batch, without retries. Raises RequestFailed; if its `billed` is None, the batch
+        may exist nevertheless.
         """
-        said = {
+        body = {
             "input_file_id": file_id,
             "endpoint": endpoint,
             "completion_window": "24h",
             "metadata": dict(metadata),
         }
-        return state(self._document("POST", "/batches", JSON, json.dumps(said).encode()))
+        return state(self._document("POST", "/batches", JSON, json.dumps(body).encode()))
 
     def batch(self, batch_id: str) -> BatchState:
-        """How a batch stands. Raises RequestFailed."""
+        """Fetch the state of a batch. Raises RequestFailed."""
         address = f"/batches/{quote(batch_id, safe='')}"
-        return state(self._again(lambda: self._document("GET", address)))
+        return state(self._retry(lambda: self._document("GET", address)))
 
     def cancel(self, batch_id: str) -> BatchState:
-        """Ask the provider to end a batch. Raises RequestFailed."""
+        """Cancel a batch. Raises RequestFailed."""
         address = f"/batches/{quote(batch_id, safe='')}/cancel"
-        return state(self._again(lambda: self._document("POST", address, JSON, b"{}")))
+        return state(self._retry(lambda: self._document("POST", address, JSON, b"{}")))
 
     def batches(self) -> Iterator[BatchState]:
-        """All batches of the account, the newest first, page by page. Raises RequestFailed."""
-        after, more = "", True
-        while more:
+        """Yield all batches of the account, the newest first. Raises RequestFailed."""
+        after, has_more = "", True
+        while has_more:
             page = self._page(f"/batches?limit={PAGE}{after}")
-            found = [state(each) for each in objects(page, "data")]
-            yield from found
-            more = bool(found) and page.get("has_more") is True
-            after = f"&after={quote(found[-1].id, safe='')}" if found else ""
+            page_batches = [state(batch) for batch in iter_objects(page, "data")]
+            yield from page_batches
+            has_more = bool(page_batches) and page.get("has_more") is True
+            after = f"&after={quote(page_batches[-1].id, safe='')}" if page_batches else ""
 
     def _page(self, address: str) -> Mapping[str, Any]:
-        return self._again(lambda: self._document("GET", address))
+        return self._retry(lambda: self._document("GET", address))
 
     def _document(
         self,
@@ -128,7 +124,6 @@ class Files:
         headers: Mapping[str, str] = JSON,
         content: bytes | Iterator[bytes] | None = None,
     ) -> Mapping[str, Any]:
-        """The JSON object that comes back."""
         with self.client.exchange(
             self.provider,
             self.key,
@@ -138,10 +133,10 @@ class Files:
             content=content,
             timeout_s=SILENCE_S,
         ) as (_, chunks):
-            return load(b"".join(chunks))
+            return load_object(b"".join(chunks))
 
-    def _again(self, attempt: Callable[[], T]) -> T:
-        """What an attempt gives, tried again while there is hope."""
+    def _retry(self, attempt: Callable[[], T]) -> T:
+        """Run an attempt, and repeat it by the retry policy."""
         waits = RetryPolicy(self.retries).waits()
         next(waits)
         while True:
@@ -155,8 +150,8 @@ class Files:
             self.sleep(wait_s)
 
 
-def form(boundary: str, name: str) -> tuple[bytes, bytes]:
-    """What comes before and behind the bytes of a batch's file in a multipart form."""
+def build_multipart(boundary: str, name: str) -> tuple[bytes, bytes]:
+    """Build the parts of a multipart form before and behind the bytes of the file."""
     head = (
         f'--{boundary}\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
         f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="{name}"\r\n'
@@ -165,8 +160,8 @@ def form(boundary: str, name: str) -> tuple[bytes, bytes]:
     return head.encode(), f"\r\n--{boundary}--\r\n".encode()
 
 
-def pieces(head: bytes, path: Path, tail: bytes) -> Iterator[bytes]:
-    """The form, read from the disk as it is sent."""
+def iter_multipart(head: bytes, path: Path, tail: bytes) -> Iterator[bytes]:
+    """Yield the form, read from the disk as it is sent."""
     yield head
     with path.open("rb") as file:
         while piece := file.read(PIECE_BYTES):

@@ -1,15 +1,15 @@
-"""Many whole answers at once from one event loop: a connection for each of them, kept alive.
+"""Many requests at once from one event loop, each on a kept-alive connection of its own.
 
-A pool of httpx looks through all its connections for every request: with many in flight that is
-most of the work. So there is none on the straight way; through a proxy, where httpx knows how to
-speak to it, a few connections each have a pool of their own.
+The connection pool of httpx searches all its connections for every request, which is most of the
+work with many in flight. So direct connections have no pool. Calls through a proxy use httpx, with
+small pools of a few connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple
@@ -21,34 +21,33 @@ from pydantic import SecretStr
 
 from o3magic.client.http import (
     NOT_AN_ADDRESS,
-    broken_line,
-    check,
-    is_stream,
-    kind_of,
-    no_address,
-    read_json,
-    silence,
-    without_secrets,
+    build_address_error,
+    build_timeout_error,
+    convert_http_error,
+    describe_http_error,
+    detect_stream,
+    raise_for_status,
+    read_body,
+    remove_sent_secrets,
 )
-from o3magic.client.request import HttpRequest, as_bytes, body, headers
-from o3magic.client.response_stream import bounded, unpacked
+from o3magic.client.request import HttpRequest, body, build_headers, encode_headers
+from o3magic.client.response_stream import bounded, decompress, stream_events
 from o3magic.errors import BadOption, BrokenAnswer, RequestFailed
 from o3magic.events import Event
 from o3magic.messages import Api
 from o3magic.providers import Provider, is_loopback
 from o3magic.redaction import redact
 from o3magic.version import __version__
-from o3magic.wire import sse
 from o3magic.wire.dialects import DIALECTS, Dialect
-from o3magic.wire.hosted import COST_HEADER, cost_in_header
+from o3magic.wire.hosted import COST_HEADER, parse_cost_header
 
-IDLE_S = 5.0  # as httpx: what has rested longer may be closed at the other end this moment
+IDLE_S = 5.0  # as in httpx: the server may just be closing a connection that was idle for longer
 RESPONSES_IN_PARALLEL_S = 0.25  # "happy eyeballs", RFC 8305
 MOST_HEAD_BYTES = 102_400
 
 
 class Origin(NamedTuple):
-    """Where a line leads, and what every request on it says. tls: None for plain http."""
+    """The server of a connection, and the headers of every request. tls: None for plain http."""
 
     host: str
     port: int
@@ -58,7 +57,7 @@ class Origin(NamedTuple):
 
 
 class PoolLimits(NamedTuple):
-    """Seconds until there is a connection, until an answer begins, and between its bytes.
+    """Timeouts to connect, until the answer begins and between two reads, in seconds.
 
     most_bytes: of an answer.
     """
@@ -70,9 +69,9 @@ class PoolLimits(NamedTuple):
 
 
 class PoolReply(NamedTuple):
-    """What came: `broken` says why it is not all of it, where the line broke in the middle.
+    """A response. broken: the error that cut it off.
 
-    chunks: the body as it was sent; a little more than was allowed where it is too large.
+    chunks: the body as sent; a little more than the limit if it is too large.
     """
 
     status: int
@@ -82,17 +81,17 @@ class PoolReply(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def request_of(address: Origin, length: int) -> h11.Request:
-    """The head of a request: checked by h11 once for each length of a body."""
-    said = [*address.headers, (b"content-length", str(length).encode())]
-    return h11.Request(method="POST", target=address.target, headers=said)
+def build_request_head(address: Origin, length: int) -> h11.Request:
+    """Build the head of a request, which h11 validates once for each length of a body."""
+    headers = [*address.headers, (b"content-length", str(length).encode())]
+    return h11.Request(method="POST", target=address.target, headers=headers)
 
 
-async def connected(address: Origin, limits: PoolLimits) -> HttpConnection:
-    """A new line. Raises httpx.ConnectError and httpx.ConnectTimeout."""
+async def open_connection(address: Origin, limits: PoolLimits) -> HttpConnection:
+    """Open a connection. Raises httpx.ConnectError and httpx.ConnectTimeout."""
     try:
         async with asyncio.timeout(limits.connect_s):
-            _, line = await asyncio.get_running_loop().create_connection(
+            _, connection = await asyncio.get_running_loop().create_connection(
                 HttpConnection,
                 address.host,
                 address.port,
@@ -104,7 +103,7 @@ async def connected(address: Origin, limits: PoolLimits) -> HttpConnection:
         raise httpx.ConnectTimeout("no connection in time") from None
     except OSError as error:  # those of TLS too
         raise httpx.ConnectError(str(error)) from None
-    return line
+    return connection
 
 
 class HttpConnection(asyncio.Protocol):
@@ -116,27 +115,27 @@ class HttpConnection(asyncio.Protocol):
         self._answer: asyncio.Future[PoolReply] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._open = False
-        self._first_s = self._silence_s = self._until_s = self._rested_s = 0.0
+        self._first_s = self._silence_s = self._deadline_s = self._idle_since_s = 0.0
         self._unsent_bytes = self._left_bytes = self._status = 0
         self._headers: dict[str, str] = {}
         self._chunks: list[bytes] = []
 
     @property
-    def usable(self) -> bool:
-        """Whether it may be asked."""
-        return self._open and self._loop.time() - self._rested_s < IDLE_S
+    def is_usable(self) -> bool:
+        """Whether it is open and was not idle for too long."""
+        return self._open and self._loop.time() - self._idle_since_s < IDLE_S
 
-    async def ask(self, address: Origin, content: bytes, limits: PoolLimits) -> PoolReply:
-        """Send a request and wait for its whole answer. Raises httpx.HTTPError where none began."""
+    async def send_request(self, address: Origin, content: bytes, limits: PoolLimits) -> PoolReply:
+        """Send a request and wait for the whole response. Raises httpx.HTTPError if none began."""
         self._status, self._headers, self._chunks = 0, {}, []
         self._left_bytes = limits.most_bytes
         self._first_s, self._silence_s = limits.first_s, limits.silence_s
         self._answer = self._loop.create_future()
-        self._expect(limits.first_s)
+        self._start_timeout(limits.first_s)
         send = self._http.send
-        said = [send(request_of(address, len(content))), send(h11.Data(data=content))]
+        parts = [send(build_request_head(address, len(content))), send(h11.Data(data=content))]
         send(h11.EndOfMessage())
-        self._transport.write(b"".join(each for each in said if each))
+        self._transport.write(b"".join(part for part in parts if part))
         try:
             return await self._answer
         except BaseException:
@@ -144,10 +143,10 @@ class HttpConnection(asyncio.Protocol):
             raise
         finally:
             self._answer = None
-            self._rested_s = self._loop.time()
+            self._idle_since_s = self._loop.time()
 
     def close(self) -> None:
-        """Close it, whatever is on its way."""
+        """Close it at once, also during a request."""
         self._open = False
         if self._timer is not None:
             self._timer.cancel()
@@ -155,43 +154,43 @@ class HttpConnection(asyncio.Protocol):
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """There is a connection."""
+        """Called by asyncio."""
         assert isinstance(transport, asyncio.Transport)
         self._transport, self._open = transport, True
-        self._rested_s = self._loop.time()
+        self._idle_since_s = self._loop.time()
 
     def data_received(self, data: bytes) -> None:
-        """A piece of an answer."""
+        """Called by asyncio."""
         if not self._waiting:
-            self.close()  # nobody asked
+            self.close()  # no request is open
             return
         if self._status:
-            self._until_s = self._loop.time() + self._silence_s
+            self._deadline_s = self._loop.time() + self._silence_s
         else:
-            self._expect(self._silence_s)
+            self._start_timeout(self._silence_s)
         self._http.receive_data(data)
-        self._read()
+        self._parse()
 
     def eof_received(self) -> None:
-        """The other end has said all."""
+        """Called by asyncio."""
         self._open = False
         if self._waiting:
             self._http.receive_data(b"")
-            self._read()
+            self._parse()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone."""
+        """Called by asyncio."""
         self._open = False
         if self._waiting:
-            said = "the connection was closed"
-            self._break(httpx.ReadError(str(error)) if error else httpx.RemoteProtocolError(said))
+            message = "the connection was closed"
+            self._fail(httpx.ReadError(str(error)) if error else httpx.RemoteProtocolError(message))
 
     @property
     def _waiting(self) -> bool:
         return self._answer is not None and not self._answer.done()
 
-    def _read(self) -> None:
-        """What h11 makes of the bytes that are here."""
+    def _parse(self) -> None:
+        """Parse the received bytes."""
         try:
             while True:
                 event = self._http.next_event()
@@ -202,64 +201,64 @@ class HttpConnection(asyncio.Protocol):
                     self._chunks.append(bytes(event.data))
                     self._left_bytes -= len(event.data)
                     if self._left_bytes < 0:
-                        self._over(None)
+                        self._finish(None)
                         return
                 elif isinstance(event, h11.EndOfMessage):
-                    self._over(None)
+                    self._finish(None)
                     return
                 elif not isinstance(event, h11.InformationalResponse):
-                    return  # more is needed
+                    return  # it needs more bytes
         except h11.RemoteProtocolError as error:
-            self._break(httpx.RemoteProtocolError(str(error)))
+            self._fail(httpx.RemoteProtocolError(str(error)))
 
-    def _over(self, broken: httpx.HTTPError | None) -> None:
-        """Give what there is. The line stays where both ends have said all, and not more."""
+    def _finish(self, broken: httpx.HTTPError | None) -> None:
+        """Set the result. Keep the connection only if both sides are done and no bytes are left."""
         assert self._answer is not None
         self._answer.set_result(PoolReply(self._status, self._headers, self._chunks, broken))
         done = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
-        # What comes behind an answer would be taken for that of the next question.
+        # Bytes behind a response would be taken for the next one.
         if done and self._open and not self._http.trailing_data[0]:
             self._http.start_next_cycle()
         else:
             self.close()
 
-    def _break(self, error: httpx.HTTPError) -> None:
-        """The line broke, or nothing came for too long."""
+    def _fail(self, error: httpx.HTTPError) -> None:
+        """End the request: the connection broke, or timed out."""
         assert self._answer is not None
         if self._status:
-            self._over(error)
+            self._finish(error)
         else:
             self._answer.set_exception(error)
             self.close()
 
-    def _expect(self, limit_s: float) -> None:
-        """Some sign of life, or the line is broken. One timer looks, however many answers come."""
-        self._until_s = self._loop.time() + limit_s
-        if self._timer is None or self._timer.when() > self._until_s:
+    def _start_timeout(self, limit_s: float) -> None:
+        """Start the read timeout. One timer serves all requests of the connection."""
+        self._deadline_s = self._loop.time() + limit_s
+        if self._timer is None or self._timer.when() > self._deadline_s:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_at(self._until_s, self._look)
+            self._timer = self._loop.call_at(self._deadline_s, self._check_timeout)
 
-    def _look(self) -> None:
+    def _check_timeout(self) -> None:
         self._timer = None
         if not self._waiting:
             return
         unsent = self._transport.get_write_buffer_size()
-        if unsent and unsent != self._unsent_bytes:  # a large question on a slow line
-            self._unsent_bytes, self._until_s = unsent, self._loop.time() + self._first_s
-        if self._loop.time() >= self._until_s:
-            self._break(httpx.ReadTimeout("nothing came for too long"))
+        if unsent and unsent != self._unsent_bytes:  # a large request on a slow connection
+            self._unsent_bytes, self._deadline_s = unsent, self._loop.time() + self._first_s
+        if self._loop.time() >= self._deadline_s:
+            self._fail(httpx.ReadTimeout("nothing came for too long"))
         else:
-            self._timer = self._loop.call_at(self._until_s, self._look)
+            self._timer = self._loop.call_at(self._deadline_s, self._check_timeout)
 
 
 POOL_SIZE = 2
-# What a call is like, and the way there for all that are like it.
+# Requests of one kind share a transport.
 RequestKind = tuple[Provider, Api, str, SecretStr | None]
 
 
 class PoolResult(NamedTuple):
-    """What came of one call: its events, or why there are none; and what the headers said."""
+    """The result of a call: its events or its error, and the response headers."""
 
     events: Sequence[Event]
     error: RequestFailed | None
@@ -272,139 +271,144 @@ class PoolResult(NamedTuple):
 
     @property
     def request_id(self) -> str:
-        """The provider's own name of the request."""
+        """The provider's id of the request."""
         return redact(self.headers.get("x-request-id", ""))
 
     @property
     def said_cost_usd(self) -> Decimal | None:
-        """What a gateway says in a header that it cost."""
-        return cost_in_header(self.headers.get(COST_HEADER))
+        """The cost that a gateway states in a header."""
+        return parse_cost_header(self.headers.get(COST_HEADER))
 
 
 class RequestPool:
-    """Sends calls, each in a slot; a slot has one call at a time. Used in one event loop only."""
+    """Sends calls in slots, one call at a time in each. Used in one event loop only."""
 
     def __init__(self, *, system_certificates: bool = False) -> None:
         self._system_certificates = system_certificates
         self._tls: ssl.SSLContext | None = None
-        self._ways: list[tuple[RequestKind, DirectTransport | ProxyTransport]] = []
+        self._transports: list[tuple[RequestKind, DirectTransport | ProxyTransport]] = []
 
     async def answer(self, call: HttpRequest, slot: int) -> PoolResult:
-        """Send a call and wait for its whole answer. Raises BadOption for an address that is none.
+        """Send a call and wait for the whole answer. Raises BadOption for an invalid address.
 
-        An error of the provider or the line is in what is heard; it is not raised.
+        Errors of the provider and the connection are not raised but part of the result.
         """
         dialect = DIALECTS[call.api]
-        way = self._way_of(call, dialect)
+        transport = self._transport_for(call, dialect)
         content = body(dialect.encode(call.request))
         try:
-            reply = await way.post(slot, content, limits_of(call))
+            reply = await transport.post(slot, content, build_limits(call))
         except NOT_AN_ADDRESS as error:
-            raise no_address(call.provider, error) from None
+            raise build_address_error(call.provider, error) from None
         except httpx.HTTPError as error:
-            return PoolResult((), failed(broken_line(error, call)), {})
+            return PoolResult((), narrow_error(convert_http_error(error, call)), {})
         if isinstance(reply.broken, httpx.TimeoutException):
-            return PoolResult(
-                (), silence(call, call.chunk_timeout_s, "--chunk-timeout-s"), reply.headers
-            )
+            stalled = build_timeout_error(call, call.chunk_timeout_s, "--chunk-timeout-s")
+            return PoolResult((), stalled, reply.headers)
         if reply.broken is not None:
-            broken = BrokenAnswer(f"the answer broke off: {kind_of(reply.broken)}")
-            broken.should_retry = True  # nothing is wrong with the question
+            broken = BrokenAnswer(f"the answer broke off: {describe_http_error(reply.broken)}")
+            broken.should_retry = True  # the request is valid
             return PoolResult((), broken, reply.headers)
         try:
-            return PoolResult(events_of(call, dialect, reply), None, reply.headers)
+            return PoolResult(decode_reply(call, dialect, reply), None, reply.headers)
         except RequestFailed as error:
-            return PoolResult((), without_secrets(error, call.provider, call.key), reply.headers)
+            return PoolResult(
+                (), remove_sent_secrets(error, call.provider, call.key), reply.headers
+            )
 
-    def _way_of(self, call: HttpRequest, dialect: Dialect) -> DirectTransport | ProxyTransport:
-        """The way of a call; it is found once for all that are like it. Raises BadOption.
+    def _transport_for(
+        self, call: HttpRequest, dialect: Dialect
+    ) -> DirectTransport | ProxyTransport:
+        """Find or make the transport for a kind of request. Raises BadOption.
 
-        There are two where rows on their way found out that there is no Responses API: the answers
-        of the others still come on the first.
+        There are two if the provider turns out to lack the Responses API while requests are in
+        flight: their answers still arrive on the first.
         """
-        like = (call.provider, call.api, call.request.model, call.key)
-        for known, way in self._ways:
-            if known == like:
-                return way
+        kind = (call.provider, call.api, call.request.model, call.key)
+        for known, transport in self._transports:
+            if known == kind:
+                return transport
         try:
             url = httpx.URL(call.provider.url(dialect.path, call.request.model))
-            way = self._found(call, url)
+            transport = self._build_transport(call, url)
         except NOT_AN_ADDRESS as error:
-            raise no_address(call.provider, error) from None
-        self._ways.append((like, way))
-        return way
+            raise build_address_error(call.provider, error) from None
+        self._transports.append((kind, transport))
+        return transport
 
-    def _found(self, call: HttpRequest, url: httpx.URL) -> DirectTransport | ProxyTransport:
+    def _build_transport(
+        self, call: HttpRequest, url: httpx.URL
+    ) -> DirectTransport | ProxyTransport:
         if url.scheme not in ("http", "https") or not url.host:
             raise httpx.UnsupportedProtocol("it does not begin with https:// or http://")
-        said = headers(call) | {"user-agent": f"o3magic/{__version__}"}
-        # Whole answers leave a connection in order, whoever the server is.
-        said.pop("connection", None)
+        fields = build_headers(call) | {"user-agent": f"o3magic/{__version__}"}
+        # A whole answer leaves the connection usable at every server.
+        fields.pop("connection", None)
         if self._tls is None and url.scheme == "https":
             system = self._system_certificates
             self._tls = ssl.create_default_context() if system else httpx.create_ssl_context()
             self._tls.set_alpn_protocols(["http/1.1"])
-        if proxy := proxy_for(call):
-            return ProxyTransport(url, as_bytes(said), proxy, self._tls)
+        if proxy := find_proxy(call):
+            return ProxyTransport(url, encode_headers(fields), proxy, self._tls)
         port = url.port or (443 if url.scheme == "https" else 80)
-        told = [(b"host", url.netloc), *as_bytes(said)]
+        request_headers = [(b"host", url.netloc), *encode_headers(fields)]
         tls = self._tls if url.scheme == "https" else None
         host = url.raw_host.decode("ascii")
-        return DirectTransport(Origin(host, port, tls, url.raw_path, tuple(told)))
+        return DirectTransport(Origin(host, port, tls, url.raw_path, tuple(request_headers)))
 
     async def close(self) -> None:
         """Close the connections."""
-        for _, way in self._ways:
-            await way.close()
-        self._ways.clear()
+        for _, transport in self._transports:
+            await transport.close()
+        self._transports.clear()
 
 
 class DirectTransport:
-    """The way to a server: a line for each slot."""
+    """Direct connections to a server, one for each slot."""
 
     def __init__(self, address: Origin) -> None:
         self._address = address
-        self._lines: dict[int, HttpConnection] = {}
+        self._connections: dict[int, HttpConnection] = {}
 
     async def post(self, slot: int, content: bytes, limits: PoolLimits) -> PoolReply:
-        """What comes of a request. Raises httpx.HTTPError where no answer began."""
-        line = self._lines.get(slot)
-        if line is None or not line.usable:
-            if line is not None:
-                line.close()
-            line = self._lines[slot] = await connected(self._address, limits)
-        return await line.ask(self._address, content, limits)
+        """Send a request. Raises httpx.HTTPError if no response began."""
+        connection = self._connections.get(slot)
+        if connection is None or not connection.is_usable:
+            if connection is not None:
+                connection.close()
+            connection = self._connections[slot] = await open_connection(self._address, limits)
+        return await connection.send_request(self._address, content, limits)
 
     async def close(self) -> None:
-        """Close all lines."""
-        for line in self._lines.values():
-            line.close()
-        self._lines.clear()
-        await asyncio.sleep(0)  # the event loop closes them in its next round
+        """Close all connections."""
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+        await asyncio.sleep(0)  # the event loop closes them in its next iteration
 
 
 class ProxyTransport:
-    """The way through a proxy: small pools of httpx, which knows how to speak to one."""
+    """Connections through a proxy: small pools of httpx, which speaks the proxy protocols."""
 
     def __init__(
         self,
         url: httpx.URL,
-        said: Sequence[tuple[bytes, bytes]],
+        headers: Sequence[tuple[bytes, bytes]],
         proxy: httpx.Proxy,
         tls: ssl.SSLContext | None,
     ) -> None:
-        self._url, self._said, self._proxy = url, said, proxy
+        self._url, self._headers, self._proxy = url, headers, proxy
         self._tls = tls or httpx.create_ssl_context()
         self._pools: dict[int, httpx.AsyncHTTPTransport] = {}
 
     async def post(self, slot: int, content: bytes, limits: PoolLimits) -> PoolReply:
-        """What comes of a request. Raises httpx.HTTPError where no answer began."""
+        """Send a request. Raises httpx.HTTPError if no response began."""
         longest_s = max(limits.first_s, limits.silence_s)
         wait = httpx.Timeout(longest_s, connect=limits.connect_s, pool=None)
         request = httpx.Request(
             "POST",
             self._url,
-            headers=self._said,
+            headers=self._headers,
             content=content,
             extensions={"timeout": wait.as_dict()},
         )
@@ -434,25 +438,25 @@ class ProxyTransport:
                 self._pools[number] = httpx.AsyncHTTPTransport(
                     verify=self._tls, limits=limits, proxy=self._proxy
                 )
-            except ImportError as error:  # what speaks to such a proxy is not installed
-                raise unusable(error) from None
+            except ImportError as error:  # the package for such a proxy is not installed
+                raise build_proxy_error(error) from None
         return self._pools[number]
 
     async def close(self) -> None:
-        """Close the pools."""
+        """Close the connections."""
         for pool in self._pools.values():
             await pool.aclose()
         self._pools.clear()
 
 
-def limits_of(call: HttpRequest) -> PoolLimits:
-    """How long a call may take, and how large its answer may be."""
+def build_limits(call: HttpRequest) -> PoolLimits:
+    """Timeouts and size limit of a call."""
     first_s, silence_s = call.first_token_timeout_s, call.chunk_timeout_s
     return PoolLimits(call.connect_timeout_s, first_s, silence_s, call.max_answer_bytes)
 
 
-def proxy_for(call: HttpRequest) -> httpx.Proxy | None:
-    """The proxy of the environment, which is for the world outside, never for this machine."""
+def find_proxy(call: HttpRequest) -> httpx.Proxy | None:
+    """Find the proxy in the environment; loopback addresses use none."""
     host = call.provider.host
     if is_loopback(host) or proxy_bypass(host):
         return None
@@ -462,48 +466,33 @@ def proxy_for(call: HttpRequest) -> httpx.Proxy | None:
     try:
         return httpx.Proxy(address) if address else None
     except (ValueError, httpx.InvalidURL) as error:
-        raise unusable(error) from None
+        raise build_proxy_error(error) from None
 
 
-def unusable(error: Exception) -> BadOption:
-    """What to say of a proxy that cannot be used."""
+def build_proxy_error(error: Exception) -> BadOption:
     return BadOption(
         f"the proxy in the environment cannot be used: {redact(str(error))}",
         hint="change HTTPS_PROXY or ALL_PROXY; socks proxies need the package socksio",
     )
 
 
-def failed(error: Exception) -> RequestFailed:
-    """The same error, of the class that it always is where no answer has begun."""
+def narrow_error(error: Exception) -> RequestFailed:
+    """Narrow the type: the error is always a RequestFailed before an answer has begun."""
     assert isinstance(error, RequestFailed)
     return error
 
 
-def events_of(call: HttpRequest, dialect: Dialect, reply: PoolReply) -> Sequence[Event]:
-    """The events of a whole answer. Raises RequestFailed for a refusal or a broken answer."""
+def decode_reply(call: HttpRequest, dialect: Dialect, reply: PoolReply) -> Sequence[Event]:
+    """Decode a response. Raises RequestFailed for an error response or a broken answer."""
     refused = b"" if 200 <= reply.status < 300 else b"".join(reply.chunks)
     response = httpx.Response(
         reply.status, headers=dict(reply.headers), stream=httpx.ByteStream(refused)
     )
-    check(response)
+    raise_for_status(response)
     packed = bounded(reply.chunks, call.max_answer_bytes)
     encoding = response.headers.get("content-encoding", "")
-    chunks = bounded(unpacked(packed, encoding), call.max_answer_bytes) if encoding else packed
-    stream, chunks = is_stream(response, chunks)
+    chunks = bounded(decompress(packed, encoding), call.max_answer_bytes) if encoding else packed
+    stream, chunks = detect_stream(response, chunks)
     if stream:
-        return [*streamed(chunks, dialect)]
-    return [*dialect.decode(read_json(chunks))]
-
-
-def streamed(chunks: Iterator[bytes], dialect: Dialect) -> Iterator[Event]:
-    """The events of a stream that came though none was asked for."""
-    reader, decoder = dialect.reader(), sse.Decoder()
-    for chunk in chunks:
-        for data in decoder.feed(chunk):
-            yield from reader.read(data)
-            if reader.done:
-                yield from reader.close()
-                return
-    for data in decoder.close():
-        yield from reader.read(data)
-    yield from reader.close()
+        return [*stream_events(chunks, dialect)]
+    return [*dialect.decode(read_body(chunks))]

@@ -1,4 +1,4 @@
-"""One call: everything an attempt needs, and what of it goes into headers and body."""
+"""One HTTP request: its headers, body and key."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from o3magic.redaction import redact
 
 
 def token(scope: str) -> SecretStr | None:
-    """A fresh token for the user who is signed in, or None where the package is not installed.
+    """Fetch an Entra token of the signed-in user; None if azure-identity is not installed.
 
-    Raises NoKey where nobody is signed in.
+    Raises NoKey if no user is signed in.
     """
     try:
         identity = import_module("azure.identity")
     except ImportError:
         return None
-    # Its errors come from many classes of two packages; all mean the same here.
+    # Its errors are of many classes in two packages.
     try:
         return SecretStr(identity.DefaultAzureCredential().get_token(scope).token)
     except Exception as error:
@@ -36,12 +36,12 @@ def token(scope: str) -> SecretStr | None:
         raise NoKey(f"no Entra token: {first}", hint="sign in with `az login`") from None
 
 
-LEAST_SECRET_CHARS = 4  # a shorter one would be found in every other word
+LEAST_SECRET_CHARS = 4  # a shorter one would match ordinary words
 
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """Everything one attempt needs. Its repr shows no key, and no copy or pickle of it has one."""
+    """Everything one attempt needs. Neither its repr nor a copy or pickle of it holds the key."""
 
     provider: Provider
     api: Api
@@ -53,48 +53,47 @@ class HttpRequest:
     max_answer_bytes: int = 67_108_864
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a pickle holds: everything but the key."""
+        """Return the state to pickle: everything but the key."""
         return vars(self) | {"key": None}
 
 
 def located(call: HttpRequest, address: str) -> HttpRequest:
-    """The same call to a server whose address is known by now."""
+    """Return the call with another base URL."""
     return replace(call, provider=replace(call.provider, base_url=address))
 
 
-def body(said: dict[str, Any]) -> bytes:
-    """A request's body. Half of a surrogate pair, which UTF-8 has not, goes as U+FFFD."""
+def body(data: dict[str, Any]) -> bytes:
+    """Encode a request body. A lone surrogate, which UTF-8 lacks, becomes U+FFFD."""
     try:
-        return to_json(said)
+        return to_json(data)
     except PydanticSerializationError:
-        text = json.dumps(said, ensure_ascii=False)
+        text = json.dumps(data, ensure_ascii=False)
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def headers(call: HttpRequest) -> dict[str, str]:
-    """The headers of a call."""
+def build_headers(call: HttpRequest) -> dict[str, str]:
     accept = "text/event-stream" if call.request.stream else "application/json"
-    said = {"content-type": "application/json", "accept": accept, "accept-encoding": "gzip"}
+    fields = {"content-type": "application/json", "accept": accept, "accept-encoding": "gzip"}
     if call.provider.local:
-        # llama-server closes behind a stream without saying so, and a new line costs nothing here.
-        said["connection"] = "close"
-    return said | to_provider(call.provider, call.key)
+        # llama-server closes after a stream without notice; a new local connection costs little.
+        fields["connection"] = "close"
+    return fields | build_provider_headers(call.provider, call.key)
 
 
-def to_provider(provider: Provider, key: SecretStr | None) -> dict[str, str]:
-    """The headers of every request to a provider: its table's own, the account, the key.
+def build_provider_headers(provider: Provider, key: SecretStr | None) -> dict[str, str]:
+    """Headers of every request to a provider: configured ones, the account, the key.
 
     Raises BadOption for one that cannot be sent.
     """
-    return own_headers(provider) | auth(provider, key)
+    return build_custom_headers(provider) | build_auth_header(provider, key)
 
 
-def own_headers(provider: Provider) -> dict[str, str]:
-    """The headers a provider's table adds, variables filled in, and those of the account."""
+def build_custom_headers(provider: Provider) -> dict[str, str]:
+    """Headers of a provider's configuration, with variables filled in, and of the account."""
     secrets = {name: value.get_secret_value() for name, value in provider.variables.items()}
     for variable, header in provider.unset.items():
         raise BadOption(
-            f"{provider.name} is sent a header {header} with {variable}, which is not set",
+            f"{provider.name} needs the header {header} with {variable}, which is not set",
             hint=f"set {variable} in the environment",
         )
     for name, secret in secrets.items():
@@ -104,48 +103,49 @@ def own_headers(provider: Provider) -> dict[str, str]:
                 hint=f"set {name} again, without quotes or line ends",
             )
     if secrets and provider.in_the_clear:
-        raise in_the_clear(provider, f"what is in {' and '.join(secrets)}")
+        raise build_insecure_error(provider, f"what is in {' and '.join(secrets)}")
     account = (
         ("openai-organization", provider.organization_env),
         ("openai-project", provider.project_env),
     )
-    said = {header: secrets[name] for header, name in account if name in secrets}
-    # A name is the same however it is spelled, and must not be there twice.
-    filled = {n.lower(): Template(v).substitute(secrets) for n, v in provider.headers.items()}
-    return said | {name: value.strip() for name, value in filled.items()}
+    fields = {header: secrets[name] for header, name in account if name in secrets}
+    # Header names do not depend on case, and each must occur only once.
+    filled = {
+        name.lower(): Template(value).substitute(secrets)
+        for name, value in provider.headers.items()
+    }
+    return fields | {name: value.strip() for name, value in filled.items()}
 
 
-def in_the_clear(provider: Provider, what: str) -> BadOption:
-    """A secret that is not sent, since anybody may read it on its way."""
+def build_insecure_error(provider: Provider, what: str) -> BadOption:
+    """Refuse to send a secret over plain http."""
     return BadOption(
-        f"{what} would go to {redact(provider.host)} over http, where anybody may read it",
+        f"{what} would go to {redact(provider.host)} over http, which is not encrypted",
         hint="use https, or set `insecure = true` for this provider in your own file",
     )
 
 
-def as_bytes(said: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    """Headers as they stand on the line."""
-    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in said.items()]
+def encode_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
 
 
-def secrets_of(provider: Provider, key: SecretStr | None) -> dict[str, str]:
-    """What must not be said again of what a provider was sent, and what stands in its place."""
-    values = [each.get_secret_value() for each in provider.variables.values()]
+def collect_secrets(provider: Provider, key: SecretStr | None) -> dict[str, str]:
+    """Map the secrets sent to a provider to their replacements in error messages."""
+    values = [value.get_secret_value() for value in provider.variables.values()]
     with suppress(BadOption):
-        values += own_headers(provider).values()
-    found = {each: "[header]" for each in values if len(each) >= LEAST_SECRET_CHARS}
+        values += build_custom_headers(provider).values()
+    secrets = {value: "[header]" for value in values if len(value) >= LEAST_SECRET_CHARS}
     if key is not None and key.get_secret_value():
-        found[key.get_secret_value()] = "[key]"
-    return dict(sorted(found.items(), key=lambda each: -len(each[0])))
+        secrets[key.get_secret_value()] = "[key]"
+    return dict(sorted(secrets.items(), key=lambda value: -len(value[0])))
 
 
-def auth(provider: Provider, key: SecretStr | None) -> dict[str, str]:
-    """The header that carries the key, or none."""
+def build_auth_header(provider: Provider, key: SecretStr | None) -> dict[str, str]:
     if key is None or provider.auth == "none":
         return {}
     if provider.in_the_clear:
-        raise in_the_clear(provider, "the key")
-    if not can_be_sent(key):
+        raise build_insecure_error(provider, "the key")
+    if not is_header_value(key):
         raise BadOption(
             f"the key in {provider.key_env} holds characters no key has",
             hint=f"set {provider.key_env} again, without quotes or line ends",
@@ -155,6 +155,5 @@ def auth(provider: Provider, key: SecretStr | None) -> dict[str, str]:
     return {"authorization": f"Bearer {key.get_secret_value()}"}
 
 
-def can_be_sent(key: SecretStr) -> bool:
-    """Whether a header can hold it."""
+def is_header_value(key: SecretStr) -> bool:
     return key.get_secret_value().isascii() and key.get_secret_value().isprintable()

@@ -1,4 +1,4 @@
-"""Reading an answer's body: bounded, decompressed, cut into events, with an eye on the clock."""
+"""Read a response body: limit its size, decompress it, decode its events, watch the time."""
 
 from __future__ import annotations
 
@@ -15,74 +15,82 @@ from o3magic.wire.dialects import Dialect
 
 MOST_DRAINED_CHUNKS = 64
 MOST_DRAINED_S = 0.5
-UNPACKED_BYTES = 1_048_576  # at once: a small chunk may hold a large one
-ANY_HEADER = 47  # zlib's word for: gzip or deflate, whichever it is
-NOT_THE_ANSWER = (KeepAlive, Started, Accepted)
+UNPACKED_BYTES = 1_048_576  # at once: a small chunk may decompress to a large one
+ANY_HEADER = 47  # zlib: detect gzip or deflate by the header
+NOT_CONTENT = (KeepAlive, Started, Accepted)
 
 
 def stream_events(
-    chunks: Iterator[bytes], dialect: Dialect, watch: OpenCall, chunk_timeout_s: float
+    chunks: Iterator[bytes],
+    dialect: Dialect,
+    watch: OpenCall | None = None,
+    chunk_timeout_s: float = 0.0,
 ) -> Iterator[Event]:
-    """The events of a stream, each as soon as its last byte is there.
+    """Yield the events of a stream, each as soon as its last byte has arrived.
 
-    From the first word on, silence may last only `chunk_timeout_s`. Raises BrokenAnswer.
+    watch: the timeout of an open connection. From the first word on it is `chunk_timeout_s`. None
+    where the whole body has arrived already. Raises BrokenAnswer.
     """
     reader, decoder = dialect.reader(), sse.Decoder()
     read, feed = reader.read, decoder.feed
-    waiting = True
+    is_waiting = watch is not None
     for chunk in chunks:
         for data in feed(chunk):
             events = read(data)
             yield from events
-            if waiting and not all(isinstance(event, NOT_THE_ANSWER) for event in events):
-                waiting = False
-                watch.expect(chunk_timeout_s)
+            if is_waiting and not all(isinstance(event, NOT_CONTENT) for event in events):
+                is_waiting = False
+                if watch is not None:
+                    watch.expect(chunk_timeout_s)
             if reader.done:
-                drain(chunks, watch)
+                if watch is not None:
+                    drain(chunks, watch)
                 yield from reader.close()
                 return
         if decoder.comments:
             decoder.comments = 0
             yield KeepAlive()
     for data in decoder.close():
-        with suppress(BrokenAnswer):  # half a frame: `close` says truer what has happened
+        with suppress(BrokenAnswer):  # half a frame: the error of `close` is more exact
             yield from read(data)
     yield from reader.close()
 
 
 def drain(chunks: Iterator[bytes], watch: OpenCall) -> None:
-    """Read to the end of the body, so that the connection can be used again; but not for long.
+    """Read to the end of the body, for a short time, so that the connection can be reused.
 
-    The answer is whole: whatever is wrong with the rest does not matter any more.
+    The answer is complete: errors in the rest do not matter.
     """
     watch.expect(MOST_DRAINED_S)
-    # Every error of the line ends here, whatever its class: there is nothing left to break.
+    # Of whatever class: nothing is left that an error could break.
     with suppress(Exception):
         for _ in islice(chunks, MOST_DRAINED_CHUNKS):
             pass
 
 
 def bounded(chunks: Iterable[bytes], most_bytes: int) -> Iterator[bytes]:
-    """The same chunks. Raises BrokenAnswer when they are more than `most_bytes` together."""
+    """Yield the chunks. Raises BrokenAnswer if they are more than `most_bytes` together."""
     left = most_bytes
     for chunk in chunks:
         left -= len(chunk)
         if left < 0:
             raise BrokenAnswer(
-                f"the answer is larger than {most_bytes:,} bytes, and was left there",
+                f"the answer is larger than {most_bytes:,} bytes; the rest was not read",
                 hint="--max-answer-bytes takes more; what had arrived is kept in _",
             )
         yield chunk
 
 
-def unpacked(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """The chunks decompressed, a bounded piece at a time. Raises BrokenAnswer for damaged ones."""
+def decompress(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """Decompress chunks in pieces of bounded size. Raises BrokenAnswer for damaged ones."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         yield from chunks
         return
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise BrokenAnswer(f"the answer is compressed as {encoding[:20]!r}, which nobody asked for")
+        raise BrokenAnswer(
+            f"the answer is compressed as {encoding[:20]!r}, which was not requested"
+        )
     unpacker = zlib.decompressobj(ANY_HEADER)
     try:
         for chunk in chunks:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from o3magic.cassettes.cassette import CassetteLock
+from o3magic.atomic_file import lock_file, write_atomically
 from o3magic.conversations.conversation import ORIGINS, Conversation, Turn
-from o3magic.errors import BadOption, CassetteError, did_you_mean
+from o3magic.errors import BadOption, did_you_mean
 from o3magic.events import Usage
 from o3magic.messages import Image, Message, Part, Raw, Text, ToolCall, ToolResult
 
@@ -134,15 +132,14 @@ class FileStore:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Nobody else changes the file meanwhile, in this process or in another."""
-        lock = CassetteLock(self.path.with_name(f"{self.path.name}.lock"), wait_s=MOST_WAIT_S)
-        with self._lock, ExitStack() as held:
+        with self._lock, ExitStack() as stack:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                held.enter_context(lock)
-            except CassetteError:
+                stack.enter_context(lock_file(self.path, MOST_WAIT_S))
+            except TimeoutError:
                 raise BadOption(
-                    f"{self.path} is held by another kernel",
-                    hint=f"delete {lock.path} if no other kernel is running",
+                    f"{self.path} is locked by another kernel",
+                    hint="wait for that kernel, or restart it",
                 ) from None
             except OSError as error:
                 raise self._unwritten(error) from None
@@ -177,19 +174,10 @@ class FileStore:
     def _write(self, kept: Mapping[str, Any]) -> None:
         """Write beside the file and put it into its place: others see the old one or the new."""
         text = json.dumps({"format": FORMAT, "conversations": kept}, ensure_ascii=False, indent=1)
-        made = ""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Such a file is its owner's alone from the start.
-            number, made = tempfile.mkstemp(dir=self.path.parent, prefix=".conversations-")
-            with os.fdopen(number, "wb") as file:
-                file.write(text.encode("utf-8", "replace"))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(made, self.path)
+            write_atomically(self.path, text.encode("utf-8", "replace"), mode=0o600)
         except OSError as error:
-            with suppress(OSError):
-                os.unlink(made)
             raise self._unwritten(error) from None
 
 

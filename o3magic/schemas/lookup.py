@@ -1,6 +1,6 @@
-"""The schema a user names: `Invoice`, `list[Invoice]`, `module.Invoice | None`.
+"""Look up a schema by name: `Invoice`, `list[Invoice]`, `module.Invoice | None`.
 
-A name is looked up, never evaluated: only names, dots, brackets and `|` are read.
+The expression is parsed, never evaluated: it may hold only names, dots, brackets and `|`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SPECIAL: Final[Mapping[str, Any]] = {
     "Literal": typing.Literal,
     "Any": Any,
 }
-_ALWAYS_THERE: Final[Mapping[str, Any]] = {
+_BUILT_IN: Final[Mapping[str, Any]] = {
     **{kind.__name__: kind for kind in _PLAIN},
     **_SPECIAL,
 }
@@ -49,20 +49,20 @@ _LIBRARIES: Final = sys.stdlib_module_names | {
 
 
 def resolve(expression: str, names: Mapping[str, Any], registered: Mapping[str, Any]) -> AnswerType:
-    """The answer type a user wrote, its names from `names`, then from `registered`.
+    """Find the answer type of an expression; names are looked up in `names`, then `registered`.
 
-    Raises UnknownSchema for a name that is not there, NotASchema for one that is no type.
+    Raises UnknownSchema for an unknown name, NotASchema for a value that is not a type.
     """
-    tree = _parsed(expression)
+    tree = _parse(expression)
     if isinstance(tree, ast.Name):
-        found = names.get(tree.id, registered.get(tree.id))
-        if isinstance(found, AnswerType):
-            return found
+        value = names.get(tree.id, registered.get(tree.id))
+        if isinstance(value, AnswerType):
+            return value
     return answer_type(_SchemaReader(names, registered).type_of(tree), ast.unparse(tree))
 
 
 def known_types(names: Mapping[str, Any], registered: Mapping[str, Any]) -> list[str]:
-    """The names of what is meant as a schema: those of the notebook, then the registered ones."""
+    """Names of the schemas in a notebook, then the registered ones."""
     own = [
         name
         for name, value in [*names.items()]
@@ -72,49 +72,49 @@ def known_types(names: Mapping[str, Any], registered: Mapping[str, Any]) -> list
 
 
 class _SchemaReader:
-    """Reads a type out of a syntax tree, with names from two places and a few that always are."""
+    """Evaluates a syntax tree to a type, with names from two mappings and a few built-in ones."""
 
     def __init__(self, names: Mapping[str, Any], registered: Mapping[str, Any]) -> None:
         self._names = names
         self._registered = registered
 
     def type_of(self, node: ast.expr) -> Any:
-        """The type that `node` says; raises where it says none."""
+        """Return the type of a node. Raises NotASchema, UnknownSchema."""
         match node:
             case ast.Constant(value=str(text)):  # list["Invoice"]
-                return self.type_of(_parsed(text))
+                return self.type_of(_parse(text))
             case ast.Constant(value=value) if value is None or value is ...:
                 return value
             case ast.Name() | ast.Attribute():
-                found = self._found(node)
+                found = self._look_up(node)
                 require_type(found, ast.unparse(node))
                 return found
             case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-                return self._made(operator.or_, self.type_of(left), self.type_of(right), node)
+                return self._apply(operator.or_, self.type_of(left), self.type_of(right), node)
             case ast.Subscript(value=outer, slice=inner):
                 base = self.type_of(outer)
                 inside = self._literals(inner) if base is typing.Literal else self._types(inner)
-                return self._made(operator.getitem, base, inside, node)
+                return self._apply(operator.getitem, base, inside, node)
         raise NotASchema(f"`{ast.unparse(node)}` is not the name of a type")
 
-    def _found(self, node: ast.expr) -> Any:
-        """What stands under a name or behind a dot, type or not."""
+    def _look_up(self, node: ast.expr) -> Any:
+        """Look up a name or attribute, of any type."""
         if isinstance(node, ast.Attribute):
-            owner = self._found(node.value)
+            owner = self._look_up(node.value)
             if not inspect.ismodule(owner) and not isinstance(owner, type):
                 require_type(owner, ast.unparse(node.value))
             if not hasattr(owner, node.attr):
                 inside = getattr(owner, "__dict__", {})
                 members = [name for name, value in inside.items() if could_be_schema(value)]
-                raise _unknown(ast.unparse(node), node.attr, members)
+                raise _build_unknown_error(ast.unparse(node), node.attr, members)
             return getattr(owner, node.attr)
         if not isinstance(node, ast.Name):
             raise NotASchema(f"`{ast.unparse(node)}` is not the name of a type")
-        for place in (self._names, self._registered, _ALWAYS_THERE):
-            if node.id in place:
-                found = place[node.id]
-                return found.python_type if isinstance(found, AnswerType) else found
-        raise _unknown(node.id, node.id, known_types(self._names, self._registered))
+        for names in (self._names, self._registered, _BUILT_IN):
+            if node.id in names:
+                value = names[node.id]
+                return value.python_type if isinstance(value, AnswerType) else value
+        raise _build_unknown_error(node.id, node.id, known_types(self._names, self._registered))
 
     def _types(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Tuple):
@@ -131,15 +131,15 @@ class _SchemaReader:
                 hint='Literal["low", "high"]',
             ) from None
 
-    def _made(self, how: Any, one: Any, two: Any, node: ast.expr) -> Any:
-        """What `|` or `[...]` makes of types, with Python's complaint as a line of ours."""
+    def _apply(self, how: Any, one: Any, two: Any, node: ast.expr) -> Any:
+        """Apply `|` or `[...]` to types; Python's errors become NotASchema."""
         try:
             return how(one, two)
         except (TypeError, KeyError, AttributeError) as error:
             raise NotASchema(f"`{ast.unparse(node)}` is not a type: {error}") from None
 
 
-def _parsed(expression: str) -> ast.expr:
+def _parse(expression: str) -> ast.expr:
     try:
         return ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError):
@@ -147,11 +147,11 @@ def _parsed(expression: str) -> ast.expr:
         raise NotASchema(f"`{expression.strip()}` is not the name of a type", hint=hint) from None
 
 
-def _unknown(said: str, word: str, known: list[str]) -> UnknownSchema:
-    # The user's own names first: `invoice` is sooner Invoice than int.
-    otherwise = did_you_mean(word, [*_ALWAYS_THERE], "define it in a cell, or import it")
-    hint = did_you_mean(word, known, otherwise)
-    return UnknownSchema(f"there is no schema named {said}", hint=hint)
+def _build_unknown_error(expression: str, name: str, known: list[str]) -> UnknownSchema:
+    # The user's own names first: `invoice` is more likely Invoice than int.
+    otherwise = did_you_mean(name, [*_BUILT_IN], "define it in a cell, or import it")
+    hint = did_you_mean(name, known, otherwise)
+    return UnknownSchema(f"there is no schema named {expression}", hint=hint)
 
 
 def _from_library(value: type) -> bool:

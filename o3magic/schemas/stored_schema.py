@@ -1,50 +1,24 @@
-"""An answer against the JSON Schema it was asked with, where its Python type is not there.
-
-A restarted kernel may not know the type. What is checked is what the strict subset can say: types,
-properties, items, enumerations, unions, references and bounds.
-"""
+"""An answer type known only by its JSON Schema, where its Python type is gone (a new kernel)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
 from o3magic.schemas.lookup import AnswerType, SchemaMismatch
-from o3magic.wire.optional_fields import resolved, without_fillers
+from o3magic.wire.optional_fields import drop_fillers
 
-MOST_PROBLEMS: Final = 20
-MOST_DEPTH: Final = 100
-_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
-    "object": (dict,),
-    "array": (list,),
-    "string": (str,),
-    "boolean": (bool,),
-    "null": (type(None),),
-    "integer": (int,),
-    "number": (int, float),
-}
-_BOUNDS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    "minimum": lambda value, limit: value >= limit,
-    "maximum": lambda value, limit: value <= limit,
-    "exclusiveMinimum": lambda value, limit: value > limit,
-    "exclusiveMaximum": lambda value, limit: value < limit,
-    "minItems": lambda value, limit: len(value) >= limit,
-    "maxItems": lambda value, limit: len(value) <= limit,
-}
-
-
-def problems(value: Any, schema: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a value, one short line for each fault."""
-    return [*islice(_faults(value, schema, schema, "", 0), MOST_PROBLEMS)]
+MAX_PROBLEMS: Final = 20
+MAX_VALUE_CHARS: Final = 60
 
 
 @dataclass(frozen=True)
 class StoredAnswerType(AnswerType):
-    """The type of a job's answers, of which nothing is left but its name and its JSON Schema."""
+    """The type of a job's answers, of which only the name and the JSON Schema are stored."""
 
     kept: Mapping[str, Any] = field(default_factory=dict)
 
@@ -54,104 +28,56 @@ class StoredAnswerType(AnswerType):
         return dict(self.kept)
 
     def validate(self, text: str) -> Any:
-        """The data of an answer. Raises SchemaMismatch."""
+        """Return the data of an answer. Raises SchemaMismatch."""
         try:
             data = json.loads(text)
         except (ValueError, RecursionError):
-            raise SchemaMismatch(["it is no JSON"]) from None
-        inside = wrapper(self.kept)
-        if inside and isinstance(data, dict) and data.keys() == {inside}:
-            data = data[inside]
-        data = without_fillers(data, self.schema)
-        if found := problems(data, self.kept):
-            raise SchemaMismatch(found)
+            raise SchemaMismatch(["it is not JSON"]) from None
+        if self._wrapper and isinstance(data, dict) and data.keys() == {self._wrapper}:
+            data = data[self._wrapper]
+        data = drop_fillers(data, self.schema)
+        if problems := find_problems(data, self.kept):
+            raise SchemaMismatch(problems)
         return data
 
     def dump(self, parsed: Any) -> Any:
-        """The data as it is."""
+        """Return the data unchanged."""
         return parsed
 
 
-def wrapper(schema: Mapping[str, Any]) -> str:
-    """The one property of the object that a root which is none is sent in, or ""."""
-    root = resolved(schema, schema.get("$defs", {}))
-    if root.get("type") == "object":
-        return ""
-    return "items" if root.get("type") == "array" else "value"
+def find_problems(value: Any, schema: Mapping[str, Any]) -> list[str]:
+    """Describe in one line each what is wrong with a value. Nothing is fetched for a `$ref`."""
+    from jsonschema import Draft202012Validator, ValidationError
+    from jsonschema.validators import extend
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
+    def describe(error: ValidationError) -> str:
+        while error.context:  # of a union: the member with the fewest errors
+            members: dict[Any, list[ValidationError]] = {}
+            for inner in error.context:
+                members.setdefault(inner.schema_path[0], []).append(inner)
+            error = min(members.values(), key=len)[0]
+        path = format_path(error.absolute_path)
+        quoted = repr(error.instance)
+        message = error.message.removeprefix(quoted)
+        if message != error.message:
+            short = quoted if len(quoted) <= MAX_VALUE_CHARS else f"{quoted[:MAX_VALUE_CHARS]}…"
+            message = short + message
+        return f"{path}: {message}" if path else message
+
+    # pydantic writes patterns in Rust's syntax, which `re` does not know.
+    skipped = dict.fromkeys(("pattern", "patternProperties"), lambda *_: None)
+    validator = extend(Draft202012Validator, skipped)(schema, registry=Registry())
+    try:
+        return [describe(error) for error in islice(validator.iter_errors(value), MAX_PROBLEMS)]
+    except RecursionError:
+        return ["it is nested too deeply"]
+    except Unresolvable as error:
+        return [f"its schema refers to {error.ref!r}, which it does not contain"]
 
 
-def _faults(
-    value: Any, schema: Any, root: Mapping[str, Any], path: str, depth: int
-) -> Iterator[str]:
-    where = f"{path}: " if path else ""
-    if depth > MOST_DEPTH:
-        yield f"{where}is nested too deeply"
-        return
-    if not isinstance(schema, Mapping):
-        return
-    if "$ref" in schema:
-        yield from _faults(value, _target(schema["$ref"], root), root, path, depth + 1)
-        return
-    if any_of := schema.get("anyOf"):
-        ways = [[*_faults(value, way, root, path, depth + 1)] for way in any_of]
-        if all(ways):
-            yield from min(ways, key=len)
-        return
-    if "const" in schema and value != schema["const"]:
-        yield f"{where}should be {schema['const']!r}"
-    if "enum" in schema and value not in schema["enum"]:
-        yield f"{where}should be one of {', '.join(map(repr, schema['enum'][:5]))}"
-    wanted = schema.get("type")
-    names = [wanted] if isinstance(wanted, str) else wanted or []
-    if names and not any(_is(value, name) for name in names):
-        yield f"{where}should be {' or '.join(names)}"
-        return
-    yield from _out_of_bounds(value, schema, where)
-    if isinstance(value, dict):
-        yield from _in_object(value, schema, root, path, depth)
-    if isinstance(value, list) and "items" in schema:
-        for number, item in enumerate(value):
-            yield from _faults(item, schema["items"], root, f"{path}[{number}]", depth + 1)
-
-
-def _in_object(
-    value: dict[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any], path: str, depth: int
-) -> Iterator[str]:
-    known = schema.get("properties", {})
-    for name in schema.get("required", ()):
-        if name not in value:
-            yield f"{_step(path, name)}: is missing"
-    for name, inner in value.items():
-        if name in known:
-            yield from _faults(inner, known[name], root, _step(path, name), depth + 1)
-        elif schema.get("additionalProperties") is False:
-            yield f"{_step(path, name)}: was not asked for"
-
-
-def _out_of_bounds(value: Any, schema: Mapping[str, Any], where: str) -> Iterator[str]:
-    for name, holds in _BOUNDS.items():
-        counted = isinstance(value, list) if name.endswith("Items") else _is(value, "number")
-        if name in schema and counted and not holds(value, schema[name]):
-            yield f"{where}{name} is {schema[name]}"
-
-
-def _is(value: Any, name: str) -> bool:
-    """Whether a value is of a type; True is no number, and 1.0 is a whole one."""
-    if isinstance(value, bool):
-        return name == "boolean"
-    if name == "integer" and isinstance(value, float):
-        return value.is_integer()
-    return isinstance(value, _TYPES.get(name, (object,)))
-
-
-def _target(reference: Any, root: Mapping[str, Any]) -> Any:
-    """What a reference within the schema means; anything goes where it leads nowhere."""
-    found: Any = root
-    for step in str(reference).removeprefix("#").strip("/").split("/"):
-        if step:
-            found = found.get(step) if isinstance(found, Mapping) else None
-    return found
-
-
-def _step(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+def format_path(steps: Iterable[str | int]) -> str:
+    """Write the way to a value as `parts[0].name`."""
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return path.removeprefix(".")

@@ -1,4 +1,4 @@
-"""Whether an answer that came is one: the same words when it came and when it is replayed."""
+"""The verdict on an answer, live or replayed: refused, cut off, invalid or valid."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ MOST_REFUSAL_CHARS = 200
 
 
 class Verdict(NamedTuple):
-    """What is in an answer.
+    """The verdict on an answer.
 
-    data      of a structured answer that fits
-    wrong     why it is no answer, for people; "" where it is one
-    problems  what a structured answer lacks, for the model that is asked again
+    data      of a valid structured answer
+    wrong     why the answer is not usable, for people; "" if it is
+    problems  the problems of a structured answer, for the repair request to the model
     """
 
     data: Any = None
@@ -24,7 +24,7 @@ class Verdict(NamedTuple):
 
 
 def judged(answer: Answer, wanted: AnswerType | None, name: str = "") -> Verdict:
-    """What an answer is worth. name: what the type is called where it was asked for."""
+    """Judge an answer. name: the user's name of the type."""
     if answer.refusal:
         return Verdict(wrong=f"refused: {answer.refusal[:MOST_REFUSAL_CHARS]}")
     if answer.finish_reason in ("refusal", "content_filter"):
@@ -39,5 +39,5 @@ def judged(answer: Answer, wanted: AnswerType | None, name: str = "") -> Verdict
         except SchemaMismatch as mismatch:
             problems = mismatch.problems
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    said = f"the answer does not fit {name or wanted.name}: {problems[0]}{more}"
-    return Verdict(None, said, tuple(problems))
+    message = f"the answer does not fit {name or wanted.name}: {problems[0]}{more}"
+    return Verdict(None, message, tuple(problems))

@@ -13,9 +13,9 @@ from typing import Any
 from o3magic.errors import BatchUnfinished, BrokenAnswer, RequestFailed
 from o3magic.events import Usage
 from o3magic.redaction import redact
-from o3magic.wire.errors import failure
-from o3magic.wire.json_access import count, load, objects, section, word
-from o3magic.wire.usage import usage_of
+from o3magic.wire.errors import build_error
+from o3magic.wire.json_access import get_count, get_object, get_text, iter_objects, load_object
+from o3magic.wire.usage import parse_usage
 
 BOM = b"\xef\xbb\xbf"
 OVER = frozenset({"failed", "completed", "expired", "cancelled"})
@@ -28,7 +28,7 @@ NOT_RUN = {
 
 @dataclass(frozen=True, slots=True)
 class BatchLine:
-    """What came of one request: the body of its answer, or why there is none."""
+    """The result of one request: the body of its answer, or its error."""
 
     id: str
     body: Mapping[str, Any] | None
@@ -37,7 +37,7 @@ class BatchLine:
 
 @dataclass(frozen=True, slots=True)
 class BatchState:
-    """How a batch stands. File ids are "" where there is no such file (yet)."""
+    """The state of a batch. File ids are "" if there is no such file (yet)."""
 
     id: str
     status: str
@@ -53,64 +53,67 @@ class BatchState:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the batch has ended."""
         return self.status in OVER
 
 
 def line(line_id: str, body: Mapping[str, Any], url: str) -> dict[str, Any]:
-    """One line of the file to upload, for an endpoint such as /v1/responses.
+    """Build one line of the input file, for an endpoint such as /v1/responses.
 
     The ids of a file must differ, and it may not begin with a byte order mark.
     """
     # A batch has no streams.
-    plain = {name: v for name, v in body.items() if name not in ("stream", "stream_options")}
+    plain = {
+        name: value for name, value in body.items() if name not in ("stream", "stream_options")
+    }
     return {"custom_id": line_id, "method": "POST", "url": url, "body": plain}
 
 
 def read(raw: bytes) -> BatchLine:
-    """One line of an output or error file. Raises BrokenAnswer for one that is no JSON object."""
-    said = load(raw.removeprefix(BOM).strip())
-    line_id, response = word(said, "custom_id"), section(said, "response")
-    code = word(section(said, "error"), "code")
+    """Parse a line of an output or error file. Raises BrokenAnswer if it is not a JSON object."""
+    line = load_object(raw.removeprefix(BOM).strip())
+    line_id, response = get_text(line, "custom_id"), get_object(line, "response")
+    code = get_text(get_object(line, "error"), "code")
     if code in NOT_RUN:
         return BatchLine(line_id, None, BatchUnfinished(NOT_RUN[code], code=code))
     status = response.get("status_code")
-    number = status if type(status) is int else None
-    body = section(response, "body")
-    if body and number is not None and 200 <= number < 300 and not said.get("error"):
+    status_code = status if type(status) is int else None
+    body = get_object(response, "body")
+    if body and status_code is not None and 200 <= status_code < 300 and not line.get("error"):
         return BatchLine(line_id, body, None)
-    told = said if said.get("error") else body
-    if not told:
-        told = {"error": {"message": word(response, "body") or "no reason given"}}
-    return BatchLine(line_id, None, failure(number, told, word(response, "request_id")))
-
-
-def state(batch: bytes | Mapping[str, Any]) -> BatchState:
-    """How a batch stands, out of its object; most of its fields may be null.
-
-    Raises BrokenAnswer for an object that is no batch.
-    """
-    said = load(batch)
-    counts = section(said, "request_counts")
-    if not word(said, "id") or not word(said, "status"):
-        raise BrokenAnswer("the provider did not say how the batch stands")
-    return BatchState(
-        word(said, "id"),
-        word(said, "status"),
-        word(said, "output_file_id"),
-        word(said, "error_file_id"),
-        tuple(problem(each) for each in objects(section(said, "errors"), "data")),
-        count(counts, "total"),
-        count(counts, "completed"),
-        count(counts, "failed"),
-        usage_of(said.get("usage"), "responses"),
-        count(said, "created_at"),
-        section(said, "metadata"),
+    error = line if line.get("error") else body
+    if not error:
+        error = {"error": {"message": get_text(response, "body") or "no reason given"}}
+    return BatchLine(
+        line_id, None, build_error(status_code, error, get_text(response, "request_id"))
     )
 
 
-def problem(said: Mapping[str, Any]) -> str:
-    """One reason why a batch failed, in words."""
-    number, code = count(said, "line"), word(said, "code")
-    where = f"line {number}: " if number is not None else ""
-    return redact(f"{where}{word(said, 'message') or code or 'no reason given'}")
+def state(batch: bytes | Mapping[str, Any]) -> BatchState:
+    """Parse a batch object, most of whose fields may be null.
+
+    Raises BrokenAnswer if it has no id or status.
+    """
+    fields = load_object(batch)
+    counts = get_object(fields, "request_counts")
+    if not get_text(fields, "id") or not get_text(fields, "status"):
+        raise BrokenAnswer("the provider sent a batch without an id or status")
+    return BatchState(
+        get_text(fields, "id"),
+        get_text(fields, "status"),
+        get_text(fields, "output_file_id"),
+        get_text(fields, "error_file_id"),
+        tuple(format_problem(each) for each in iter_objects(get_object(fields, "errors"), "data")),
+        get_count(counts, "total"),
+        get_count(counts, "completed"),
+        get_count(counts, "failed"),
+        parse_usage(fields.get("usage"), "responses"),
+        get_count(fields, "created_at"),
+        get_object(fields, "metadata"),
+    )
+
+
+def format_problem(error: Mapping[str, Any]) -> str:
+    number, code = get_count(error, "line"), get_text(error, "code")
+    prefix = f"line {number}: " if number is not None else ""
+    return redact(f"{prefix}{get_text(error, 'message') or code or 'no reason given'}")

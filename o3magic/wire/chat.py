@@ -1,4 +1,4 @@
-"""Chat Completions: what a request looks like there, and what its answers and chunks mean.
+"""The Chat Completions API: encode requests, decode answers and stream chunks.
 
 Source: OpenAI's API specification of 2026-08-21, Azure's documentation and recorded streams of
 OpenAI, Azure, OpenRouter, llama.cpp and vLLM.
@@ -47,14 +47,14 @@ from o3magic.messages import (
 )
 from o3magic.params import with_params
 from o3magic.redaction import redact
-from o3magic.wire.errors import error_of, failure
-from o3magic.wire.hosted import said_cost_usd
-from o3magic.wire.json_access import count, load, objects, section, word
-from o3magic.wire.usage import usage_of
+from o3magic.wire.errors import build_error, find_error
+from o3magic.wire.hosted import parse_cost_usd
+from o3magic.wire.json_access import get_count, get_object, get_text, iter_objects, load_object
+from o3magic.wire.usage import parse_usage
 
 PATH = "/chat/completions"
 
-# A chunk of text alone and what is read of it: nothing else becomes a Python object.
+# Validates a chunk that holds only text, without making Python objects of the rest.
 MORE_TEXT = SchemaValidator(
     typed_dict_schema(
         {
@@ -79,7 +79,7 @@ MORE_TEXT = SchemaValidator(
     )
 )
 
-# Why an answer ended, in the words of the servers and gateways seen; their case does not count.
+# Finish reasons of the servers and gateways seen, compared without case.
 ENDS: Mapping[FinishReason, Sequence[str]] = {
     "stop": ("", "stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed"),
     "length": (
@@ -100,10 +100,10 @@ FINISH: Mapping[str, FinishReason] = {said: end for end, words in ENDS.items() f
 
 
 def encode(request: Request) -> dict[str, Any]:
-    """The body of a request; what was not chosen is not in it."""
+    """Build the body of a request, without fields that were not set."""
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": [each for message in request.messages for each in turns(message)],
+        "messages": [turn for message in request.messages for turn in encode_message(message)],
         "stream": request.stream,
     }
     if request.stream and request.stream_usage:
@@ -111,12 +111,12 @@ def encode(request: Request) -> dict[str, Any]:
     if request.effort is not None:
         body["reasoning_effort"] = request.effort
     if request.max_output_tokens is not None:
-        # OpenAI's reasoning models refuse `max_tokens`; some gateways know nothing else.
+        # OpenAI's reasoning models refuse `max_tokens`; some gateways accept nothing else.
         body[request.max_tokens_word] = request.max_output_tokens
     if request.answer_schema is not None:
         body["response_format"] = response_format(request.answer_schema)
-    # What the provider would run itself is refused before it comes here (talk/toolbox).
-    if functions := [tool(each) for each in request.tools if isinstance(each, Tool)]:
+    # Hosted tools were refused before (tools.toolbox).
+    if functions := [encode_tool(turn) for turn in request.tools if isinstance(turn, Tool)]:
         body["tools"] = functions
     if request.verbosity is not None:
         body["verbosity"] = request.verbosity
@@ -127,151 +127,152 @@ def encode(request: Request) -> dict[str, Any]:
 
 
 def response_format(wanted: AnswerSchema) -> dict[str, Any]:
-    """The format of a schema: nested here, flat in Responses."""
+    """The response format of a schema: nested here, flat in Responses."""
     if wanted.by_instruction:
         return {"type": "json_object"}
     inner = {"name": wanted.name, "schema": dict(wanted.schema), "strict": wanted.strict}
     return {"type": "json_schema", "json_schema": inner}
 
 
-def turns(message: Message) -> Iterator[dict[str, Any]]:
-    """A message as Chat's messages: calls inside the assistant's, each result as its own."""
-    said = [part for part in message.parts if isinstance(part, Text | Image)]
-    calls = [call(part) for part in message.parts if isinstance(part, ToolCall)]
-    if said or calls:
+def encode_message(message: Message) -> Iterator[dict[str, Any]]:
+    """Yield Chat messages: calls are in the assistant's, each result is its own."""
+    content_parts = [part for part in message.parts if isinstance(part, Text | Image)]
+    calls = [encode_call(part) for part in message.parts if isinstance(part, ToolCall)]
+    if content_parts or calls:
         content = (
             message.text
-            if all(isinstance(p, Text) for p in said)
-            else list(map(content_part, said))
+            if all(isinstance(p, Text) for p in content_parts)
+            else list(map(encode_part, content_parts))
         )
-        turn: dict[str, Any] = {"role": message.role, "content": content if said else None}
+        turn: dict[str, Any] = {"role": message.role, "content": content if content_parts else None}
         yield turn | ({"tool_calls": calls} if calls else {})
     for part in message.parts:
         if isinstance(part, ToolResult):
             yield {"role": "tool", "tool_call_id": part.call_id, "content": part.text}
 
 
-def content_part(part: Part) -> dict[str, Any]:
-    """Words or a picture."""
+def encode_part(part: Part) -> dict[str, Any]:
     if isinstance(part, Image):
         return {"type": "image_url", "image_url": {"url": part.url, "detail": part.detail}}
     return {"type": "text", "text": part.text if isinstance(part, Text) else ""}
 
 
-def call(part: ToolCall) -> dict[str, Any]:
-    """A call the model made before, said again."""
+def encode_call(part: ToolCall) -> dict[str, Any]:
+    """Encode a call that the model made in an earlier turn."""
     function = {"name": part.name, "arguments": part.arguments}
     return {"id": part.id, "type": "function", "function": function}
 
 
-def tool(each: Tool) -> dict[str, Any]:
+def encode_tool(tool: Tool) -> dict[str, Any]:
     """A function tool: nested here, flat in Responses."""
     function = {
-        "name": each.name,
-        "description": each.description,
-        "parameters": dict(each.parameters),
-        "strict": each.strict,
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": dict(tool.parameters),
+        "strict": tool.strict,
     }
     return {"type": "function", "function": function}
 
 
 def decode(data: bytes | Mapping[str, Any]) -> Iterator[Event]:
-    """The events of a whole, unstreamed answer. Raises RequestFailed where it is none."""
-    answer = load(data)
-    choice = next(objects(answer, "choices"), None)
+    """Yield the events of an answer that is not streamed. Raises RequestFailed."""
+    answer = load_object(data)
+    choice = next(iter_objects(answer, "choices"), None)
     if choice is None:
-        raise no_choice(answer)
-    if reason := broken_choice(choice):
+        raise build_missing_choice_error(answer)
+    if reason := find_choice_error(choice):
         raise reason
-    yield Started(word(answer, "id"), word(answer, "model"))
-    # A filtered choice may come without any message.
-    message = section(choice, "message")
-    yield from said_in(message)
-    for place, each in enumerate(objects(message, "tool_calls")):
-        yield call_in(each, place)
+    yield Started(get_text(answer, "id"), get_text(answer, "model"))
+    # A filtered choice may have no message.
+    message = get_object(choice, "message")
+    yield from decode_message(message)
+    for index, call in enumerate(iter_objects(message, "tool_calls")):
+        yield decode_call(call, index)
     counts = answer.get("usage")
-    yield finished(
+    yield build_finished(
         answer,
-        word(choice, "finish_reason"),
-        usage_of(counts, "chat"),
+        get_text(choice, "finish_reason"),
+        parse_usage(counts, "chat"),
         cited_by(message),
-        said_cost_usd(counts),
+        parse_cost_usd(counts),
     )
 
 
-def no_choice(answer: Mapping[str, Any]) -> Exception:
-    """Why an answer has no choice: an error in a 200, or nothing at all."""
-    if error_of(answer):
-        return failure(200, answer)
+def build_missing_choice_error(answer: Mapping[str, Any]) -> Exception:
+    """Build the error of an answer without choices, which may be an error with status 200."""
+    if find_error(answer):
+        return build_error(200, answer)
     return BrokenAnswer("the provider sent an answer with nothing in it (no choices)")
 
 
-def broken_choice(choice: Mapping[str, Any]) -> RequestFailed | None:
-    """The error inside a choice: what was said before it is there, and more will not come."""
-    return failure(None, choice) if choice.get("error") else None
+def find_choice_error(choice: Mapping[str, Any]) -> RequestFailed | None:
+    """The error inside a choice, which ends the answer but may follow text."""
+    return build_error(None, choice) if choice.get("error") else None
 
 
-def said_in(message: Mapping[str, Any]) -> Iterator[Event]:
-    """The words of a message or a delta. `content` may be a list of parts, thoughts among them."""
-    if reasoning := reasoning_in(message):
+def decode_message(message: Mapping[str, Any]) -> Iterator[Event]:
+    """Yield the events of a message or delta. `content` may be a list of parts."""
+    if reasoning := read_reasoning(message):
         yield ReasoningDelta(reasoning)
     content = message.get("content")
     for part in content if isinstance(content, list) else (content,):
-        yield from said_in_part(part)
-    if refusal := word(message, "refusal"):
+        yield from decode_part(part)
+    if refusal := get_text(message, "refusal"):
         yield RefusalDelta(refusal)
 
 
-def said_in_part(part: Any) -> Iterator[Event]:
-    """What a part of `content` says: bare words, text, thoughts or a refusal."""
+def decode_part(part: Any) -> Iterator[Event]:
+    """Yield the event of a part of `content`: plain text, text, reasoning or a refusal."""
     if isinstance(part, str):
         if part:
             yield TextDelta(part)
     elif isinstance(part, Mapping):
-        # Mistral nests the texts of a thought, Anthropic's gateways do not.
-        if thought := texts(part, "thinking") or texts(part, "reasoning"):
+        # Mistral nests the texts of reasoning, Anthropic's gateways do not.
+        if thought := join_texts(part, "thinking") or join_texts(part, "reasoning"):
             yield ReasoningDelta(thought)
-        elif refusal := word(part, "refusal"):
+        elif refusal := get_text(part, "refusal"):
             yield RefusalDelta(refusal)
-        elif text := word(part, "text"):
+        elif text := get_text(part, "text"):
             thinks = part.get("type") in ("thinking", "reasoning")
             yield ReasoningDelta(text) if thinks else TextDelta(text)
 
 
-def texts(part: Mapping[str, Any], name: str) -> str:
-    """Words, or the words of a list of texts."""
-    return word(part, name) or "".join(word(each, "text") for each in objects(part, name))
+def join_texts(part: Mapping[str, Any], name: str) -> str:
+    """A text field, or the joined texts of a list."""
+    return get_text(part, name) or "".join(
+        get_text(text, "text") for text in iter_objects(part, name)
+    )
 
 
-def call_in(each: Mapping[str, Any], place: int) -> ToolCallDelta:
-    """A tool call or a piece of one. Some servers give its arguments as the object itself."""
-    function = section(each, "function")
+def decode_call(call: Mapping[str, Any], place: int) -> ToolCallDelta:
+    """Decode a tool call or a delta of one. Some servers send the arguments as an object."""
+    function = get_object(call, "function")
     arguments = function.get("arguments")
     if isinstance(arguments, Mapping):
-        # An empty one may stand where the pieces of a text are still to come.
+        # An empty object may precede deltas of the arguments as text.
         arguments = to_json(arguments).decode() if arguments else ""
-    said = arguments if isinstance(arguments, str) else ""
-    return ToolCallDelta(place, word(each, "id"), word(function, "name"), said)
+    text = arguments if isinstance(arguments, str) else ""
+    return ToolCallDelta(place, get_text(call, "id"), get_text(function, "name"), text)
 
 
-def reasoning_in(message: Mapping[str, Any]) -> str:
-    """The reasoning, which goes by several names; who says it twice says the same."""
-    plain = word(message, "reasoning") or word(message, "reasoning_content")
+def read_reasoning(message: Mapping[str, Any]) -> str:
+    """The reasoning text, which has several field names; duplicates are equal."""
+    plain = get_text(message, "reasoning") or get_text(message, "reasoning_content")
     if plain or "reasoning_details" not in message:
         return plain
-    details = objects(message, "reasoning_details")
-    return "".join(word(each, "summary") or word(each, "text") for each in details)
+    details = iter_objects(message, "reasoning_details")
+    return "".join(get_text(detail, "summary") or get_text(detail, "text") for detail in details)
 
 
-def finished(
+def build_finished(
     answer: Mapping[str, Any],
     reason: str,
     usage: Usage | None,
     citations: Iterable[Citation],
     cost_usd: Decimal | None,
 ) -> Finished:
-    """The end of an answer. What cites pages has searched for them, and does not say how often."""
-    cited = tuple(dict.fromkeys(citations))  # some chunks say again what those before them said
+    """Build the final event. Citations imply a web search, whose number of calls is unknown."""
+    cited = tuple(dict.fromkeys(citations))  # some chunks repeat citations
     known = FINISH.get(reason.lower())
     notes = () if reason and known else ("the provider did not say why the answer ended",)
     if reason and not known:
@@ -280,9 +281,9 @@ def finished(
     return Finished(
         known or "stop",
         usage,
-        id=word(answer, "id"),
-        model=word(answer, "model"),
-        service_tier=word(answer, "service_tier"),
+        id=get_text(answer, "id"),
+        model=get_text(answer, "model"),
+        service_tier=get_text(answer, "service_tier"),
         detail=reason,
         notes=notes,
         citations=cited,
@@ -292,58 +293,58 @@ def finished(
 
 
 class CallPlaces:
-    """Which call each piece of a stream belongs to.
+    """Assigns each tool call delta of a stream to its call.
 
-    By the reference a call has an `index`, and its id and name in its first piece alone. Servers
-    exist that give every call the same index, or none, or no id.
+    By the API reference each delta has an `index`, and the first one the id and name. Some servers
+    send the same index for every call, or none, or no id.
     """
 
     def __init__(self) -> None:
         self._by_id: dict[str, int] = {}
-        self._by_index: dict[int, int] = {}  # the call that was last begun there
-        self._arguments: dict[int, str] = {}  # of each call, by its place
+        self._by_index: dict[int, int] = {}  # the call that was last begun at this index
+        self._arguments: dict[int, str] = {}  # of each call, by its position
 
-    def place(self, said: ToolCallDelta, index: int | None) -> int:
-        """The place of the call. index: as the server says it, None where it does not."""
-        place = self._by_id.get(said.id) if said.id else None
+    def place(self, delta: ToolCallDelta, index: int | None) -> int:
+        """Position of the call of a delta. index: as the server sent it, or None."""
+        place = self._by_id.get(delta.id) if delta.id else None
         if place is None:
             place = self._latest(index)
-            if place is None or self._begins(said, place):
+            if place is None or self._begins(delta, place):
                 place = self._free(index)
                 self._arguments[place] = ""
-            if said.id:
-                self._by_id[said.id] = place
+            if delta.id:
+                self._by_id[delta.id] = place
         if index is not None:
             self._by_index[index] = place
-        self._arguments[place] += said.arguments
+        self._arguments[place] += delta.arguments
         return place
 
     def _latest(self, index: int | None) -> int | None:
-        """The call that pieces with this index were last of."""
+        """The call of the last delta with this index."""
         if index is None:
             return next(reversed(self._arguments), None)
         return self._by_index.get(index)
 
     def _free(self, index: int | None) -> int:
-        """The place of a new call: its index, behind all others where that is another one's."""
+        """Position of a new call: its index, or behind all others if that is in use."""
         if index is not None and index not in self._arguments:
             return index
         return max(self._arguments, default=-1) + 1
 
-    def _begins(self, said: ToolCallDelta, place: int) -> bool:
-        """Whether a piece is the first of another call than the one at its place.
+    def _begins(self, delta: ToolCallDelta, place: int) -> bool:
+        """Whether a delta begins a new call.
 
-        A name tells: some servers give each piece of one call an id of its own, but not the name.
+        It needs a name: some servers send a new id in each delta of a call, but no name.
         """
-        if not said.name:
+        if not delta.name:
             return False
-        if said.id:
+        if delta.id:
             return place in self._by_id.values()
         return is_whole(self._arguments[place])
 
 
 def is_whole(arguments: str) -> bool:
-    """Whether there is nothing to come behind these arguments."""
+    """Whether the arguments are a complete JSON object."""
     try:
         return isinstance(from_json(arguments), dict)
     except ValueError:
@@ -351,10 +352,10 @@ def is_whole(arguments: str) -> bool:
 
 
 class ChatReader:
-    """The events of a stream, one `data` after another.
+    """Decodes a stream, one `data` after another.
 
-    The usage comes in a chunk of its own behind the one with the finish reason, so the answer is
-    finished at `[DONE]` or, for servers that send none, at the end of the connection.
+    The usage comes in a chunk behind the one with the finish reason, so the answer ends at `[DONE]`
+    or, for servers that do not send it, at the end of the connection.
     """
 
     def __init__(self) -> None:
@@ -364,70 +365,76 @@ class ChatReader:
         self._cost_usd: Decimal | None = None
         self._citations: list[Citation] = []
         self._last: dict[str, str] = {}
-        self._said = False  # whether anything of the answer came
-        self._in_deltas = False  # and whether it came in deltas
+        self._has_content = False
+        self._in_deltas = False  # whether content came in deltas
         self._places = CallPlaces()
         self._failed: RequestFailed | None = None
 
     def read(self, data: bytes) -> Sequence[Event]:
-        """The events of one chunk. Raises RequestFailed for an error in the stream."""
+        """Decode one chunk. Raises RequestFailed for an error in the stream."""
         if data == b"[DONE]":
-            # It ends an answer also where the server never says why.
-            return self._end() if self._reason or self._said else ()
+            # It also ends an answer without a finish reason.
+            return self._end() if self._reason or self._has_content else ()
         if self._last:
             try:
                 choice = MORE_TEXT.validate_json(data)["choices"][0]
-                self._said = self._in_deltas = True
+                self._has_content = self._in_deltas = True
                 return (TextDelta(choice["delta"]["content"]),)
             except ValidationError:
                 pass
-        return self._whole(load(data))
+        return self._whole(load_object(data))
 
     def _whole(self, chunk: Mapping[str, Any]) -> Sequence[Event]:
-        """Every chunk but one of plain text."""
-        if not chunk.get("choices") and not chunk.get("usage") and error_of(chunk):
-            raise failure(None, chunk)
-        found: list[Event] = []
-        if not self._last and word(chunk, "id"):
-            found.append(Started(word(chunk, "id"), word(chunk, "model")))
+        """Decode any chunk but the common one of plain text."""
+        if not chunk.get("choices") and not chunk.get("usage") and find_error(chunk):
+            raise build_error(None, chunk)
+        events: list[Event] = []
+        if not self._last and get_text(chunk, "id"):
+            events.append(Started(get_text(chunk, "id"), get_text(chunk, "model")))
         for name in ("id", "model", "service_tier"):
-            if value := word(chunk, name):
+            if value := get_text(chunk, name):
                 self._last[name] = value
         if counts := chunk.get("usage"):
-            self._usage = usage_of(counts, "chat") or self._usage
-            self._cost_usd = said_cost_usd(counts)
-        for choice in objects(chunk, "choices"):
-            found.extend(self._said_by(choice))
-            self._failed = self._failed or broken_choice(choice)
+            self._usage = parse_usage(counts, "chat") or self._usage
+            self._cost_usd = parse_cost_usd(counts)
+        for choice in iter_objects(chunk, "choices"):
+            events.extend(self._decode_choice(choice))
+            self._failed = self._failed or find_choice_error(choice)
         if chunk.get("error"):
-            self._failed = failure(None, chunk)
-        self.done = self._failed is not None  # raised by `close`: the words beside it are kept
-        return found or (KeepAlive(),)
+            self._failed = build_error(None, chunk)
+        self.done = (
+            self._failed is not None
+        )  # raised by `close`, so that text in the same chunk is kept
+        return events or (KeepAlive(),)
 
-    def _said_by(self, choice: Mapping[str, Any]) -> Iterator[Event]:
-        """What a choice says. Some servers stream whole messages, others end with one."""
-        delta = section(choice, "delta")
+    def _decode_choice(self, choice: Mapping[str, Any]) -> Iterator[Event]:
+        """Yield the events of a choice. Some servers stream whole messages, others end with one."""
+        delta = get_object(choice, "delta")
         if not delta and not self._in_deltas:
-            delta = section(choice, "message")
-        said = [*said_in(delta)]
-        for each in objects(delta, "tool_calls"):
-            piece = call_in(each, 0)
-            said.append(piece._replace(place=self._places.place(piece, count(each, "index"))))
-        if said:
-            self._said = True
+            delta = get_object(choice, "message")
+        events = [*decode_message(delta)]
+        for call in iter_objects(delta, "tool_calls"):
+            delta_event = decode_call(call, 0)
+            events.append(
+                delta_event._replace(
+                    place=self._places.place(delta_event, get_count(call, "index"))
+                )
+            )
+        if events:
+            self._has_content = True
             self._in_deltas = self._in_deltas or "delta" in choice
-        yield from said
+        yield from events
         if "annotations" in delta:
             self._citations.extend(cited_by(delta))
-        self._reason = word(choice, "finish_reason") or self._reason
+        self._reason = get_text(choice, "finish_reason") or self._reason
 
     def _end(self) -> Sequence[Event]:
         self.done = True
-        said = (self._usage, self._citations, self._cost_usd)
-        return (finished(self._last, self._reason, *said),)
+        totals = (self._usage, self._citations, self._cost_usd)
+        return (build_finished(self._last, self._reason, *totals),)
 
     def close(self) -> Sequence[Event]:
-        """The connection ended. Raises BrokenAnswer where the answer had not."""
+        """End of the connection. Raises BrokenAnswer if the answer is incomplete."""
         if self._failed:
             raise self._failed
         if self.done:

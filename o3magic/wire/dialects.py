@@ -1,4 +1,4 @@
-"""The ways of speaking, by name. A new one is a module and one line here."""
+"""The two APIs by name. A new one is a module and a line here."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class StreamReader(Protocol):
     done: bool
 
     def read(self, data: bytes) -> Sequence[Event]:
-        """The events of one frame."""
+        """Decode one frame."""
 
     def close(self) -> Sequence[Event]:
-        """The events at the end of the connection. Raises RequestFailed where the answer failed,
-        BrokenAnswer where the end came too early.
+        """Return the events at the end of the connection. Raises RequestFailed if the answer
+        failed, BrokenAnswer if it is incomplete.
         """
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """One way of speaking: where to send, how to ask, how to read."""
+    """An API: its path, and functions to encode requests and decode answers."""
 
     path: str
     encode: Callable[[Request], dict[str, Any]]

@@ -1,8 +1,8 @@
-"""What a provider's refusal means: status and code decide, never the words.
+"""Map error responses to exception classes, by status and code rather than message.
 
 Cases and their sources: OpenAI's error codes guide (2026-07-15) and recorded bodies of OpenAI,
-Azure, OpenRouter, LiteLLM, Groq and others. Words decide only where cases share status and code: a
-model that was shut down or was never there, and a single request over the limit.
+Azure, OpenRouter, LiteLLM, Groq and others. The message decides only between cases that share
+status and code: a model that was shut down or never existed, and a single request over the limit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from o3magic import errors
 from o3magic.redaction import MOST_CHARS, redact
 
-# How servers without a code for it say at 400 or 404 that they have no such model: LiteLLM,
+# Messages for an unknown model, at 400 or 404, of servers without a code for it: LiteLLM,
 # OpenRouter, vLLM, Ollama (2026-11).
 NO_SUCH_MODEL = re.compile(
     r"\binvalid model\b|\bunknown model\b|\bnot a valid model\b"
@@ -51,19 +51,19 @@ BY_STATUS: dict[int, type[errors.RequestFailed]] = {
 }
 
 
-def summary_of_page(text: str) -> str:
-    """The words of an HTML or plain body, its scripts and tags left out."""
+def summarize_page(text: str) -> str:
+    """Extract the text of an HTML or plain body, without scripts and tags."""
     return redact(TAGS.sub(" ", text[: 20 * MOST_CHARS]))
 
 
-def error_of(body: Any) -> Mapping[str, Any]:
+def find_error(body: Any) -> Mapping[str, Any]:
     """The error object of a body in any of the shapes seen, or an empty one.
 
     {"error": {...}}, {"error": "..."}, {"detail": ...}, {"msg": ...}, {"object": "error", ...}, a
     flat event, any of them in a list, a bare text.
     """
     if isinstance(body, list):
-        return next(filter(None, map(error_of, body)), {})
+        return next(filter(None, map(find_error, body)), {})
     if isinstance(body, str):
         return {"message": body} if body.strip() else {}
     if not isinstance(body, Mapping):
@@ -81,23 +81,23 @@ def error_of(body: Any) -> Mapping[str, Any]:
     return {**body, "message": body[said]} if said else {}
 
 
-def failure(
+def build_error(
     status: int | None, body: bytes | Mapping[str, Any], request_id: str | None = None
 ) -> errors.RequestFailed:
-    """The error for a refused request or an error event. Never raises, whatever the body is."""
-    found, words = read(body)
-    code = found.get("code")
+    """Build the exception of an error response or event. Accepts any body."""
+    fields, text = read_error(body)
+    code = fields.get("code")
     code_text = str(code) if isinstance(code, str | int) and not isinstance(code, bool) else ""
-    param = found.get("param")
-    if not words:
-        said = str(found.get("message") or found.get("type") or "")
-        # LiteLLM pastes the page of the server behind it into its message.
-        words = summary_of_page(said) if PAGE.search(said) else redact(said)
-    kind = classify(status, code_text, str(found.get("type") or ""), words)
-    where = f" (HTTP {status})" if status and status != 200 else ""
-    return kind(
-        f"{words.rstrip('. ') or 'no reason given'}{where}",
-        hint=hint_for(kind, code_text, str(param or "")),
+    param = fields.get("param")
+    if not text:
+        message = str(fields.get("message") or fields.get("type") or "")
+        # LiteLLM copies the web page of the upstream server into its message.
+        text = summarize_page(message) if PAGE.search(message) else redact(message)
+    error_class = classify(status, code_text, str(fields.get("type") or ""), text)
+    suffix = f" (HTTP {status})" if status and status != 200 else ""
+    return error_class(
+        f"{text.rstrip('. ') or 'no reason given'}{suffix}",
+        hint=choose_hint(error_class, code_text, str(param or "")),
         status=status,
         code=code_text or None,
         param=param if isinstance(param, str) else None,
@@ -105,40 +105,40 @@ def failure(
     )
 
 
-def read(body: bytes | Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
-    """The error object of a body, and its words where it is no JSON."""
+def read_error(body: bytes | Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return the error object of a body, and its text if it is not JSON."""
     if not isinstance(body, bytes):
-        return error_of(body), ""
+        return find_error(body), ""
     event = FIRST_EVENT.match(body)  # a stream that failed before it began (LiteLLM)
     try:
-        found = error_of(from_json(event[1] if event else body))
+        fields = find_error(from_json(event[1] if event else body))
     except ValueError:
-        return {}, summary_of_page(body.decode("utf-8", "replace")) or "an empty answer"
-    return found, "" if found else redact(body.decode("utf-8", "replace")) or "an empty answer"
+        return {}, summarize_page(body.decode("utf-8", "replace")) or "an empty answer"
+    return fields, "" if fields else redact(body.decode("utf-8", "replace")) or "an empty answer"
 
 
-def classify(status: int | None, code: str, kind: str, words: str) -> type[errors.RequestFailed]:
-    """The class of an error."""
-    found = BY_CODE.get(code) or BY_CODE.get(kind)
-    if found is errors.ModelNotFound and "has been deprecated" in words:
+def classify(status: int | None, code: str, kind: str, text: str) -> type[errors.RequestFailed]:
+    """Choose the exception class."""
+    error_class = BY_CODE.get(code) or BY_CODE.get(kind)
+    if error_class is errors.ModelNotFound and "has been deprecated" in text:
         return errors.ModelRetired
-    if found is errors.RateLimited and words.startswith("Request too large"):
+    if error_class is errors.RateLimited and text.startswith("Request too large"):
         return errors.TooLarge
-    if found:
-        return found
+    if error_class:
+        return error_class
     if status is None or status < 400:
-        # In a stream the code may be the status ("429", 503), or there may be nothing at all.
+        # In a stream the code may be the status ("429", 503), or absent.
         wrong = kind == "invalid_request_error" or code.startswith("invalid_")
         status = int(code) if code.isdecimal() and len(code) == 3 else 400 if wrong else 500
-    if status in (400, 404) and NO_SUCH_MODEL.search(words):
+    if status in (400, 404) and NO_SUCH_MODEL.search(text):
         return errors.ModelNotFound
     if status in BY_STATUS:
         return BY_STATUS[status]
     return errors.ProviderDown if status >= 500 else errors.RequestRefused
 
 
-def hint_for(kind: type[errors.RequestFailed], code: str, param: str) -> str:
-    """A closer next step than the class's own, or ""."""
+def choose_hint(error_class: type[errors.RequestFailed], code: str, param: str) -> str:
+    """Choose a more specific hint than that of the class."""
     if param == "reasoning.summary":
         return "ask without --summary, or verify the organization on the provider's site"
     if code == "unsupported_value" and "effort" in param:
@@ -149,4 +149,4 @@ def hint_for(kind: type[errors.RequestFailed], code: str, param: str) -> str:
         return "leave --tier out, or choose a model that supports it"
     if code == "DeploymentNotFound":
         return "--model takes the deployment's name; a new one needs some minutes"
-    return kind.hint
+    return error_class.hint

@@ -1,4 +1,4 @@
-"""What is billed besides tokens: tools that the provider ran, and a cost that it says itself."""
+"""What is billed besides tokens: tools that the provider ran, and the cost that it reports."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from o3magic.events import HostedUse
-from o3magic.wire.json_access import count, objects, section, word
+from o3magic.wire.json_access import get_count, get_object, get_text, iter_objects
 
-# Calls that the provider does not run, or that cost nothing but their tokens.
+# Calls that the provider does not run, or that cost only tokens.
 # Source: OpenAI's pricing page and API specification (2026-10).
 NOT_CHARGED = frozenset(
     {
@@ -20,62 +20,63 @@ NOT_CHARGED = frozenset(
     }
 )
 CALL = re.compile(r"([a-z][a-z0-9_]{0,39})_call")
-MOST_USD = Decimal(1_000_000)  # what a ledger takes
+MOST_USD = Decimal(1_000_000)  # the limit of the ledger
 COST_HEADER = "x-litellm-response-cost"
 
 
-def hosted_in(answer: Mapping[str, Any]) -> tuple[HostedUse, ...]:
-    """The tools that the provider ran itself for an answer of Responses.
+def count_hosted_tools(answer: Mapping[str, Any]) -> tuple[HostedUse, ...]:
+    """Count the tools that the provider ran for an answer of the Responses API.
 
-    Of web searches only the action `search` is charged for, not the opening of a page or a search
-    within one; where the action is not said, it counts (OpenAI's web search guide, 2026-10). What
-    `tool_usage` says of their number is what is billed.
+    Of web searches only the action `search` is billed, not opening a page or searching in one; a
+    call without an action counts (OpenAI's web search guide, 2026-10). The number in `tool_usage`,
+    if present, is what is billed.
     """
-    found: Counter[str] = Counter()
-    for item in objects(answer, "output"):
-        said = CALL.fullmatch(word(item, "type"))
-        if said and said[1] not in NOT_CHARGED and item.get("status") != "failed":
-            action = word(section(item, "action"), "type")
-            found[said[1]] += said[1] != "web_search" or action in ("", "search")
-    billed = count(section(section(answer, "tool_usage"), "web_search"), "num_requests")
+    counts: Counter[str] = Counter()
+    for item in iter_objects(answer, "output"):
+        match = CALL.fullmatch(get_text(item, "type"))
+        if match and match[1] not in NOT_CHARGED and item.get("status") != "failed":
+            action = get_text(get_object(item, "action"), "type")
+            counts[match[1]] += match[1] != "web_search" or action in ("", "search")
+    billed = get_count(get_object(get_object(answer, "tool_usage"), "web_search"), "num_requests")
     if billed:
-        found["web_search"] = billed
+        counts["web_search"] = billed
     if any(
-        word(tool, "type").startswith("web_search_preview") for tool in objects(answer, "tools")
+        get_text(tool, "type").startswith("web_search_preview")
+        for tool in iter_objects(answer, "tools")
     ):
-        found["web_search_preview"] = found.pop("web_search", 0)  # it has prices of its own
-    return tuple(HostedUse(kind, calls) for kind, calls in sorted(found.items()) if calls)
+        counts["web_search_preview"] = counts.pop("web_search", 0)  # it has prices of its own
+    return tuple(HostedUse(kind, calls) for kind, calls in sorted(counts.items()) if calls)
 
 
-def said_cost_usd(usage: Any) -> Decimal | None:
-    """What a gateway says in its usage that an answer cost, in US dollars; None for no amount.
+def parse_cost_usd(usage: Any) -> Decimal | None:
+    """Parse the cost in a gateway's usage, in US dollars; None if absent.
 
-    Source: OpenRouter's usage accounting and LiteLLM's streams (2026-10). With a key of one's own
-    (`is_byok`) the model's maker sends a bill besides.
+    Source: OpenRouter's usage accounting and LiteLLM's streams (2026-10). With the user's
+    own key (`is_byok`) the maker of the model bills separately.
     """
     if not isinstance(usage, Mapping) or usage.get("cost") is None:
         return None
-    cost = amount(usage["cost"])
+    cost = parse_usd(usage["cost"])
     if usage.get("is_byok") and cost is not None:
-        upstream = amount(section(usage, "cost_details").get("upstream_inference_cost"))
+        upstream = parse_usd(get_object(usage, "cost_details").get("upstream_inference_cost"))
         return None if upstream is None else cost + upstream
     return cost
 
 
-def cost_in_header(said: str | None) -> Decimal | None:
-    """The same of LiteLLM's header `x-litellm-response-cost`.
+def parse_cost_header(text: str | None) -> Decimal | None:
+    """Parse LiteLLM's header `x-litellm-response-cost`.
 
-    Its zero is what it says of models without a price (LiteLLM's issues 38230 and 42161).
+    It sends zero for models without a price (LiteLLM's issues 38230 and 42161).
     """
     try:
-        return amount(Decimal(said)) or None if said else None
+        return parse_usd(Decimal(text)) or None if text else None
     except InvalidOperation:
         return None
 
 
-def amount(said: Any) -> Decimal | None:
-    """A sum of US dollars as it was written, or None for what is none."""
-    if type(said) not in (int, float, Decimal):
+def parse_usd(value: Any) -> Decimal | None:
+    """Parse a number as an exact amount of US dollars, or None."""
+    if type(value) not in (int, float, Decimal):
         return None
-    usd = Decimal(repr(said)) if isinstance(said, float) else Decimal(said)
+    usd = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     return usd if usd.is_finite() and 0 <= usd <= MOST_USD else None

@@ -1,4 +1,4 @@
-"""Reading JSON that may be anything: what is not of the shape looked for is not there."""
+"""Tolerant access to decoded JSON: a value of another type counts as absent."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _NUMBERS: Final = (
 )
 
 
-def fault(document: Any) -> tuple[str, str]:
-    """What is wrong and where, as a JSON pointer; both "" where nothing is.
+def find_fault(document: Any) -> tuple[str, str]:
+    """Find a malformed part of a JSON Schema: the problem and its JSON pointer, or two "".
 
-    Walks without recursion, so that no depth is too much for it.
+    Not recursive, so that any depth is accepted.
     """
     todo = [(document, "")]
     while todo:
@@ -31,7 +31,7 @@ def fault(document: Any) -> tuple[str, str]:
         if isinstance(schema, bool):
             continue
         if not isinstance(schema, Mapping):
-            return "is no schema", path
+            return "is not a schema", path
         for keyword, value in schema.items():
             if not _fits(keyword, value):
                 return f"has a `{keyword}` of the wrong kind", path
@@ -40,7 +40,7 @@ def fault(document: Any) -> tuple[str, str]:
 
 
 def _fits(keyword: Any, value: Any) -> bool:
-    """Whether a keyword may have such a value; one we do not know may have any."""
+    """Whether a value is valid for a keyword; unknown keywords accept any."""
     if keyword in _MAPS:
         return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
     if keyword in (*_LISTS, "enum"):
@@ -50,15 +50,15 @@ def _fits(keyword: Any, value: Any) -> bool:
     if keyword in _NUMBERS:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if keyword in ("required", "type"):
-        several = value if isinstance(value, list) else [value]
-        return (keyword == "type" or value is several) and all(
-            isinstance(each, str) for each in several
+        values = value if isinstance(value, list) else [value]
+        return (keyword == "type" or value is values) and all(
+            isinstance(item, str) for item in values
         )
     return isinstance(keyword, str)
 
 
 def _parts(keyword: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The schemas in a keyword's value, each with the steps that lead there."""
+    """Yield the subschemas of a keyword with their relative JSON pointers."""
     if keyword in _MAPS:
         for name, part in value.items():
             yield f"{keyword}/{name.replace('~', '~0').replace('/', '~1')}", part
@@ -72,59 +72,61 @@ def _parts(keyword: str, value: Any) -> Iterator[tuple[str, Any]]:
 MOST_QUOTED_CHARS = 200
 
 
-def load(data: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
-    """The object in some JSON, also where it is wrapped in a list, as Google's errors are.
+def load_object(data: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
+    """Decode a JSON object, which may be wrapped in a list, as Google's errors are.
 
-    Raises BrokenAnswer, with the beginning of what is there, where it is none.
+    Raises BrokenAnswer with the beginning of the data.
     """
     try:
         value = from_json(data) if isinstance(data, bytes) else data
     except ValueError:
-        raise BrokenAnswer(f"the provider sent something that is not JSON{quoted(data)}") from None
+        raise BrokenAnswer(
+            f"the provider sent something that is not JSON{quote_beginning(data)}"
+        ) from None
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, Mapping):
-        raise BrokenAnswer(f"the provider sent JSON that is not an object{quoted(data)}")
+        raise BrokenAnswer(f"the provider sent JSON that is not an object{quote_beginning(data)}")
     return value
 
 
-def quoted(data: Any) -> str:
-    """The beginning of what a server sent instead of an answer, behind a colon."""
-    said = (
+def quote_beginning(data: Any) -> str:
+    """Quote the beginning of a server's data behind a colon, without secrets."""
+    text = (
         data[: 20 * MOST_QUOTED_CHARS].decode("utf-8", "replace") if isinstance(data, bytes) else ""
     )
-    # Cut last: half a key does not look like one.
-    words = redact(said)[:MOST_QUOTED_CHARS]
-    return f": {words}" if words else ""
+    # Cut last, because redact does not recognize half a key.
+    quoted = redact(text)[:MOST_QUOTED_CHARS]
+    return f": {quoted}" if quoted else ""
 
 
-def word(value: Mapping[str, Any], name: str) -> str:
+def get_text(value: Mapping[str, Any], name: str) -> str:
     """A text field, or ""."""
-    found = value.get(name)
-    return found if isinstance(found, str) else ""
+    field = value.get(name)
+    return field if isinstance(field, str) else ""
 
 
-def section(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def get_object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """A nested object, or an empty one."""
-    found = value.get(name)
-    return found if isinstance(found, Mapping) else {}
+    field = value.get(name)
+    return field if isinstance(field, Mapping) else {}
 
 
-def objects(value: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any]]:
-    """The objects of a list, or nothing."""
-    found = value.get(name)
-    if isinstance(found, list):
-        yield from (each for each in found if isinstance(each, Mapping))
+def iter_objects(value: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects of a list."""
+    items = value.get(name)
+    if isinstance(items, list):
+        yield from (item for item in items if isinstance(item, Mapping))
 
 
-def count(value: Mapping[str, Any], name: str) -> int | None:
-    """A whole number that is not negative, or None."""
-    found = value.get(name)
-    return found if type(found) is int and found >= 0 else None
+def get_count(value: Mapping[str, Any], name: str) -> int | None:
+    """A non-negative integer, or None."""
+    number = value.get(name)
+    return number if type(number) is int and number >= 0 else None
 
 
 def load_partial(text: str) -> Any:
-    """What the beginning of some JSON says so far, or None where it says nothing yet."""
+    """Decode the beginning of a JSON text, or None if it holds no value yet."""
     try:
         return from_json(text, allow_partial="trailing-strings")
     except ValueError:

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API: what a request looks like there, and what its answers and events mean.
+"""OpenAI's Responses API: encode requests, decode answers and stream events.
 
 Source: OpenAI's API specification of 2026-08-21 and recorded streams.
 """
@@ -44,16 +44,16 @@ from o3magic.messages import (
 )
 from o3magic.params import with_params
 from o3magic.redaction import redact
-from o3magic.wire.errors import error_of, failure
-from o3magic.wire.hosted import hosted_in, said_cost_usd
-from o3magic.wire.json_access import count, load, objects, section, word
-from o3magic.wire.usage import usage_of
+from o3magic.wire.errors import build_error, find_error
+from o3magic.wire.hosted import count_hosted_tools, parse_cost_usd
+from o3magic.wire.json_access import get_count, get_object, get_text, iter_objects, load_object
+from o3magic.wire.usage import parse_usage
 
 PATH = "/responses"
 MIN_OUTPUT_TOKENS = 16
 PARAGRAPH = "\n\n"
-# A frame of text and what is read of it: nothing else becomes a Python object, which halves the
-# time of what comes ten thousand times.
+# Validates a frame of text without making Python objects of the rest. This halves the time of the
+# most frequent frame.
 MORE_TEXT = SchemaValidator(
     typed_dict_schema(
         {
@@ -65,22 +65,22 @@ MORE_TEXT = SchemaValidator(
 
 
 def encode(request: Request) -> dict[str, Any]:
-    """The body of a request; what was not chosen is not in it."""
+    """Build the body of a request, without fields that were not set."""
     body: dict[str, Any] = {
         "model": request.model,
-        "input": [item for message in request.messages for item in items(message)],
-        # Said even where false: a server that streams unless told not to exists.
+        "input": [item for message in request.messages for item in encode_message(message)],
+        # Sent even if false: some servers stream by default.
         "stream": request.stream,
     }
     reasoning = {"effort": request.effort, "summary": request.summary}
-    if said := {name: value for name, value in reasoning.items() if value is not None}:
-        body["reasoning"] = said
+    if set_reasoning := {name: value for name, value in reasoning.items() if value is not None}:
+        body["reasoning"] = set_reasoning
     if request.max_output_tokens is not None:
         body["max_output_tokens"] = request.max_output_tokens
-    if text := text_of(request):
+    if text := encode_text(request):
         body["text"] = text
     if request.tools:
-        body["tools"] = [tool(each) for each in request.tools]
+        body["tools"] = [encode_tool(tool) for tool in request.tools]
     if request.kept is not None:
         body["previous_response_id"] = request.kept.response_id
     if request.tier is not None:
@@ -89,16 +89,18 @@ def encode(request: Request) -> dict[str, Any]:
     return with_params(body, request) if request.params else body
 
 
-def items(message: Message) -> Iterator[dict[str, Any]]:
-    """A message as input items, in order: a call or result is one, the words between them are."""
+def encode_message(message: Message) -> Iterator[dict[str, Any]]:
+    """Yield the input items of a message in order: calls, results, and the content between."""
     if any(isinstance(part, Raw) for part in message.parts):
-        # A reasoning item counts only with the item it stood before: all go back, in their order.
-        yield from (said(item) for p in message.parts if isinstance(p, Raw) for item in p.items)
+        # A reasoning item is valid only with the item behind it: all go back, in order.
+        yield from (
+            drop_nulls(item) for p in message.parts if isinstance(p, Raw) for item in p.items
+        )
         return
     content: list[dict[str, Any]] = []
     for part in message.parts:
         if content and isinstance(part, ToolCall | ToolResult):
-            yield in_words(message.role, content)
+            yield build_message_item(message.role, content)
             content = []
         match part:
             case Text(text):
@@ -116,38 +118,38 @@ def items(message: Message) -> Iterator[dict[str, Any]]:
             case ToolResult(call_id, text):
                 yield {"type": "function_call_output", "call_id": call_id, "output": text}
     if content:
-        yield in_words(message.role, content)
+        yield build_message_item(message.role, content)
 
 
-def in_words(role: Role, content: list[dict[str, Any]]) -> dict[str, Any]:
-    """An item of words. llama.cpp takes a model's own only with its type."""
-    item = {"role": role, "content": simplest(content)}
+def build_message_item(role: Role, content: list[dict[str, Any]]) -> dict[str, Any]:
+    """Build a message item. llama.cpp requires the type for messages of the assistant."""
+    item = {"role": role, "content": simplify_content(content)}
     return {"type": "message", **item} if role == "assistant" else item
 
 
-def said(item: Mapping[str, Any]) -> dict[str, Any]:
-    """An output item as an input item: a null is not always taken where it was given."""
+def drop_nulls(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Remove nulls from an output item, which are not always valid in input items."""
     return {name: value for name, value in item.items() if value is not None}
 
 
-def simplest(content: list[dict[str, Any]]) -> Any:
-    """Plain words as a string, which every server takes; anything else as parts."""
+def simplify_content(content: list[dict[str, Any]]) -> Any:
+    """Plain text as a string, which every server accepts; anything else as parts."""
     if len(content) == 1 and "text" in content[0]:
         return content[0]["text"]
     return content
 
 
-def text_of(request: Request) -> dict[str, Any]:
-    """What is said of the answer's text: its format and how wordy it is."""
-    said: dict[str, Any] = {}
+def encode_text(request: Request) -> dict[str, Any]:
+    """Build the field `text`: format and verbosity."""
+    fields: dict[str, Any] = {}
     if request.answer_schema is not None:
-        said["format"] = text_format(request.answer_schema)
+        fields["format"] = encode_text_format(request.answer_schema)
     if request.verbosity is not None:
-        said["verbosity"] = request.verbosity
-    return said
+        fields["verbosity"] = request.verbosity
+    return fields
 
 
-def text_format(wanted: AnswerSchema) -> dict[str, Any]:
+def encode_text_format(wanted: AnswerSchema) -> dict[str, Any]:
     """The `text.format` of a schema: flat here, nested in Chat."""
     if wanted.by_instruction:
         return {"type": "json_object"}
@@ -159,200 +161,207 @@ def text_format(wanted: AnswerSchema) -> dict[str, Any]:
     }
 
 
-def tool(each: Tool | HostedTool) -> dict[str, Any]:
-    """A function tool: flat here, nested in Chat. `strict` is always said: the default differs."""
-    if isinstance(each, HostedTool):
-        return {"type": each.type, **each.options}
+def encode_tool(tool: Tool | HostedTool) -> dict[str, Any]:
+    """Encode a tool: flat here, nested in Chat. `strict` is explicit, because defaults differ."""
+    if isinstance(tool, HostedTool):
+        return {"type": tool.type, **tool.options}
     return {
         "type": "function",
-        "name": each.name,
-        "description": each.description,
-        "parameters": dict(each.parameters),
-        "strict": each.strict,
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": dict(tool.parameters),
+        "strict": tool.strict,
     }
 
 
 def decode(data: bytes | Mapping[str, Any]) -> Iterator[Event]:
-    """The events of a whole, unstreamed answer. Raises RequestFailed where it is none."""
-    answer = load(data)
+    """Yield the events of an answer that is not streamed. Raises RequestFailed."""
+    answer = load_object(data)
     empty = not isinstance(answer.get("output"), list)
     failed = answer.get("status") == "failed"
-    if empty and (failed or error_of(answer)):
-        raise failure(200, answer)
+    if empty and (failed or find_error(answer)):
+        raise build_error(200, answer)
     if empty:
         raise BrokenAnswer("the provider sent an answer with nothing in it (no output)")
-    yield Started(word(answer, "id"), word(answer, "model"))
-    yield from whole(answer)
+    yield Started(get_text(answer, "id"), get_text(answer, "model"))
+    yield from decode_output(answer)
     if failed:
-        raise failure(200, answer)
-    yield finished(answer)
+        raise build_error(200, answer)
+    yield build_finished(answer)
 
 
-def whole(answer: Mapping[str, Any]) -> Iterator[Event]:
-    """What a whole answer says, as the events a stream would have had.
+def decode_output(answer: Mapping[str, Any]) -> Iterator[Event]:
+    """Yield the events of all output items.
 
-    The output items are joined here: `output_text` is made by the SDK, absent from OpenAI itself
-    and wrong at some gateways.
+    The field `output_text` is not used: the SDK adds it, OpenAI does not send it, and some gateways
+    send a wrong one.
     """
-    thought = False
-    for index, item in enumerate(objects(answer, "output")):
-        for event in said_by(item, index):
+    has_reasoning = False
+    for index, item in enumerate(iter_objects(answer, "output")):
+        for event in decode_item(item, index):
             if isinstance(event, ReasoningDelta):
-                event = ReasoningDelta(PARAGRAPH * thought + event.text)
-                thought = True
+                event = ReasoningDelta(PARAGRAPH * has_reasoning + event.text)
+                has_reasoning = True
             yield event
 
 
-def said_by(item: Mapping[str, Any], place: int) -> Iterator[Event]:
-    """What an output item says; each part of the reasoning is an event."""
+def decode_item(item: Mapping[str, Any], place: int) -> Iterator[Event]:
+    """Yield the events of an output item; each part of the reasoning is one."""
     match item.get("type"):
         case "message":
-            for part in objects(item, "content"):
+            for part in iter_objects(item, "content"):
                 if part.get("type") == "refusal":
-                    yield RefusalDelta(word(part, "refusal"))
+                    yield RefusalDelta(get_text(part, "refusal"))
                 elif part.get("type") == "output_text":
-                    yield TextDelta(word(part, "text"))
+                    yield TextDelta(get_text(part, "text"))
         case "reasoning":
-            # Open models show the reasoning itself, as `content`, and no summary of it.
-            for part in list(objects(item, "summary")) or list(objects(item, "content")):
-                yield ReasoningDelta(word(part, "text"))
+            # Open models send the reasoning itself, as `content`, instead of a summary.
+            for part in list(iter_objects(item, "summary")) or list(iter_objects(item, "content")):
+                yield ReasoningDelta(get_text(part, "text"))
         case "function_call":
-            yield call_started(place, item)
+            yield decode_call(place, item)
 
 
-def call_started(index: int, item: Mapping[str, Any]) -> ToolCallDelta:
-    """A function call's item, with its arguments if they are there already."""
-    return ToolCallDelta(index, word(item, "call_id"), word(item, "name"), word(item, "arguments"))
+def decode_call(index: int, item: Mapping[str, Any]) -> ToolCallDelta:
+    """Decode a function call item, with its arguments if it has them."""
+    return ToolCallDelta(
+        index, get_text(item, "call_id"), get_text(item, "name"), get_text(item, "arguments")
+    )
 
 
-def finished(answer: Mapping[str, Any]) -> Finished:
-    """The end of an answer, from its last snapshot."""
-    status, why = word(answer, "status"), word(section(answer, "incomplete_details"), "reason")
-    kinds = {word(item, "type"): item for item in objects(answer, "output")}
+def build_finished(answer: Mapping[str, Any]) -> Finished:
+    """Build the final event from the last snapshot of the answer."""
+    status, incomplete_reason = (
+        get_text(answer, "status"),
+        get_text(get_object(answer, "incomplete_details"), "reason"),
+    )
+    kinds = {get_text(item, "type"): item for item in iter_objects(answer, "output")}
     reason: FinishReason = "tool_calls" if "function_call" in kinds else "stop"
-    if status == "incomplete" or why:
-        reason = "content_filter" if why == "content_filter" else "length"
+    if status == "incomplete" or incomplete_reason:
+        reason = "content_filter" if incomplete_reason == "content_filter" else "length"
     notes = []
     if not status and "status" not in answer:
         notes.append("the provider did not say whether the answer is complete")
     elif status not in ("completed", "incomplete"):
         notes.append(f"the provider calls the answer {redact(status)!r}")
-    if word(kinds.get("message", {}), "status") == "in_progress":
+    if get_text(kinds.get("message", {}), "status") == "in_progress":
         notes.append("the provider calls the message 'in_progress', though it is finished")
     return Finished(
         reason,
-        usage_of(answer.get("usage"), "responses"),
-        id=word(answer, "id"),
-        model=word(answer, "model"),
-        service_tier=word(answer, "service_tier"),
-        detail=why,
+        parse_usage(answer.get("usage"), "responses"),
+        id=get_text(answer, "id"),
+        model=get_text(answer, "model"),
+        service_tier=get_text(answer, "service_tier"),
+        detail=incomplete_reason,
         notes=tuple(notes),
-        items=tuple(objects(answer, "output")),
-        citations=tuple(cited_in(objects(answer, "output"))),
-        hosted=hosted_in(answer),
-        said_cost_usd=said_cost_usd(answer.get("usage")),
+        items=tuple(iter_objects(answer, "output")),
+        citations=tuple(cited_in(iter_objects(answer, "output"))),
+        hosted=count_hosted_tools(answer),
+        said_cost_usd=parse_cost_usd(answer.get("usage")),
     )
 
 
 class ResponsesReader:
-    """The events of a stream, one `data` after another.
+    """Decodes a stream, one `data` after another.
 
-    `done` is set by the terminal event; nothing behind it counts. Where it was a failure, `close`
-    raises it, so that the words in the same frame are kept. A stream says everything
-    several times: in deltas, when a part is done, when its item is, and in the last snapshot.
-    Servers exist that leave any of these out, so the first one to say something counts.
+    done: set by the terminal event; later frames are ignored. A failure is raised by `close`, so
+    that text in the same frame is kept. A stream repeats all content: in deltas, at the end of a
+    part, at the end of an item, and in the last snapshot. Some servers omit any of these, so the
+    first source of some content is used.
     """
 
     def __init__(self) -> None:
         self.done = False
-        # Which events say the text, the refusal and the reasoning: the finest that came.
+        # The kind of frame that text, refusal and reasoning are taken from.
         self._sources: dict[type[Event], str] = {}
         self._text_came = False
-        self._calls: dict[str, int] = {}  # places of calls, by their ids
+        self._calls: dict[str, int] = {}  # positions of calls, by their ids
         self._arguments_came: set[int] = set()
-        self._items: dict[str, int] = {}  # places of items, by their ids
+        self._items: dict[str, int] = {}  # positions of items, by their ids
         self._begun: dict[int, int] = {}  # the item that was last begun at an `output_index`
-        self._whole: dict[int, Mapping[str, Any]] = {}  # items that are finished, by their places
+        self._whole: dict[int, Mapping[str, Any]] = {}  # finished items, by their positions
         self._failed: RequestFailed | None = None
 
     def read(self, data: bytes) -> Sequence[Event]:
-        """The events of one frame. Raises RequestFailed for an error in the stream."""
+        """Decode one frame. Raises RequestFailed for an error in the stream."""
         try:
             text = MORE_TEXT.validate_json(data)["delta"]
         except ValidationError:
-            return self._rare(data)
+            return self._decode_other(data)
         self._text_came = True
         return (TextDelta(text),)
 
-    def _rare(self, data: bytes) -> Sequence[Event]:
-        """Every frame but one of text."""
+    def _decode_other(self, data: bytes) -> Sequence[Event]:
+        """Decode any frame but the common one of text."""
         if data == b"[DONE]":
             return ()
-        frame = load(data)
+        frame = load_object(data)
         kind = frame.get("type")
-        found: Iterable[Event] = ()
+        events: Iterable[Event] = ()
         match kind:
             case "response.created":
-                answer = section(frame, "response")
-                return (Started(word(answer, "id"), word(answer, "model")),)
+                answer = get_object(frame, "response")
+                return (Started(get_text(answer, "id"), get_text(answer, "model")),)
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
                 self._sources[ReasoningDelta] = "delta"
-                return (ReasoningDelta(word(frame, "delta")),)
+                return (ReasoningDelta(get_text(frame, "delta")),)
             case "response.reasoning_summary_part.added" if ReasoningDelta in self._sources:
                 return (ReasoningDelta(PARAGRAPH),)
             case "response.refusal.delta":
                 self._sources[RefusalDelta] = "delta"
-                return (RefusalDelta(word(frame, "delta")),)
+                return (RefusalDelta(get_text(frame, "delta")),)
             case "response.output_text.done":
-                found = self._new([TextDelta(word(frame, "text"))], kind)
+                events = self._new([TextDelta(get_text(frame, "text"))], kind)
             case "response.refusal.done":
-                found = self._new([RefusalDelta(word(frame, "refusal"))], kind)
+                events = self._new([RefusalDelta(get_text(frame, "refusal"))], kind)
             case "response.content_part.done":
-                part = {"type": "message", "content": [section(frame, "part")]}
-                found = self._new(said_by(part, 0), kind)
+                part = {"type": "message", "content": [get_object(frame, "part")]}
+                events = self._new(decode_item(part, 0), kind)
             case "response.output_item.added" if is_call(frame):
-                item = section(frame, "item")
-                place = self._place(frame, word(item, "id"), word(item, "call_id"), begins=True)
-                found = self._new([call_started(place, item)], kind)
+                item = get_object(frame, "item")
+                place = self._place(
+                    frame, get_text(item, "id"), get_text(item, "call_id"), begins=True
+                )
+                events = self._new([decode_call(place, item)], kind)
             case "response.function_call_arguments.delta":
-                place = self._place(frame, word(frame, "item_id"))
+                place = self._place(frame, get_text(frame, "item_id"))
                 self._arguments_came.add(place)
-                return (ToolCallDelta(place, "", "", word(frame, "delta")),)
+                return (ToolCallDelta(place, "", "", get_text(frame, "delta")),)
             case "response.function_call_arguments.done":
-                place = self._place(frame, word(frame, "item_id"))
+                place = self._place(frame, get_text(frame, "item_id"))
                 if place in self._calls.values() and place not in self._arguments_came:
-                    found = self._new(
-                        [ToolCallDelta(place, "", "", word(frame, "arguments"))], kind
+                    events = self._new(
+                        [ToolCallDelta(place, "", "", get_text(frame, "arguments"))], kind
                     )
             case "response.output_item.done":
-                item = section(frame, "item")
-                place = self._place(frame, word(item, "id"), word(item, "call_id"))
+                item = get_object(frame, "item")
+                place = self._place(frame, get_text(item, "id"), get_text(item, "call_id"))
                 self._whole[place] = item
-                found = self._new(said_by(item, place), kind)
+                events = self._new(decode_item(item, place), kind)
             case "response.completed" | "response.incomplete":
-                return self._end(section(frame, "response"))
+                return self._end(get_object(frame, "response"))
             case "response.failed":
-                return self._fail(section(frame, "response"))
-        if kind == "error" or (kind is None and error_of(frame)):
-            raise failure(None, frame)
-        return tuple(found) or (KeepAlive(),)
+                return self._fail(get_object(frame, "response"))
+        if kind == "error" or (kind is None and find_error(frame)):
+            raise build_error(None, frame)
+        return tuple(events) or (KeepAlive(),)
 
     def _place(
         self, frame: Mapping[str, Any], item_id: str, call_id: str = "", *, begins: bool = False
     ) -> int:
-        """Where an item stands, which is its `output_index` as a rule.
+        """Position of an item, usually its `output_index`.
 
-        llama.cpp says none, but the item's id; some gateways give all calls the same one, others
-        a new id to the same item in each frame.
+        llama.cpp sends only the id of the item; some gateways send the same index for all calls,
+        others a new id for the same item in each frame.
         """
-        index = count(frame, "output_index")
+        index = get_count(frame, "output_index")
         place = self._calls.get(call_id) if call_id else None
         if place is None and item_id:
             place = self._items.get(item_id)
         if place is None and index is not None and not begins:
             place = self._begun.get(index)
             if call_id and place in self._whole:
-                place = None  # that call is finished: this is another one
+                place = None  # that call is finished, so this is a new one
         if place is None:
             place = self._free(len(self._items) if index is None else index)
         if item_id:
@@ -362,14 +371,14 @@ class ResponsesReader:
         return place
 
     def _free(self, place: int) -> int:
-        """The place, or the next one that is no other item's."""
+        """The position, or the next one that no other item has."""
         taken = {*self._items.values(), *self._begun.values(), *self._calls.values()}
         while place in taken:
             place += 1
         return place
 
     def _new(self, events: Iterable[Event], source: str) -> Iterator[Event]:
-        """Those of the events which nothing finer than their source has said before."""
+        """Yield the events whose content no earlier source had."""
         for event in events:
             match event:
                 case ToolCallDelta():
@@ -385,37 +394,37 @@ class ResponsesReader:
                 case _ if self._sources.setdefault(type(event), source) == source:
                     yield event
 
-    def _new_of_call(self, said: ToolCallDelta) -> Iterator[Event]:
-        """What of a call was not said before; its place may be another than in the stream."""
-        place, known = said.place, not said.id or said.id in self._calls
-        if said.id:
-            place = self._calls.setdefault(said.id, place)
-        came = place in self._arguments_came
-        if said.arguments:
+    def _new_of_call(self, delta: ToolCallDelta) -> Iterator[Event]:
+        """Yield what is new of a call; its position may differ from the stream's."""
+        place, is_known = delta.place, not delta.id or delta.id in self._calls
+        if delta.id:
+            place = self._calls.setdefault(delta.id, place)
+        has_arguments = place in self._arguments_came
+        if delta.arguments:
             self._arguments_came.add(place)
-        if not known or (said.arguments and not came):
-            yield said._replace(place=place, arguments="" if came else said.arguments)
+        if not is_known or (delta.arguments and not has_arguments):
+            yield delta._replace(place=place, arguments="" if has_arguments else delta.arguments)
 
     def _end(self, answer: Mapping[str, Any]) -> Sequence[Event]:
-        """The last events, and before them what a server sent no deltas of."""
+        """Return content that had no deltas, and the final event."""
         if answer.get("status") == "failed":
             return self._fail(answer)
         self.done = True
         answer = self._with_done(answer)
-        return (*self._late(answer), finished(answer))
+        return (*self._late(answer), build_finished(answer))
 
     def _fail(self, answer: Mapping[str, Any]) -> Sequence[Event]:
-        """What a failed answer says that was not said; the failure itself comes at the close."""
+        """Return new content of a failed answer; `close` raises the failure."""
         self.done = True
-        self._failed = failure(None, answer)
+        self._failed = build_error(None, answer)
         return (*self._late(answer),)
 
     def _with_done(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The last snapshot with the finished items that it leaves out."""
-        output = [*objects(answer, "output")]
-        kinds = {each.get("type") for each in output}
-        calls = {each.get("call_id") for each in output}
-        left_out = [
+        """Add the finished items that the last snapshot omits."""
+        output = [*iter_objects(answer, "output")]
+        kinds = {item.get("type") for item in output}
+        calls = {item.get("call_id") for item in output}
+        missing = [
             item
             for _, item in sorted(self._whole.items())
             if (
@@ -424,23 +433,23 @@ class ResponsesReader:
                 else item.get("type") not in kinds
             )
         ]
-        return {**answer, "output": [*output, *left_out]} if left_out else answer
+        return {**answer, "output": [*output, *missing]} if missing else answer
 
     def _late(self, answer: Mapping[str, Any]) -> Iterator[Event]:
-        """What the last snapshot says and nothing before it said."""
-        for place, item in enumerate(objects(answer, "output")):
-            for event in said_by(item, place):
-                # A snapshot that leaves items out gives the others other places.
+        """Yield the content that only the last snapshot has."""
+        for place, item in enumerate(iter_objects(answer, "output")):
+            for event in decode_item(item, place):
+                # A snapshot that omits items shifts the positions of the others.
                 if isinstance(event, ToolCallDelta) and self._is_other(event):
                     event = event._replace(place=self._free(event.place))
                 yield from self._new([event], "snapshot")
 
-    def _is_other(self, said: ToolCallDelta) -> bool:
-        """Whether a call is a new one at the place of another."""
-        return said.id not in self._calls and said.place in self._calls.values()
+    def _is_other(self, delta: ToolCallDelta) -> bool:
+        """Whether a new call has the position of another."""
+        return delta.id not in self._calls and delta.place in self._calls.values()
 
     def close(self) -> Sequence[Event]:
-        """The connection ended. Raises RequestFailed or BrokenAnswer where the answer had not."""
+        """End of the connection. Raises RequestFailed, or BrokenAnswer if it is incomplete."""
         if self._failed:
             raise self._failed
         if not self.done:
@@ -450,7 +459,7 @@ class ResponsesReader:
 
 def is_call(frame: Mapping[str, Any]) -> bool:
     """Whether an item that begins is a function call."""
-    return is_call_item(section(frame, "item"))
+    return is_call_item(get_object(frame, "item"))
 
 
 def is_call_item(item: Mapping[str, Any]) -> bool:

@@ -1,8 +1,8 @@
-"""Server-sent events out of bytes, however the network cut them.
+"""Decode server-sent events from bytes that are cut anywhere.
 
 Follows https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream but
-gives only what an answer needs: the data of each event, and whether there was any sign of life.
-The `event:` name is not kept, for some servers leave it out; the type inside the data decides.
+yields only what an answer needs: the data of each event, and a count of comments. The `event:` name
+is ignored, because some servers leave it out; the type inside the data decides.
 """
 
 from __future__ import annotations
@@ -11,30 +11,29 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Decoder:
-    """Feed it bytes, get the data of the events that became whole.
+    """Takes bytes and returns the data of complete events.
 
-    Lines end at CRLF, LF or CR and nowhere else: JSON may hold a bare U+2028, and a decoder of
-    text lines tears it there. Bytes are cut first and decoded after, so a character may be cut
-    between two chunks.
+    Lines end at CRLF, LF or CR only: JSON may hold a bare U+2028, where `str.splitlines` would
+    split it. Bytes are split before they are decoded, so a character may span two chunks.
     """
 
     def __init__(self) -> None:
-        # Pieces of a block whose end has not come; joined once, however many they are.
+        # Pieces of an incomplete block; joined once, however many there are.
         self._pieces: list[bytes] = []
         self._after_cr = False
         self._at_start = True
-        # Counts blocks without data (comments, pings): signs of life.
+        # Number of blocks without data: comments, pings.
         self.comments = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The data of every event that this chunk completes, in order."""
+        """Return the data of the events that this chunk completes, in order."""
         if self._after_cr or b"\r" in chunk:
             chunk = self._newlines(chunk)
         if self._at_start:
             chunk = self._without_bom(chunk)
         pieces = self._pieces
         if pieces and chunk:
-            # The blank line may lie across the cut.
+            # The blank line may span two chunks.
             ended = b"\n\n" in chunk or (chunk[:1] == b"\n" == pieces[-1][-1:])
             pieces.append(chunk)
             if not ended:
@@ -44,20 +43,20 @@ class Decoder:
         blocks = chunk.split(b"\n\n")
         if rest := blocks.pop():
             pieces.append(rest)
-        found = []
-        for block in blocks:  # no comprehension: for one block, as usual, its call costs more
+        events = []
+        for block in blocks:  # for the usual single block a comprehension is slower
             if data := self._data(block):
-                found.append(data)
-        return found
+                events.append(data)
+        return events
 
     def close(self) -> list[bytes]:
-        """What stands behind the last blank line. Servers do forget the blank line at the end."""
+        """Return the data behind the last blank line: some servers omit it at the end."""
         data = self._data(b"".join(self._pieces))
         self._pieces.clear()
         return [data] if data else []
 
     def _newlines(self, chunk: bytes) -> bytes:
-        """The chunk with LF for every line end; an LF behind a CR that ended the last is none."""
+        """Normalize line ends to LF, also of a CRLF that spans two chunks."""
         if self._after_cr and chunk:
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
@@ -65,18 +64,18 @@ class Decoder:
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _without_bom(self, chunk: bytes) -> bytes:
-        """The first bytes without a byte order mark, or none as long as they may be one."""
-        begun = b"".join([*self._pieces, chunk])
+        """Remove a byte order mark; return nothing while the bytes may be the start of one."""
+        data = b"".join([*self._pieces, chunk])
         self._pieces.clear()
-        if len(begun) < len(BOM) and BOM.startswith(begun):
-            self._pieces += [begun] if begun else []
+        if len(data) < len(BOM) and BOM.startswith(data):
+            self._pieces += [data] if data else []
             return b""
         self._at_start = False
-        return begun.removeprefix(BOM)
+        return data.removeprefix(BOM)
 
     def _data(self, block: bytes) -> bytes:
-        """The data of one block of lines; none, or an empty one, is a sign of life at most."""
-        # Nearly every block is one line of data, perhaps below the name of its event.
+        """Return the data of a block of lines, and count a block without data."""
+        # Nearly every block is one line of data, often below an `event:` line.
         begin = block.find(b"\n") + 1 if block.startswith(b"event: ") else 0
         if block.startswith(b"data: ", begin) and block.find(b"\n", begin) < 0:
             return block[begin + 6 :]

@@ -1,8 +1,8 @@
-"""A JSON Schema, as pydantic makes it, in OpenAI's strict subset.
+"""Convert a JSON Schema, as pydantic makes it, to OpenAI's strict subset.
 
-In the subset every object is closed and names all its properties as required. So a property that
-may be left out becomes one that may be null (wire/fillers takes these nulls out again), and a map
-with free keys cannot be said at all.
+In the subset every object is closed and all its properties are required. So an optional property
+becomes a nullable one (optional_fields removes these nulls again), and a map with free keys cannot
+be expressed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 from o3magic.errors import NotStrict
 from o3magic.wire import json_access
-from o3magic.wire.optional_fields import nullable, resolved, target
+from o3magic.wire.optional_fields import accepts_null, ref_name, resolved
 
 SchemaNode = dict[str, Any]
 RefuseSchema = Callable[[str, str, str], NoReturn]  # what is wrong, path, hint
@@ -23,7 +23,7 @@ RefuseSchema = Callable[[str, str, str], NoReturn]  # what is wrong, path, hint
 
 @dataclass(frozen=True, slots=True)
 class StrictLimits:
-    """How large a schema may be. `enum_chars` is for one string enum of more than 250 values."""
+    """Limits of a schema. enum_chars: of a single string enum with more than 250 values."""
 
     properties: int = 5000
     levels: int = 10
@@ -81,7 +81,7 @@ _FORMAT_WORDS: Final[Mapping[str, str]] = {
     "password": "a secret",
     "json-string": "JSON text",
 }
-# Keywords that say what may be there; every other is a word about it, and left out.
+# Keywords that constrain values; all others are annotations and left out.
 MEANING: Final = frozenset(
     {"type", "enum", "const", "anyOf", "oneOf", "allOf", "format", "properties", "required"}
     | {"additionalProperties", "patternProperties", "propertyNames", "items", "prefixItems"}
@@ -93,49 +93,49 @@ _ODD_PATTERN: Final = re.compile(r"\(\?(?!:)|\\[1-9AZz]")
 
 
 def kept(keyword: str, value: Any) -> bool:
-    """Whether the subset has this keyword with this value, on the type it belongs to."""
+    """Whether the subset supports this keyword with this value."""
     if keyword == "format":
         return value in _FORMATS
     return keyword != "pattern" or not _ODD_PATTERN.search(value)
 
 
 def words(keyword: str, value: Any) -> str:
-    """The keyword in plain words, "" where it says nothing: `at least 3 characters`."""
+    """Describe a keyword in words, such as `at least 3 characters`, or ""."""
     if keyword == "format":
         return _FORMAT_WORDS.get(value, f"in the format {value}")
     if keyword not in _SAID or value is False:
         return ""
-    said = _SAID[keyword][1].format(value)
-    return re.sub(r"\b1 (character|item|field)s$", r"1 \1", said)
+    text = _SAID[keyword][1].format(value)
+    return re.sub(r"\b1 (character|item|field)s$", r"1 \1", text)
 
 
 def constrained(kind: str, schema: Mapping[str, Any], extra: Sequence[str] = ()) -> SchemaNode:
-    """A node of one type with the constraints of `schema`: as keywords or, lacking those, words."""
+    """Build a node of one type. Constraints outside the subset go into the description."""
     node: SchemaNode = {"type": kind}
-    said = [*extra]
+    notes = [*extra]
     family = "number" if kind == "integer" else kind
     for keyword, value in schema.items():
         if keyword in KEPT.get(kind, ()) and kept(keyword, value):
             node[keyword] = value
         elif keyword == "format" or _SAID.get(keyword, ("",))[0] == family:
-            said.append(words(keyword, value))
-    return described(node, schema.get("description"), said)
+            notes.append(words(keyword, value))
+    return described(node, schema.get("description"), notes)
 
 
-def described(node: SchemaNode, description: str | None, said: Sequence[str] = ()) -> SchemaNode:
-    """`node` with a description: `the name (at least 3 characters)`."""
-    told = "; ".join(word for word in said if word)
-    whole = f"{description} ({told})" if description and told else description or told
-    if not whole:
+def described(node: SchemaNode, description: str | None, notes: Sequence[str] = ()) -> SchemaNode:
+    """Add a description, such as `the name (at least 3 characters)`."""
+    note = "; ".join(word for word in notes if word)
+    text = f"{description} ({note})" if description and note else description or note
+    if not text:
         return node
-    if "$ref" in node:  # which has no siblings in the subset
-        return {"anyOf": [node], "description": whole}
+    if "$ref" in node:  # the subset allows no siblings of $ref
+        return {"anyOf": [node], "description": text}
     below = node.get("description")
-    return {**node, "description": f"{whole}; {below}" if below else whole}
+    return {**node, "description": f"{text}; {below}" if below else text}
 
 
 def check(strict: SchemaNode, limits: StrictLimits, refuse: RefuseSchema) -> None:
-    """Refuse a strict schema that is larger than `limits`, at the place where it grows over."""
+    """Refuse a strict schema that exceeds `limits`, with the path where it does."""
     split = "split the model and ask in several steps"
     fewer = "offer fewer values, or a str described in words"
     properties = chars = values = 0
@@ -146,7 +146,7 @@ def check(strict: SchemaNode, limits: StrictLimits, refuse: RefuseSchema) -> Non
         for name in node.get("properties", ()):
             properties += 1
             if properties > limits.properties:
-                here = f"{path}/properties/{escaped(name)}"
+                here = f"{path}/properties/{escape_step(name)}"
                 refuse(f"is one of more than {limits.properties} fields", here, split)
         values += len(enum)
         if values > limits.enum_values:
@@ -165,7 +165,7 @@ def check(strict: SchemaNode, limits: StrictLimits, refuse: RefuseSchema) -> Non
 
 
 def any_of(options: Sequence[SchemaNode]) -> SchemaNode:
-    """One node for several, without doubles and without an anyOf right below the anyOf."""
+    """Combine nodes, without duplicates and nested anyOf."""
     distinct: list[SchemaNode] = []
     for option in options:
         inner = option["anyOf"] if option.keys() == {"anyOf"} else [option]
@@ -174,37 +174,37 @@ def any_of(options: Sequence[SchemaNode]) -> SchemaNode:
 
 
 def or_null(node: SchemaNode, default: Any) -> SchemaNode:
-    """`node` or null, which stands for the default; the description says so where it is short."""
+    """Make a node nullable. The description names a short default that null stands for."""
     bare = {key: value for key, value in node.items() if key != "description"}
     plain = isinstance(default, str | int | float)
-    shown = json.dumps(default, ensure_ascii=False) if plain else ""
-    said = f"null for the default {shown}" if 0 < len(shown) <= 40 else ""
-    return described(any_of([bare, {"type": "null"}]), node.get("description"), [said])
+    default_text = json.dumps(default, ensure_ascii=False) if plain else ""
+    note = f"null for the default {default_text}" if 0 < len(default_text) <= 40 else ""
+    return described(any_of([bare, {"type": "null"}]), node.get("description"), [note])
 
 
-def types_of(schema: Mapping[str, Any]) -> list[str]:
-    """The JSON types a schema allows, as said or as its keywords imply; [] where it says none."""
-    given = schema.get("type")
-    if given is not None:
-        return [given] if isinstance(given, str) else [*given]
+def list_types(schema: Mapping[str, Any]) -> list[str]:
+    """The JSON types of a schema, explicit or implied by keywords; [] if there are none."""
+    types = schema.get("type")
+    if types is not None:
+        return [types] if isinstance(types, str) else [*types]
     return [kind for kind, keywords in IMPLIED.items() if schema.keys() & set(keywords)][:1]
 
 
-def kind_of(value: Any) -> str:
-    """The JSON type of an enum's value, "" where it is no scalar."""
+def scalar_type(value: Any) -> str:
+    """The JSON type of a scalar, or ""."""
     names = {type(None): "null", bool: "boolean", int: "integer", float: "number", str: "string"}
     return names.get(type(value), "")
 
 
-def escaped(name: str) -> str:
-    """`name` as one step of a JSON pointer."""
+def escape_step(name: str) -> str:
+    """Escape a name for a JSON pointer."""
     return name.replace("~", "~0").replace("/", "~1")
 
 
 def _children(node: SchemaNode, path: str) -> Iterator[tuple[str, SchemaNode]]:
-    """The nodes right below, with their paths; definitions are not among them."""
+    """Yield the direct children with their paths, without definitions."""
     for name, child in node.get("properties", {}).items():
-        yield f"{path}/properties/{escaped(name)}", child
+        yield f"{path}/properties/{escape_step(name)}", child
     for i, child in enumerate(node.get("anyOf", ())):
         yield f"{path}/anyOf/{i}", child
     if "items" in node:
@@ -216,15 +216,15 @@ def _nodes(node: SchemaNode, path: str) -> Iterator[tuple[str, SchemaNode]]:
     for where, child in _children(node, path):
         yield from _nodes(child, where)
     for name, definition in node.get("$defs", {}).items():
-        yield from _nodes(definition, f"{path}/$defs/{escaped(name)}")
+        yield from _nodes(definition, f"{path}/$defs/{escape_step(name)}")
 
 
 def _deepest(
     node: SchemaNode, path: str, defs: SchemaNode, known: dict[str, tuple[int, str]]
 ) -> tuple[int, str]:
-    """How many objects lie in one another, and where the last is; recursion counts once."""
+    """Nesting depth of objects and the path of the deepest; a recursive $ref counts once."""
     if "$ref" in node:
-        pointer, name = node["$ref"].removeprefix("#"), target(node["$ref"])
+        pointer, name = node["$ref"].removeprefix("#"), ref_name(node["$ref"])
         if name not in known:
             known[name] = (0, pointer)
             known[name] = _deepest(defs[name], pointer, defs, known)
@@ -243,14 +243,14 @@ _KINDS = {"object", "array", "string", "number", "integer", "boolean", "null"}
 
 
 def strict_schema(schema: AnySchema, limits: StrictLimits = OPENAI) -> dict[str, Any]:
-    """`schema` in the strict subset: a new dict, the given one is left alone.
+    """Convert a schema to the strict subset, as a new dict.
 
-    Raises NotStrict where the subset has no words for it or it is larger than `limits`.
+    Raises NotStrict if the subset cannot express it or it exceeds `limits`.
     """
-    what, path = json_access.fault(schema)
-    if what:
+    problem, path = json_access.find_fault(schema)
+    if problem:
         place = f"the schema at {path}" if path else "the schema"
-        raise NotStrict(f"{place} {what}", path=path, hint="write it as a JSON Schema")
+        raise NotStrict(f"{place} {problem}", path=path, hint="write it as a JSON Schema")
     try:
         maker = _StrictMaker(schema)
         strict = maker.root()
@@ -263,54 +263,54 @@ def strict_schema(schema: AnySchema, limits: StrictLimits = OPENAI) -> dict[str,
 
 
 class _StrictMaker:
-    """Makes one document strict; each definition in use is made once, the others are left out."""
+    """Converts a document; each definition in use is converted once, the others are left out."""
 
     def __init__(self, document: AnySchema) -> None:
         self._document = document
         self._defs: AnySchema = {**document.get("definitions", {}), **document.get("$defs", {})}
         self._wanted: dict[str, None] = {}
         self._inlined: list[str] = []
-        self._tags = set(_tags(document))
+        self._tags = set(_discriminators(document))
 
     def root(self) -> SchemaNode:
-        """The whole schema, its root an object with all definitions in use below it."""
+        """Convert the root, and all definitions in use."""
         top = {k: v for k, v in self._document.items() if k not in ("$defs", "definitions")}
         flat = self._flat(top, "")
         self._inlined.clear()
-        if types_of(flat) not in ([], ["object"]) or flat.keys() & {"anyOf", "oneOf", "enum"}:
+        if list_types(flat) not in ([], ["object"]) or flat.keys() & {"anyOf", "oneOf", "enum"}:
             self.refuse("is no object", "", "wrap it in an object with one property")
         strict = self._node(flat, "")
-        made: SchemaNode = {}
-        while waiting := [name for name in self._wanted if name not in made]:
+        definitions: SchemaNode = {}
+        while waiting := [name for name in self._wanted if name not in definitions]:
             for name in waiting:
                 self._inlined = [name]
-                made[name] = self._node(self._defs[name], f"/$defs/{escaped(name)}")
-        return {**strict, "$defs": made} if made else strict
+                definitions[name] = self._node(self._defs[name], f"/$defs/{escape_step(name)}")
+        return {**strict, "$defs": definitions} if definitions else strict
 
     def refuse(self, what: str, path: str, hint: str) -> NoReturn:
-        """Raise NotStrict about the place at `path`."""
-        raise NotStrict(f"{self._spoken(path)} {what}", path=path, hint=hint)
+        """Raise NotStrict about the schema at `path`."""
+        raise NotStrict(f"{self._format_path(path)} {what}", path=path, hint=hint)
 
-    def _spoken(self, path: str) -> str:
-        """`path` as its writer would say it: `Invoice.lines[].rates`."""
+    def _format_path(self, path: str) -> str:
+        """Format a path as `Invoice.lines[].rates`."""
         title = self._document.get("title") or self._title(self._document)
-        said = str(title or "the answer")
+        text = str(title or "the answer")
         steps = iter(path.split("/")[1:])
         for step in steps:
             name = "" if step == "items" else next(steps).replace("~1", "/").replace("~0", "~")
             if step == "$defs":
-                said = self._title(self._defs[name]) or name
+                text = self._title(self._defs[name]) or name
             elif step == "properties":
-                said += f".{name}"
+                text += f".{name}"
             elif step in ("items", "prefixItems"):
-                said += f"[{name}]"
-        return said
+                text += f"[{name}]"
+        return text
 
     def _title(self, schema: Any) -> str:
         return str(resolved(schema, self._defs).get("title", ""))
 
     def _node(self, schema: Any, path: str) -> SchemaNode:
-        """The strict node for any schema."""
+        """Convert any schema."""
         if not isinstance(schema, Mapping) or not schema.keys() & {"$ref", *MEANING}:
             self.refuse("can be anything (Any)", path, SAY_WHAT)
         for keyword in sorted(REFUSED & schema.keys()):
@@ -325,7 +325,7 @@ class _StrictMaker:
                 return self._union(schema, key, path)
         if "enum" in schema or "const" in schema:
             return self._values(schema, path)
-        kinds = types_of(schema)
+        kinds = list_types(schema)
         if not {*kinds} <= _KINDS:
             self.refuse(f"has the type {kinds}", path, "say a JSON type")
         if len(kinds) != 1:
@@ -339,18 +339,18 @@ class _StrictMaker:
         return constrained(kinds[0], schema)
 
     def _reference(self, schema: AnySchema, path: str) -> SchemaNode:
-        name = self._known(schema["$ref"], path)
+        name = self._resolve_name(schema["$ref"], path)
         rest = {k: v for k, v in schema.items() if k in MEANING}
         if rest and name not in self._inlined:
-            return self._written_out(schema, path)
+            return self._inline(schema, path)
         self._wanted.setdefault(name)
-        # Inside its own definition it cannot be written out, for that would never end.
-        said = [words(key, value) for key, value in rest.items()]
-        node = {"$ref": f"#/$defs/{escaped(name)}"}
-        return described(node, schema.get("description"), said)
+        # Inside its own definition it cannot be inlined, which would not end.
+        notes = [words(key, value) for key, value in rest.items()]
+        node = {"$ref": f"#/$defs/{escape_step(name)}"}
+        return described(node, schema.get("description"), notes)
 
-    def _known(self, ref: str, path: str) -> str:
-        name = target(ref)
+    def _resolve_name(self, ref: str, path: str) -> str:
+        name = ref_name(ref)
         if name not in self._defs:
             self.refuse(f"refers to {ref}, which is not there", path, "define it in $defs")
         return name
@@ -360,9 +360,9 @@ class _StrictMaker:
         only = schema["allOf"][0] if len(schema["allOf"]) == 1 else None
         if isinstance(only, Mapping) and not rest.keys() & only.keys() & MEANING:
             return self._node({**only, **rest}, path)
-        return self._written_out(schema, path)
+        return self._inline(schema, path)
 
-    def _written_out(self, schema: AnySchema, path: str) -> SchemaNode:
+    def _inline(self, schema: AnySchema, path: str) -> SchemaNode:
         before = len(self._inlined)
         try:
             return self._node(self._flat(schema, path), path)
@@ -370,12 +370,12 @@ class _StrictMaker:
             del self._inlined[before:]
 
     def _flat(self, schema: AnySchema, path: str) -> SchemaNode:
-        """`schema` with no `$ref` and no `allOf` of its own."""
+        """Merge `$ref` and `allOf` of a schema into it."""
         if not isinstance(schema, Mapping):
             self.refuse("can be anything (Any)", path, SAY_WHAT)
         parts = [*schema.get("allOf", ())]
         if "$ref" in schema:
-            name = self._known(schema["$ref"], path)
+            name = self._resolve_name(schema["$ref"], path)
             if name in self._inlined:
                 self.refuse("is made of itself", path, "refer to it from a property instead")
             self._inlined.append(name)
@@ -385,11 +385,11 @@ class _StrictMaker:
         for part in [*(self._flat(part, path) for part in parts), rest]:
             for key, value in part.items():
                 same = key not in flat or flat[key] == value
-                flat[key] = value if same else self._both(key, flat[key], value, path)
+                flat[key] = value if same else self._combine(key, flat[key], value, path)
         return flat
 
-    def _both(self, key: str, one: Any, two: Any, path: str) -> Any:
-        """The value of a keyword that two schemas which both hold have each their own way."""
+    def _combine(self, key: str, one: Any, two: Any, path: str) -> Any:
+        """Combine two values of a keyword so that both schemas hold."""
         if key == "additionalProperties" or key not in MEANING:
             return False if one is False else two
         if key == "required":
@@ -403,9 +403,9 @@ class _StrictMaker:
             return max(one, two)
         if key.lower().startswith(("max", "exclusivemax")):
             return min(one, two)
-        if key == "type" and {"integer", "number"} == {*_several(one), *_several(two)}:
+        if key == "type" and {"integer", "number"} == {*_as_list(one), *_as_list(two)}:
             return "integer"
-        if key in ("type", "enum") and (left := [v for v in _several(one) if v in _several(two)]):
+        if key in ("type", "enum") and (left := [v for v in _as_list(one) if v in _as_list(two)]):
             return left
         return self.refuse(f"asks for two kinds of `{key}` at once", path, "write it as one type")
 
@@ -414,15 +414,15 @@ class _StrictMaker:
         options = [{"allOf": [option, rest]} if rest else option for option in schema[key]]
         if not options:
             self.refuse("has no type", path, "say what it is: str, a model, list[str]")
-        made = [self._node(option, f"{path}/{key}/{i}") for i, option in enumerate(options)]
-        return described(any_of(made), schema.get("description"))
+        options_made = [self._node(option, f"{path}/{key}/{i}") for i, option in enumerate(options)]
+        return described(any_of(options_made), schema.get("description"))
 
     def _values(self, schema: AnySchema, path: str) -> SchemaNode:
-        """An enum or const; where its values are of several types, one option for each."""
+        """Convert an enum or const; values of several types become an anyOf."""
         values = [schema["const"]] if "const" in schema else schema["enum"]
         by_kind: dict[str, list[Any]] = {}
         for value in values:
-            kind = kind_of(value)
+            kind = scalar_type(value)
             if not kind:
                 self.refuse(f"has the value {value!r}", path, "use text or numbers as values")
             by_kind.setdefault(kind, []).append(value)
@@ -431,13 +431,13 @@ class _StrictMaker:
         if len(by_kind) > 1 and "number" in by_kind:  # 1 is a number too
             by_kind["number"] += by_kind.pop("integer", [])
         word = "const" if "const" in schema else "enum"
-        made: list[SchemaNode] = []
+        options: list[SchemaNode] = []
         for kind, some in by_kind.items():
             node: SchemaNode = {"type": kind}
             if kind != "null":
                 node[word] = some[0] if word == "const" else some
-            made.append(node)
-        return described(any_of(made), schema.get("description"))
+            options.append(node)
+        return described(any_of(options), schema.get("description"))
 
     def _object(self, schema: AnySchema, path: str) -> SchemaNode:
         given = schema.get("properties", {})
@@ -447,10 +447,10 @@ class _StrictMaker:
             self.refuse("is a map with free keys (dict)", path, hint)
         properties: SchemaNode = {}
         for name, prop in given.items():
-            node = self._node(prop, f"{path}/properties/{escaped(name)}")
-            said = name in schema.get("required", ()) or name in self._tags
-            # A const with a default has nothing to choose: null would only blur a union's tag.
-            if not said and "const" not in prop and not nullable(prop, self._defs):
+            node = self._node(prop, f"{path}/properties/{escape_step(name)}")
+            is_required = name in schema.get("required", ()) or name in self._tags
+            # A const with a default has one value only; null would obscure the tag of a union.
+            if not is_required and "const" not in prop and not accepts_null(prop, self._defs):
                 node = or_null(node, prop.get("default"))
             properties[name] = node
         node = constrained("object", schema)
@@ -458,29 +458,29 @@ class _StrictMaker:
         return {**node, "additionalProperties": False}
 
     def _array(self, schema: AnySchema, path: str) -> SchemaNode:
-        """An array; of a tuple's places the subset knows the types, their order is told."""
+        """Convert an array. The description has the order of a tuple."""
         prefix = schema.get("prefixItems", [])
-        made = [self._node(item, f"{path}/prefixItems/{i}") for i, item in enumerate(prefix)]
-        if not made or schema.get("items", False) is not False:
-            made.append(self._node(schema.get("items"), f"{path}/items"))
-        order = ", ".join(self._called(item) for item in prefix)
+        items = [self._node(item, f"{path}/prefixItems/{i}") for i, item in enumerate(prefix)]
+        if not items or schema.get("items", False) is not False:
+            items.append(self._node(schema.get("items"), f"{path}/items"))
+        order = ", ".join(self._describe_item(item) for item in prefix)
         node = constrained("array", schema, [f"in this order: {order}"] if order else ())
-        return {**node, "items": any_of(made)}
+        return {**node, "items": any_of(items)}
 
-    def _called(self, schema: Any) -> str:
-        """A tuple's place in a few words: its name, if it has one, and its type."""
+    def _describe_item(self, schema: Any) -> str:
+        """Describe an item of a tuple: its name, if any, and its type."""
         meant = resolved(schema, self._defs)
-        kind = meant.get("title") if "$ref" in schema else "/".join(types_of(meant))
+        kind = meant.get("title") if "$ref" in schema else "/".join(list_types(meant))
         name = schema.get("title", "")
         return f"{name} ({kind})" if name and kind else name or kind or "one of several"
 
 
-def _several(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return [*value] if isinstance(value, list) else [value]
 
 
-def _tags(schema: Any) -> Iterator[str]:
-    """The names of the properties by which unions tell their members apart."""
+def _discriminators(schema: Any) -> Iterator[str]:
+    """Yield the discriminator properties of all unions."""
     if isinstance(schema, Mapping):
         tag = schema.get("discriminator")
         if isinstance(tag, Mapping) and isinstance(tag.get("propertyName"), str):
@@ -488,4 +488,4 @@ def _tags(schema: Any) -> Iterator[str]:
         schema = [*schema.values()]
     if isinstance(schema, list):
         for part in schema:
-            yield from _tags(part)
+            yield from _discriminators(part)

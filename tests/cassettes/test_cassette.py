@@ -227,7 +227,7 @@ JSON = st.recursive(
 @given(st.lists(st.dictionaries(st.text(max_size=5), JSON, max_size=4), max_size=4), JSON)
 def test_the_layout_is_json_s_own_whatever_is_in_it(entries, more):
     head = {"format": format.FORMAT, "notebook": "a.ipynb", "more": [more]}
-    data = format.dump(head, "", [*map(format.entry_text, entries)])
+    data = format.dump(head, "", [*map(format.format_entry, entries)])
     value = {**head, "entries": entries}
     assert json.loads(data) == json.loads(json.dumps(value))
     assert data.decode() == format.to_text(value) + "\n"

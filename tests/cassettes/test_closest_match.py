@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from o3magic.cassettes.closest_match import explained, nearest
+from o3magic.cassettes.closest_match import explained, find_nearest
 from o3magic.cassettes.entry import Recording
 from o3magic.messages import Image, Message, Text
 from tests.cassettes.conftest import question, take
@@ -22,29 +22,29 @@ def lines(asked, takes=TAKES, used=(), n=1):
 
 def test_one_changed_word_is_shown_as_a_diff():
     [first, *rows] = lines(question("Explain hail in two lines"), used={TAKES[1].place})
-    assert first == f"nearest recorded question ({TAKES[0].key}): it was said otherwise"
+    assert first == f"nearest recorded question ({TAKES[0].key}): the text differs"
     assert rows == ["- Explain rain in two lines", "+ Explain hail in two lines"]
 
 
 def test_of_two_equally_near_the_one_not_used_in_this_run_is_meant():
     asked = question("Explain hail in two lines")
-    assert nearest(asked, TAKES, {TAKES[0].place}) == TAKES[1]
-    assert nearest(asked, TAKES, {TAKES[1].place}) == TAKES[0]
+    assert find_nearest(asked, TAKES, {TAKES[0].place}) == TAKES[1]
+    assert find_nearest(asked, TAKES, {TAKES[1].place}) == TAKES[0]
 
 
 def test_the_same_words_used_are_nearer_than_other_words_unused():
     takes = [take("Explain rain in two lines", effort="high"), take("Name a river")]
-    assert nearest(question("Explain rain in two lines"), takes, {takes[0].place}) == takes[0]
+    assert find_nearest(question("Explain rain in two lines"), takes, {takes[0].place}) == takes[0]
 
 
 @pytest.mark.parametrize(
     ("recorded", "asked", "told"),
     [
         ({"effort": "high"}, {"effort": "low"}, "effort high -> low"),
-        ({}, {"effort": "low"}, "effort not said -> low"),
+        ({}, {"effort": "low"}, "effort not set -> low"),
         ({"model": "o3"}, {"model": "o4-mini"}, "model o3 -> o4-mini"),
         ({"sample": 2}, {}, "sample 2 -> 1"),
-        ({"api": "chat"}, {"effort": "low"}, "effort not said -> low, api chat -> auto"),
+        ({"api": "chat"}, {"effort": "low"}, "effort not set -> low, api chat -> auto"),
         (
             {"schema": {"type": "object"}, "schema_name": "Bill"},
             {"schema": {"type": "object"}, "schema_name": "Invoice"},
@@ -71,7 +71,7 @@ def test_another_picture_is_named():
     picture = Message("user", (Text("What is it?"), Image("https://example.org/a.png")))
     other = Message("user", (Text("What is it?"), Image("https://example.org/b.png")))
     one = Recording("k", request=replace(question(), messages=(picture,)).canonical())
-    assert lines(replace(question(), messages=(other,)), [one])[0].endswith("the pictures differ")
+    assert lines(replace(question(), messages=(other,)), [one])[0].endswith("the images differ")
 
 
 def test_asked_more_often_than_recorded_is_said():
@@ -94,7 +94,7 @@ def test_an_entry_with_a_key_only_is_no_trouble():
 def test_a_language_without_blanks_finds_its_nearest():
     texts = ["".join(chr(0x4E00 + (i * 97 + j) % 5000) for j in range(12)) for i in range(50)]
     meant = take("解释一下为什么会下雨")
-    assert nearest(question("解释一下为什么会下雪"), [*map(take, texts), meant]) == meant
+    assert find_nearest(question("解释一下为什么会下雪"), [*map(take, texts), meant]) == meant
 
 
 def test_a_changed_place_in_a_very_long_line_is_shown():
@@ -129,7 +129,7 @@ def test_a_thousand_long_prompts_take_no_long():
     takes = [quick(" ".join(choose.choices(words, k=800))) for _ in range(1000)]
     asked = question(takes[700].prompt.replace("word4", "another", 3))
     began_s = time.process_time()
-    found = nearest(asked, takes)
+    found = find_nearest(asked, takes)
     assert time.process_time() - began_s < 2
     assert found == takes[700]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
-import platform
+import shutil
 import time
 
 import pytest
 
-from o3magic.cassettes.cassette import Cassette, CassetteLock
+from o3magic.cassettes.cassette import Cassette
 from o3magic.errors import CassetteError
 from tests.cassettes.conftest import take
 
@@ -45,14 +45,6 @@ def test_four_processes_lose_nothing_of_two_hundred(path, start):
     assert [*path.parent.iterdir()] == [path]
 
 
-def test_a_lock_whose_maker_was_killed_before_it_said_who_it_is_holds_nobody_up(tmp_path):
-    (tmp_path / "lock").touch()
-    began_s = time.monotonic()
-    with CassetteLock(tmp_path / "lock") as lock:
-        assert lock.held
-    assert 1 < time.monotonic() - began_s < 5
-
-
 @pytest.mark.parametrize("after", [1, 4, 9])
 def test_a_kernel_that_is_killed_leaves_a_whole_file_and_no_lock_for_long(path, start, after):
     child = start(KEEPS, path, 0, 100_000)
@@ -73,95 +65,99 @@ def lock_of(path):
     return path.with_name(f"{path.name}.lock")
 
 
-def test_a_lock_of_a_living_process_is_waited_for(path):
-    with (
-        CassetteLock(lock_of(path)),
-        pytest.raises(CassetteError, match="held by another program"),
-        CassetteLock(lock_of(path), wait_s=0.05),
-    ):
-        pytest.fail("two held it")
-    with CassetteLock(lock_of(path), wait_s=0.05) as lock:
-        assert lock.held
-    assert not lock_of(path).exists()
+HOLDS = """
+import sys, time
+from pathlib import Path
+from o3magic.atomic_file import lock_file
+with lock_file(Path(sys.argv[1]), 1):
+    print("ready", flush=True)
+    time.sleep(60)
+"""
 
 
-def dead_pid(start):
-    child = start("pass")
+def test_a_lock_of_a_living_process_is_waited_for(path, cassette, start, monkeypatch):
+    monkeypatch.setattr("o3magic.cassettes.cassette.LOCK_WAIT_S", 0.05)
+    child = start(HOLDS, path)
+    assert child.stdout.readline() == "ready\n"
+    with pytest.raises(
+        CassetteError, match=r"quickstart\.o3\.json is locked by another program"
+    ) as caught:
+        cassette.keep(take())
+    assert caught.value.hint.endswith("--mode live records nothing")
+    assert not path.exists()
+    child.kill()
     child.wait()
-    return child.pid
+    cassette.keep(take())  # the system freed the lock of the dead process
+    assert [*path.parent.iterdir()] == [path]
 
 
-def test_a_lock_of_a_dead_process_is_taken_over_at_once(path, cassette, start):
-    owner = {"host": platform.node(), "pid": dead_pid(start), "token": "x"}
-    lock_of(path).write_text(json.dumps(owner))
+@pytest.mark.parametrize("content", ['{"host": "elsewhere", "pid": 1, "token": "x"}', "", "[]"])
+def test_a_lock_file_that_an_older_version_left_holds_nobody_up(path, cassette, content):
+    lock_of(path).write_text(content)
     began_s = time.monotonic()
     cassette.keep(take())
     assert time.monotonic() - began_s < 2
     assert [*path.parent.iterdir()] == [path]
 
 
-@pytest.mark.parametrize("owner", ['{"host": "elsewhere", "pid": 1}', "", '{"host"', "[]", "5"])
-def test_any_lock_is_taken_over_after_a_minute_and_no_sooner(path, owner):
-    lock_of(path).write_text(owner)
-    with pytest.raises(CassetteError, match="held"), CassetteLock(lock_of(path), wait_s=0.05):
-        pytest.fail("it was not ours")
-    an_hour_ago = time.time() - 61
-    os.utime(lock_of(path), (an_hour_ago, an_hour_ago))
-    with CassetteLock(lock_of(path), wait_s=2) as lock:
-        assert lock.held
+def test_a_temporary_file_of_a_dead_process_is_removed(path, cassette):
+    path.with_name(f".{path.name}.0a1b2c3d.part").write_text("half")
+    cassette.keep(take())
+    assert [*path.parent.iterdir()] == [path]
 
 
-def test_who_lost_its_lock_writes_nothing_and_leaves_the_new_one_alone(path):
-    with CassetteLock(lock_of(path)) as lock:
-        lock_of(path).write_text("somebody else")
-        assert not lock.held
-    assert lock_of(path).read_text() == "somebody else"
+@pytest.mark.skipif(os.name != "posix", reason="flock")
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [(errno.ENOLCK, "no locks available"), (errno.ESTALE, "stale file handle")],
+)
+def test_a_folder_that_cannot_be_locked_says_so(path, cassette, monkeypatch, number, why):
+    def fails(fd, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", fails)
+    with pytest.raises(CassetteError, match=f"cannot be written: {why}"):
+        cassette.keep(take())
+    assert not path.exists()
 
 
-def test_a_change_whose_lock_was_taken_over_is_made_anew_to_what_is_there_then(
-    path, cassette, start
-):
+def test_a_folder_that_is_deleted_meanwhile_says_so(path, cassette):
     cassette.keep(take("a"))
-    owner = {"host": platform.node(), "pid": dead_pid(start), "token": "x"}
-    seen = []
 
     def change(tape):
-        seen.append(len(tape.entries))
-        if len(seen) == 1:  # as if this computer had slept, and another had written meanwhile
-            lock_of(path).unlink()
-            Cassette(path).keep(take("b"))
-            lock_of(path).write_text(json.dumps(owner))
-        one = take("c")
+        shutil.rmtree(path.parent)
+        one = take("b")
         return tape.put(one.place, one.to_json(), None)
 
-    cassette.replace(change)
-    assert seen == [1, 2]
-    assert [each.prompt for each in Cassette(path).entries] == ["a", "b", "c"]
+    with pytest.raises(CassetteError, match="cannot be written: no such file or directory"):
+        cassette.replace(change)
+    cassette.keep(take("c"))  # in a new folder
+    assert [each.prompt for each in cassette.entries] == ["c"]
 
 
-TAKES_OVER = """
+COUNTS = """
 import sys
 from pathlib import Path
-from o3magic.cassettes.cassette import CassetteLock
+from o3magic.atomic_file import lock_file
 print("ready", flush=True)
 sys.stdin.readline()
-with CassetteLock(Path(sys.argv[1])):
-    count = Path(sys.argv[2])
-    number = int(count.read_text())
-    count.write_text(str(number + 1))
+for _ in range(50):
+    with lock_file(Path(sys.argv[1]), 60):
+        count = Path(sys.argv[2])
+        number = int(count.read_text())
+        count.write_text(str(number + 1))
 """
 
 
-def test_of_many_that_find_a_stale_lock_one_at_a_time_gets_it(path, start, tmp_path):
+def test_of_many_that_want_a_lock_one_at_a_time_gets_it(path, start, tmp_path):
     count = tmp_path / "count"
     count.write_text("0")
-    owner = {"host": platform.node(), "pid": dead_pid(start), "token": "x"}
-    children = [start(TAKES_OVER, lock_of(path), count) for _ in range(6)]
+    lock_of(path).write_text('{"host": "here", "pid": 1, "token": "x"}')
+    children = [start(COUNTS, path, count) for _ in range(6)]
     for child in children:
         assert child.stdout.readline() == "ready\n"
-    lock_of(path).write_text(json.dumps(owner))
     for child in children:
         child.stdin.write("go\n")
         child.stdin.flush()
     assert [child.communicate()[1] for child in children] == [""] * 6
-    assert count.read_text() == "6"
+    assert count.read_text() == "300"

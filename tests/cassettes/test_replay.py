@@ -90,7 +90,7 @@ def test_pieces_that_do_not_fit_an_edited_text_are_not_used():
 
 def test_json_without_blanks_is_cut_too():
     text = '{"rain":"' + "x" * 200 + '"}'
-    said = [*replay.cut(text, 1)]
+    said = [*replay.split_text(text, 1)]
     assert "".join(said) == text
     assert max(map(len, said)) <= 24
 
@@ -119,4 +119,4 @@ def test_any_text_in_words_is_the_text(text, cuts):
     ends = [end for end in accumulate(cuts) if end < len(text)]
     pieces = [two - one for one, two in pairwise([0, *ends, len(text)])] if text else []
     for speed in SPEEDS:
-        assert "".join(replay.cut(text, speed, pieces)) == text
+        assert "".join(replay.split_text(text, speed, pieces)) == text

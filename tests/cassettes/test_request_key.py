@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from o3magic.cassettes.request_key import (
     CanonicalRequest,
     clean,
-    joined,
+    join_lines,
     key_of,
     lines,
     normal_request,
-    normal_schema,
+    normalize_schema,
 )
 from o3magic.errors import CassetteError
 from o3magic.messages import HostedTool, Image, Message, Raw, Text, Tool, ToolCall, ToolResult
@@ -123,22 +123,22 @@ def test_the_order_of_keywords_and_of_required_does_not_count():
 
 def test_properties_called_like_keywords_stay():
     named = {"title": {"type": "string"}, "default": {"type": "integer"}, "properties": {}}
-    assert [*normal_schema({"properties": named})["properties"]] == [*named]
+    assert [*normalize_schema({"properties": named})["properties"]] == [*named]
     less = {"properties": {"default": {"type": "integer"}, "properties": {}}}
     assert question(schema={"properties": named}).key != question(schema=less).key
 
 
 def test_a_constant_null_is_not_nothing():
-    assert normal_schema({"const": None}) == {"enum": [None]}
+    assert normalize_schema({"const": None}) == {"enum": [None]}
 
 
 def test_what_stands_beside_an_all_of_is_closer_than_what_is_in_it():
     inner = {"type": "object", "description": "any"}
-    assert normal_schema({"allOf": [inner], "description": "this one"}) == {
+    assert normalize_schema({"allOf": [inner], "description": "this one"}) == {
         "type": "object",
         "description": "this one",
     }
-    assert [*normal_schema({"allOf": [inner, inner]})] == ["allOf"]
+    assert [*normalize_schema({"allOf": [inner, inner]})] == ["allOf"]
 
 
 def test_a_picture_is_kept_as_its_hash_and_an_address_as_it_is():
@@ -257,7 +257,7 @@ def test_line_ends_of_any_prompt_never_count(prompt):
 @settings(deadline=None, max_examples=60)
 @given(TEXTS)
 def test_any_text_survives_being_written_as_lines(text):
-    assert joined(lines(text)) == text
+    assert join_lines(lines(text)) == text
     assert clean(clean(text)) == clean(text)
 
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from o3magic.cassettes.scrub import scrubbed, scrubbed_value, secrets
-from o3magic.redaction import redact
+from o3magic.cassettes.scrub import scrub_value, scrubbed
+from o3magic.redaction import find_secrets, redact
 
 LETTERS = string.ascii_letters + string.digits
 
@@ -85,7 +85,7 @@ def test_a_bearer_token_goes_with_its_word_and_once():
 
 def test_places_are_told_and_secrets_are_not():
     text = f"one {SECRETS['sk']} two {SECRETS['aws']}"
-    found = secrets(text)
+    found = find_secrets(text)
     assert [text[each.start : each.end] for each in found] == [SECRETS["sk"], SECRETS["aws"]]
     assert SECRETS["sk"] not in repr(found)
 
@@ -111,7 +111,7 @@ def test_what_only_looks_a_little_like_one_stays(harmless):
 
 def test_values_are_looked_through_and_lines_are_looked_at_together():
     value = {"a": [PEM.splitlines(keepends=True), 5], "b": {"c": SECRETS["sk"]}, "d": ["x\n", "y"]}
-    safe = scrubbed_value(value)
+    safe = scrub_value(value)
     assert safe == {
         "a": [["[secret removed]"], 5],
         "b": {"c": "[secret removed]"},

@@ -135,7 +135,7 @@ def test_where_nobody_listens_no_batch_was_made(client, path):
 @pytest.mark.parametrize("said", [{}, {"id": "batch_1"}, {"status": "completed"}, {"id": 7}])
 def test_an_answer_that_is_no_batch_is_told(odd_files, line, said):
     line.say(answer(said))
-    with pytest.raises(BrokenAnswer, match="how the batch stands"):
+    with pytest.raises(BrokenAnswer, match="without an id or status"):
         odd_files.batch("batch_1")
 
 

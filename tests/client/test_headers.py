@@ -8,7 +8,7 @@ import pickle
 import httpx
 import pytest
 
-from o3magic.client.request import as_bytes, own_headers
+from o3magic.client.request import build_custom_headers, encode_headers
 from o3magic.config import Config, load_layers
 from o3magic.errors import BadOption, RequestFailed, RequestRefused
 from o3magic.providers import Providers
@@ -85,7 +85,7 @@ def test_a_redirect_takes_them_nowhere(sim):
     with Simulator() as other, gated(sim) as session:
         away = {"location": f"{other.base_url}/responses"}
         sim.script(Reply(status=307, body={}, headers=away))
-        with pytest.raises(RequestRefused, match="wants to send the request on"):
+        with pytest.raises(RequestRefused, match="redirects the request"):
             session.ask("four?")
         assert other.requests == []
 
@@ -185,9 +185,9 @@ def test_a_secret_goes_over_http_to_no_other_machine():
         ).get("gate")
         if refused:
             with pytest.raises(BadOption, match=r"GATE_TOKEN would go to gate\.example over http"):
-                own_headers(provider)
+                build_custom_headers(provider)
         else:
-            assert own_headers(provider) == {"x-title": "lesson"}
+            assert build_custom_headers(provider) == {"x-title": "lesson"}
 
 
 # The account
@@ -226,7 +226,7 @@ def test_the_account_is_sent_to_openai_s_own_host_alone(address, sent):
     environment = {**ORG, "OPENAI_BASE_URL": address}
     provider = Providers({}, environment).get("openai")
     said = {"openai-organization": "org-abc123", "openai-project": "proj_def456"}
-    assert own_headers(provider) == (said if sent else {})
+    assert build_custom_headers(provider) == (said if sent else {})
 
 
 def test_other_providers_are_not_told_the_account(sim):
@@ -305,4 +305,4 @@ def test_a_file_of_the_user_has_them_and_a_project_s_has_not(tmp_path):
 
 
 def test_httpx_agrees_that_they_can_be_sent():
-    httpx.Headers(as_bytes({"x-title": "Zürich", "x-gate": SECRET}))
+    httpx.Headers(encode_headers({"x-title": "Zürich", "x-gate": SECRET}))

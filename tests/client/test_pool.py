@@ -96,7 +96,7 @@ def test_a_line_that_the_server_closed_is_opened_again(line, call, headers):
         wide = RequestPool()
         first = await wide.answer(call(line, stream=False), 0)
         async with asyncio.timeout(5):
-            while wide._ways[0][1]._lines[0].usable:
+            while wide._transports[0][1]._connections[0].is_usable:
                 await asyncio.sleep(0.01)
         second = await wide.answer(call(line, stream=False), 0)
         await wide.close()
@@ -198,7 +198,7 @@ def test_one_that_is_cancelled_closes_its_line(line, call):
             await asyncio.sleep(0.01)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        assert not wide._ways[0][1]._lines[0].usable
+        assert not wide._transports[0][1]._connections[0].is_usable
         gone = await asyncio.to_thread(line.gone.wait, 5)
         await wide.close()
         return gone

@@ -12,7 +12,7 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
 
-from o3magic.client.pool import RequestPool, proxy_for
+from o3magic.client.pool import RequestPool, find_proxy
 from o3magic.errors import BadOption, NoConnection
 from tests.client.test_pool import BODY, KEY, broken, heard, text, whole
 from tests.servers import JsonHandler, running
@@ -225,7 +225,7 @@ def test_what_is_on_this_machine_goes_through_no_proxy(
     assert [text(each) for each in heard(call(line), call(here(tls)))] == ["Hello"] * 2
     for host in ("127.0.0.1", "localhost", "127.0.0.2", "[::1]"):
         for scheme in ("http", "https"):
-            assert proxy_for(call(f"{scheme}://{host}:9/v1")) is None
+            assert find_proxy(call(f"{scheme}://{host}:9/v1")) is None
     assert not proxy.heads
 
 
@@ -244,8 +244,8 @@ def test_what_is_on_this_machine_goes_through_no_proxy(
 def test_no_proxy_names_those_that_are_reached_without_it(call, monkeypatch, said, host, through):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", said)
-    assert (proxy_for(call(f"https://{host}/v1")) is not None) == through
-    assert proxy_for(call(f"http://{host}/v1")) is None  # there is none for http
+    assert (find_proxy(call(f"https://{host}/v1")) is not None) == through
+    assert find_proxy(call(f"http://{host}/v1")) is None  # there is none for http
 
 
 def test_a_proxy_that_refuses_is_told_without_its_password(proxy, call, monkeypatch):

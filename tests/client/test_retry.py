@@ -11,7 +11,13 @@ from email.utils import format_datetime
 import pytest
 
 from o3magic import errors
-from o3magic.client.retry import LONGEST_WAIT_S, RetryPolicy, hopeful, retry_after_s, should_retry
+from o3magic.client.retry import (
+    LONGEST_WAIT_S,
+    RetryPolicy,
+    hopeful,
+    parse_should_retry,
+    retry_after_s,
+)
 from o3magic.errors import BrokenAnswer, NoConnection, ProviderDown, RateLimited
 from o3magic.events import Retrying
 from o3magic.simulator import Reply
@@ -93,10 +99,10 @@ def test_a_broken_answer_is_not_tried_again():
 def test_the_provider_s_word_comes_before_ours():
     assert waits(RetryPolicy(1), failed(ProviderDown, retry=False)) == []
     assert waits(RetryPolicy(1), failed(errors.RequestRefused, retry=True)) == [0.5]
-    assert [should_retry({"x-should-retry": said}) for said in ("true", "False", "perhaps")] == [
-        *(True, False, None)
-    ]
-    assert should_retry({}) is None
+    assert [
+        parse_should_retry({"x-should-retry": said}) for said in ("true", "False", "perhaps")
+    ] == [*(True, False, None)]
+    assert parse_should_retry({}) is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from o3magic.cassettes.cassette import CassetteLock
+from o3magic.atomic_file import lock_file
 from o3magic.conversations.conversation import Conversation, Turn, turn_of
 from o3magic.conversations.export import to_markdown, to_notebook
 from o3magic.conversations.store import (
@@ -479,13 +479,9 @@ def test_a_change_that_fails_changes_nothing(tmp_path):
 def test_a_file_that_another_kernel_holds_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("o3magic.conversations.store.MOST_WAIT_S", 0.05)
     path = tmp_path / "conversations.json"
-    held, refused = (
-        CassetteLock(path.with_name("conversations.json.lock")),
-        pytest.raises(BadOption),
-    )
-    with held, refused as caught:
+    with lock_file(path, 1), pytest.raises(BadOption) as caught:
         FileStore(path).put(talk(*THREE))
-    assert "held by another kernel" in str(caught.value)
+    assert "locked by another kernel" in str(caught.value)
     FileStore(path).put(talk(*THREE))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from o3magic import errors
 from o3magic.redaction import redact
-from o3magic.wire.errors import failure, summary_of_page
+from o3magic.wire.errors import build_error, summarize_page
 
 CASES = {
     "invalid_key": errors.WrongKey,
@@ -60,14 +60,14 @@ def body_of(case):
 
 
 def error(status=400, **fields):
-    return failure(status, json.dumps({"error": fields}).encode())
+    return build_error(status, json.dumps({"error": fields}).encode())
 
 
 def test_every_known_refusal_is_classified(cases):
     assert set(cases) == set(CASES) | OTHERS
     for name, kind in CASES.items():
         case = cases[name]
-        found = failure(None if case.get("sse") else case["status"], body_of(case))
+        found = build_error(None if case.get("sse") else case["status"], body_of(case))
         assert type(found) is kind, name
         assert found.hint, name
         assert str(found), name
@@ -82,10 +82,10 @@ def test_a_refusal_in_a_stream_is_the_same_as_an_object_and_as_bytes(cases):
     for name, kind in CASES.items():
         case = cases[name]
         if case.get("sse"):
-            found = failure(None, case["body"])
+            found = build_error(None, case["body"])
             assert type(found) is kind
-            assert found.lines() == failure(None, body_of(case)).lines()
-            assert type(failure(200, case["body"])) is kind
+            assert found.lines() == build_error(None, body_of(case)).lines()
+            assert type(build_error(200, case["body"])) is kind
 
 
 def test_recorded_refusals_are_classified(recorded):
@@ -98,7 +98,7 @@ def test_recorded_refusals_are_classified(recorded):
         ("err_429_openrouter.json", 429, errors.RateLimited),
         ("azure_prompt_filter_error_in_200.json", 200, errors.ContentFiltered),
     ):
-        assert type(failure(status, json.dumps(recorded(name)).encode())) is kind, name
+        assert type(build_error(status, json.dumps(recorded(name)).encode())) is kind, name
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_recorded_refusals_are_classified(recorded):
 )
 def test_without_a_code_the_status_decides(status, kind):
     for body in (b"", b"{}", b'{"error": {"code": null}}', b"<p>no</p>", b"[1]"):
-        assert type(failure(status, body)) is kind
+        assert type(build_error(status, body)) is kind
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,14 @@ def test_without_a_code_the_status_decides(status, kind):
     ],
 )
 def test_in_a_stream_the_code_may_be_the_status(code, kind):
-    assert type(failure(None, {"error": {"code": code}})) is kind
+    assert type(build_error(None, {"error": {"code": code}})) is kind
 
 
 def test_the_kind_counts_where_there_is_no_code():
     assert type(error(429, type="insufficient_quota")) is errors.QuotaExhausted
     assert (
-        type(failure(None, {"error": {"type": "invalid_request_error"}})) is errors.RequestRefused
+        type(build_error(None, {"error": {"type": "invalid_request_error"}}))
+        is errors.RequestRefused
     )
 
 
@@ -162,7 +163,7 @@ def test_words_decide_nothing_but_a_shut_down_model_and_a_request_too_large():
 
 
 def test_what_the_provider_said_is_kept():
-    found = failure(
+    found = build_error(
         404,
         b'{"error": {"message": "No such thing.", "code": "model_not_found", "param": "model"}}',
         "req_a4ba0f8d71d8e0d57bca81130a694553",
@@ -200,7 +201,7 @@ def test_what_the_provider_said_is_kept():
     ],
 )
 def test_the_words_are_found_in_any_shape_of_body(body, words):
-    assert words in str(failure(400, body))
+    assert words in str(build_error(400, body))
 
 
 def test_a_page_is_summarised_without_its_scripts_and_tags():
@@ -209,9 +210,9 @@ def test_a_page_is_summarised_without_its_scripts_and_tags():
         b"<title>502 Bad Gateway</title></head><body onload='x()'><center><h1>502 Bad Gateway"
         b"</h1></center><hr>nginx<SCRIPT type=x>more()</SCRIPT></body></html>"
     )
-    said = str(failure(502, page))
+    said = str(build_error(502, page))
     assert said == "502 Bad Gateway 502 Bad Gateway nginx (HTTP 502)"
-    assert summary_of_page("<script>never closed alert(1)") == ""
+    assert summarize_page("<script>never closed alert(1)") == ""
 
 
 def test_a_hint_is_closer_where_the_refusal_says_more():
@@ -269,8 +270,8 @@ def test_a_key_in_a_server_s_words_is_not_shown(secret, said):
     for found in (
         redact(said.format(secret)),
         str(error(401, message=said.format(secret), code="invalid_api_key")),
-        str(failure(500, f"<p>{said.format(secret)}</p>".encode())),
-        str(failure(400, b'{"error": {}}', said.format(secret)).request_id),
+        str(build_error(500, f"<p>{said.format(secret)}</p>".encode())),
+        str(build_error(400, b'{"error": {}}', said.format(secret)).request_id),
     ):
         assert "[key]" in found
         assert secret not in found
@@ -360,7 +361,7 @@ def test_any_json_as_a_body_never_raises():
         status = draw.choice([None, 0, 200, 204, 302, 400, 401, 404, 429, 500, 999, -1])
         bodies = [json.dumps(made).encode(), json.dumps(made)[: draw.randrange(50)].encode()]
         for body in [*bodies, made] if isinstance(made, dict) else bodies:
-            found = failure(status, body, draw.choice([None, "", "x" * 999]))
+            found = build_error(status, body, draw.choice([None, "", "x" * 999]))
             assert isinstance(found, errors.RequestFailed)
             assert 0 < len(str(found)) < 600
             assert all(line.isprintable() for line in found.lines())
@@ -370,9 +371,9 @@ def test_any_bytes_as_a_body_never_raise():
     draw = random.Random(19)
     for _ in range(2000):
         body = draw.randbytes(draw.randrange(300))
-        assert isinstance(failure(draw.choice([400, 500]), body), errors.RequestFailed)
+        assert isinstance(build_error(draw.choice([400, 500]), body), errors.RequestFailed)
     for body in (b"[" * 100_000, b'{"error":' * 50_000, b'{"code": ' + b"9" * 100_000 + b"}"):
-        assert isinstance(failure(400, body), errors.RequestFailed)
+        assert isinstance(build_error(400, body), errors.RequestFailed)
 
 
 @pytest.mark.parametrize(
@@ -401,8 +402,8 @@ def test_any_bytes_as_a_body_never_raise():
 def test_time_does_not_grow_with_a_hostile_body(piece):
     def seconds(count):
         began = time.process_time()
-        failure(500, (piece * count).encode())
-        failure(500, json.dumps({"error": {"message": piece * count}}).encode())
+        build_error(500, (piece * count).encode())
+        build_error(500, json.dumps({"error": {"message": piece * count}}).encode())
         return time.process_time() - began
 
     assert min(seconds(100_000) for _ in range(3)) < 0.25

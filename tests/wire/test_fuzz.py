@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, configuration, given, settings
 from hypothesis import strategies as st
 
 from o3magic.answer_builder import AnswerBuilder
-from o3magic.client.response_stream import bounded, unpacked
+from o3magic.client.response_stream import bounded, decompress
 from o3magic.client.retry import retry_after_s
 from o3magic.errors import BrokenAnswer, NotStrict, RequestFailed
 from o3magic.events import ToolCallDelta
 from o3magic.redaction import MOST_CHARS, redact
 from o3magic.wire.dialects import DIALECTS
-from o3magic.wire.errors import failure
+from o3magic.wire.errors import build_error
 from o3magic.wire.sse import Decoder
 from o3magic.wire.strict_schema import strict_schema
 
@@ -186,7 +186,7 @@ def test_json_of_any_depth_is_one_of_our_errors(api, opening):
         for read in (DIALECTS[api].reader().read, lambda d: list(DIALECTS[api].decode(d))):
             with pytest.raises(RequestFailed):
                 read(opening * depth)
-        assert str(failure(500, opening * depth))
+        assert str(build_error(500, opening * depth))
 
 
 def test_a_call_s_arguments_in_many_pieces_take_no_minute():
@@ -214,7 +214,7 @@ ERROR_NAMES = ["error", "code", "message", "type", "param", "detail", "object", 
     st.one_of(st.none(), st.text(max_size=20)),
 )
 def test_any_refusal_is_one_short_error(status, body, request_id):
-    error = failure(status, body, request_id)
+    error = build_error(status, body, request_id)
     assert isinstance(error, RequestFailed)
     for line in error.lines():
         assert len(line) < 2 * MOST_CHARS
@@ -233,7 +233,7 @@ def test_any_text_is_shown_on_one_line_and_not_endlessly(text):
 def test_a_long_text_is_redacted_soon(piece):
     began = time.perf_counter()
     redact(piece * 100_000)
-    failure(500, (piece * 100_000).encode())
+    build_error(500, (piece * 100_000).encode())
     assert time.perf_counter() - began < 2
 
 
@@ -260,7 +260,7 @@ def test_any_wait_is_a_number_or_none(headers):
 @given(st.lists(st.binary(max_size=30), max_size=8), st.sampled_from(["gzip", "deflate", "br", ""]))
 def test_any_bytes_are_unpacked_or_broken(chunks, encoding):
     try:
-        found = b"".join(unpacked(chunks, encoding))
+        found = b"".join(decompress(chunks, encoding))
     except BrokenAnswer:
         return
     assert encoding in ("gzip", "deflate") or found == b"".join(chunks)
@@ -276,11 +276,11 @@ def test_what_was_packed_is_unpacked_and_what_was_cut_is_broken(data, size, zipp
     def pieces(said):
         return [said[i : i + size] for i in range(0, len(said), size)]
 
-    assert b"".join(unpacked(pieces(packed), name)) == data
+    assert b"".join(decompress(pieces(packed), name)) == data
     if cut == len(packed):
         return
     with pytest.raises(BrokenAnswer):
-        list(unpacked(pieces(packed[:cut]), name))
+        list(decompress(pieces(packed[:cut]), name))
 
 
 @steady

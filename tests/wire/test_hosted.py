@@ -9,7 +9,7 @@ from o3magic.answer_builder import AnswerBuilder
 from o3magic.citations import Citation, cited_by, cited_in
 from o3magic.events import HostedUse
 from o3magic.wire import chat, responses
-from o3magic.wire.hosted import cost_in_header, hosted_in, said_cost_usd
+from o3magic.wire.hosted import count_hosted_tools, parse_cost_header, parse_cost_usd
 
 
 def searched(kind="search", **more):
@@ -19,7 +19,7 @@ def searched(kind="search", **more):
 
 
 def uses(*output, **more):
-    return [tuple(each) for each in hosted_in({"output": [*output], **more})]
+    return [tuple(each) for each in count_hosted_tools({"output": [*output], **more})]
 
 
 def test_searches_count_and_the_opening_of_pages_does_not():
@@ -73,7 +73,7 @@ def test_other_tools_of_the_provider_are_counted_by_their_type():
     ],
 )
 def test_output_of_any_shape_is_no_tool(output):
-    assert hosted_in({"output": output}) == ()
+    assert count_hosted_tools({"output": output}) == ()
 
 
 def test_uses_in_words():
@@ -105,16 +105,18 @@ def test_a_cost_is_read_as_it_was_written(written, cost):
     "cost", [-1, -0.01, float("nan"), float("inf"), 1e30, 10**9, "0.95", True, None, [1], {"a": 1}]
 )
 def test_a_cost_that_is_none_is_unknown(cost):
-    assert said_cost_usd({"cost": cost}) is None
+    assert parse_cost_usd({"cost": cost}) is None
 
 
 def test_with_a_key_of_one_s_own_the_model_s_maker_charges_besides():
     own = {"cost": 0.001, "is_byok": True}
-    assert said_cost_usd(own) is None
-    assert said_cost_usd(own | {"cost_details": {"upstream_inference_cost": None}}) is None
+    assert parse_cost_usd(own) is None
+    assert parse_cost_usd(own | {"cost_details": {"upstream_inference_cost": None}}) is None
     details = {"upstream_inference_cost": 0.02}
-    assert said_cost_usd(own | {"cost_details": details}) == Decimal("0.021")
-    assert said_cost_usd({"cost": 0.5, "is_byok": False, "cost_details": details}) == Decimal("0.5")
+    assert parse_cost_usd(own | {"cost_details": details}) == Decimal("0.021")
+    assert parse_cost_usd({"cost": 0.5, "is_byok": False, "cost_details": details}) == Decimal(
+        "0.5"
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_with_a_key_of_one_s_own_the_model_s_maker_charges_besides():
     ],
 )
 def test_a_cost_in_a_header_and_no_zero_which_stands_for_no_price(said, cost):
-    assert cost_in_header(said) == cost
+    assert parse_cost_header(said) == cost
 
 
 PAGE = {"url": "https://example.org/a", "title": "A", "start_index": 0, "end_index": 4}

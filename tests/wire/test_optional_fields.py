@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from o3magic.wire.optional_fields import nullable, without_fillers
+from o3magic.wire.optional_fields import accepts_null, drop_fillers
 
 
 def obj(required: list[str], /, **properties: Any) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def test_fillers_are_the_nulls_the_schema_does_not_mean() -> None:
         "filler": None,
         "unknown": None,
     }
-    assert without_fillers(data, schema) == {
+    assert drop_fillers(data, schema) == {
         "lines": [{"a": 1}, {"b": 1, "note": None}, {"a": "wrong"}],
         "meant": None,
         "unknown": None,
@@ -42,7 +42,7 @@ def test_what_is_nullable_is_seen_through_references_and_unions() -> None:
         "Maybe": {"oneOf": [{"$ref": "#/$defs/Loop"}, {"enum": ["a", None]}]},
         "Loop": {"anyOf": [{"$ref": "#/$defs/Loop"}, {"type": "string"}]},
     }
-    assert nullable({"$ref": "#/$defs/Maybe"}, defs)
-    assert nullable({"const": None}, defs)
-    assert not nullable({"$ref": "#/$defs/Loop"}, defs)
-    assert not nullable({}, defs)
+    assert accepts_null({"$ref": "#/$defs/Maybe"}, defs)
+    assert accepts_null({"const": None}, defs)
+    assert not accepts_null({"$ref": "#/$defs/Loop"}, defs)
+    assert not accepts_null({}, defs)

@@ -6,12 +6,12 @@ import pytest
 
 from o3magic.events import Usage
 from o3magic.wire import chat, responses
-from o3magic.wire.usage import oddities, usage_of
+from o3magic.wire.usage import oddities, parse_usage
 
 
 def test_counts_go_by_other_names_in_each_api():
     details = {"cached_tokens": 2, "cache_write_tokens": 1}
-    assert usage_of(
+    assert parse_usage(
         {
             "input_tokens": 9,
             "input_tokens_details": details,
@@ -20,7 +20,7 @@ def test_counts_go_by_other_names_in_each_api():
             "total_tokens": 14,
         },
         "responses",
-    ) == usage_of(
+    ) == parse_usage(
         {
             "prompt_tokens": 9,
             "prompt_tokens_details": details,
@@ -33,20 +33,20 @@ def test_counts_go_by_other_names_in_each_api():
 
 
 def test_what_was_not_said_is_unknown_and_not_zero():
-    assert usage_of({"prompt_tokens": 9}, "chat") == Usage(input_tokens=9)
+    assert parse_usage({"prompt_tokens": 9}, "chat") == Usage(input_tokens=9)
     counts = {"prompt_tokens": 9, "prompt_tokens_details": None, "completion_tokens": 0}
-    assert usage_of(counts, "chat") == Usage(input_tokens=9, output_tokens=0)
+    assert parse_usage(counts, "chat") == Usage(input_tokens=9, output_tokens=0)
 
 
 @pytest.mark.parametrize("counts", [None, {}, [], "9", 9, {"prompt": 9}, {"input_tokens": 9}])
 def test_where_nothing_was_counted_there_is_no_usage(counts):
-    assert usage_of(counts, "chat") is None
+    assert parse_usage(counts, "chat") is None
 
 
 @pytest.mark.parametrize("count", [-1, 1.5, "9", True, None, [9], {"n": 9}, float("nan")])
 def test_a_count_that_is_no_whole_number_is_unknown(count):
     counts = {"prompt_tokens": count, "completion_tokens": 5, "completion_tokens_details": count}
-    assert usage_of(counts, "chat") == Usage(output_tokens=5)
+    assert parse_usage(counts, "chat") == Usage(output_tokens=5)
 
 
 def test_recorded_usage_is_not_odd(recorded, hear, fold):
