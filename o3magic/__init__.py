@@ -202,17 +202,17 @@ def jobs() -> list[AnyJob]:
     `o3.job(3)` and `o3.job("name")` give one of them. No provider is asked: a batch's `.status()`
     does that.
     """
-    from o3magic.rows.batch.registry import all_jobs
+    from o3magic.rows.batch.registry import list_jobs
 
-    return all_jobs(*_batch_context())
+    return list_jobs(*_batch_context())
 
 
 def job(named: int | str) -> AnyJob:
     """The job with a number or a name. Raises BadOption."""
-    from o3magic.rows.batch.registry import one_job
+    from o3magic.rows.batch.registry import find_job
 
     context, names = _batch_context()
-    return one_job(context, named, names)
+    return find_job(context, named, names)
 
 
 def sweep(
@@ -244,13 +244,13 @@ def sweep(
     far in `.answer`.
     """
     from o3magic.notebook.progress import create_progress_display
-    from o3magic.rows.sweep.sweep import sweep_in
+    from o3magic.rows.sweep.sweep import run_sweep
 
     arguments = {"expected": expected, "scorer": scorer, "efforts": efforts, "models": models}
     arguments |= {"schema": schema, "names": _names()} | options
     show = create_progress_display(_shell(), quiet=bool(options.get("quiet")))
     with _session() as session:
-        return sweep_in(session, rows, prompt, show=show, **arguments)
+        return run_sweep(session, rows, prompt, show=show, **arguments)
 
 
 def costs(
@@ -373,7 +373,7 @@ def _session() -> Iterator[Session]:
 
 def _batch_context() -> tuple[BatchContext, dict[str, Any]]:
     """The context in which jobs run, and the names of the notebook or of the script."""
-    from o3magic.rows.batch.registry import room_of
+    from o3magic.rows.batch.registry import build_context
 
     shell = _shell()
 
@@ -382,4 +382,4 @@ def _batch_context() -> tuple[BatchContext, dict[str, Any]]:
 
         return create_progress_display(shell)
 
-    return room_of(_open_session(), show, close_after=shell is None), _names()
+    return build_context(_open_session(), show, close_after=shell is None), _names()

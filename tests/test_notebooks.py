@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.record_mode import cassette_path
+from o3magic.cassettes.record_mode import get_cassette_path
 from o3magic.cli.check import IGNORED, SKIPPED
 from o3magic.events import LABELS
 
@@ -51,7 +51,7 @@ def is_live(path):
 
 
 def takes(path):
-    return Cassette(cassette_path(path, {})).entries
+    return Cassette(get_cassette_path(path, {})).entries
 
 
 def test_the_first_cell_says_where_the_answers_come_from_and_how_to_get_others(path):
@@ -71,7 +71,7 @@ def test_the_first_cell_says_where_the_answers_come_from_and_how_to_get_others(p
     assert ("a person wrote them" in first.source) == ("hand" in said)
     assert ("simulator made" in first.source) == ("simulated" in said)
     assert f"o3magic run --mode refresh {path.name}" in first.source
-    assert f"o3magic cassettes accept --drop {cassette_path(path, {}).name}" in first.source
+    assert f"o3magic cassettes accept --drop {get_cassette_path(path, {}).name}" in first.source
 
 
 def links(cell):
@@ -104,7 +104,7 @@ def test_rows_that_no_model_answered_are_labelled(path):
 
 
 def test_nothing_is_stored_that_belongs_to_one_machine_or_one_session(path):
-    for file in (path, cassette_path(path, {})):
+    for file in (path, get_cassette_path(path, {})):
         text = file.read_text("utf-8") if file.exists() else ""
         assert not SECRETS.search(text)
         assert not PATHS.search(text)

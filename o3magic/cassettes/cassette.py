@@ -154,7 +154,10 @@ class Cassette:
                 return self._data
             if stamp != self._stamp:
                 name, migrations = str(self.path), self._migrations
-                self._set(format.read(self.path.read_bytes(), name, migrations=migrations), stamp)
+                self._set(
+                    format.parse_cassette(self.path.read_bytes(), name, migrations=migrations),
+                    stamp,
+                )
             return self._data
 
     def _set(self, data: CassetteData, stamp: FileStamp | None) -> None:
@@ -182,7 +185,7 @@ class Cassette:
         self._set(data, stamp)
 
 
-def write_over(path: Path, data: CassetteData) -> None:
+def overwrite_cassette(path: Path, data: CassetteData) -> None:
     """Replace a file, whatever it contains."""
     with convert_os_errors(path, "written"):
         target = path.resolve()

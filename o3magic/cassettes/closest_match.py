@@ -14,7 +14,7 @@ from typing import Any
 from o3magic.cassettes.entry import Recording, message_text
 from o3magic.cassettes.format import EntryKey
 from o3magic.cassettes.request_key import FIRST_DEFAULT, CanonicalRequest
-from o3magic.cassettes.scrub import scrubbed
+from o3magic.cassettes.scrub import scrub_text
 
 MOST_LINES = 15
 MOST_COMPARED_LINES = 400
@@ -34,7 +34,7 @@ WORDS = {"schema_name": "schema", "max_output_tokens": "output limit"}
 UNSAID = {"api": "auto", "sample": 1}
 
 
-def explained(
+def describe_miss(
     question: CanonicalRequest,
     n: int,
     recordings: Sequence[Recording],
@@ -104,7 +104,7 @@ def describe_difference(recording: Recording, question: CanonicalRequest) -> lis
     if len(lines) > MOST_LINES:
         left = len(lines) - MOST_LINES + 1
         lines = [*lines[: MOST_LINES - 1], f"... and {left} more lines"]
-    return [scrubbed(line) for line in lines]
+    return [scrub_text(line) for line in lines]
 
 
 def find_changed_fields(recording: Recording, canonical: Mapping[str, Any]) -> list[str]:

@@ -12,15 +12,15 @@ from typing import Any, Literal, TypeVar, get_args
 from o3magic.cassettes.request_key import (
     UNNAMED,
     CanonicalRequest,
-    digest,
+    compute_digest,
+    compute_key,
     iter_texts,
     join_lines,
-    key_of,
-    lines,
-    normal_request,
+    normalize_request,
+    split_lines,
     to_plain_json,
 )
-from o3magic.cassettes.scrub import safe_request, scrub_value, scrubbed
+from o3magic.cassettes.scrub import scrub_request, scrub_text, scrub_value
 from o3magic.citations import Citation
 from o3magic.errors import CassetteError
 from o3magic.events import Answer, Finished, FinishReason, HostedUse, Usage
@@ -226,21 +226,22 @@ class Recording:
             source=answer.source,
             recorded=(recorded or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             by=f"o3magic {__version__}",
-            request=safe_request(question.canonical(), scrub=scrub),
-            text=scrubbed(answer.text),
-            reasoning_summary=scrubbed(answer.reasoning_summary),
-            refusal=scrubbed(answer.refusal),
+            request=scrub_request(question.canonical(), scrub=scrub),
+            text=scrub_text(answer.text),
+            reasoning_summary=scrub_text(answer.reasoning_summary),
+            refusal=scrub_text(answer.refusal),
             tool_calls=tuple(
-                ToolCall(call.id, call.name, scrubbed(call.arguments)) for call in answer.tool_calls
+                ToolCall(call.id, call.name, scrub_text(call.arguments))
+                for call in answer.tool_calls
             ),
             model=answer.model,
             id=answer.id,
             system_fingerprint=system_fingerprint,
             finish_reason=finished.reason,
-            detail=scrubbed(finished.detail),
+            detail=scrub_text(finished.detail),
             usage=finished.usage,
             service_tier=finished.service_tier,
-            notes=tuple(map(scrubbed, finished.notes)),
+            notes=tuple(map(scrub_text, finished.notes)),
             items=items,
             citations=() if items else tuple(map(scrub_citation, finished.citations)),
             hosted=finished.hosted,
@@ -337,11 +338,11 @@ class Recording:
         counted = {each.name: getattr(self.usage, each.name, None) for each in fields(Usage)}
         timing = {"first_ms": self.first_ms, "total_ms": self.total_ms, "chunks": self.chunks}
         response: dict[str, Any] = {
-            "text": lines(self.text),
-            "reasoning_summary": lines(self.reasoning_summary),
-            "refusal": lines(self.refusal),
+            "text": split_lines(self.text),
+            "reasoning_summary": split_lines(self.reasoning_summary),
+            "refusal": split_lines(self.refusal),
             "tool_calls": [
-                {"id": call.id, "name": call.name, "arguments": lines(call.arguments)}
+                {"id": call.id, "name": call.name, "arguments": split_lines(call.arguments)}
                 for call in self.tool_calls
             ],
             "model": self.model,
@@ -363,13 +364,13 @@ class Recording:
         return {name: value for name, value in response.items() if value not in (None, "", [])}
 
     def _sha256(self) -> str:
-        return digest(json.dumps(self._response(), sort_keys=True, separators=(",", ":")))
+        return compute_digest(json.dumps(self._response(), sort_keys=True, separators=(",", ":")))
 
 
 def parse_entry(entry: EntryFields) -> Recording:
     """Parse an entry; fields that a person left out are computed or unknown."""
-    request = normal_request(entry.section("request").raw)
-    key = entry.word("key") or (key_of(request) if request.get("messages") else "")
+    request = normalize_request(entry.section("request").raw)
+    key = entry.word("key") or (compute_key(request) if request.get("messages") else "")
     if not key:
         raise CassetteError("it has neither a key nor a request with a prompt or messages")
     response, timing = entry.section("response"), entry.section("response").section("timing")
@@ -426,7 +427,7 @@ def parse_entry(entry: EntryFields) -> Recording:
 
 
 def scrub_citation(citation: Citation) -> Citation:
-    return replace(citation, url=scrubbed(citation.url), title=scrubbed(citation.title))
+    return replace(citation, url=scrub_text(citation.url), title=scrub_text(citation.title))
 
 
 def parse_citation(value: Any) -> Citation:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from o3magic.cassettes.entry import EntryFields
-from o3magic.cassettes.request_key import key_of
+from o3magic.cassettes.request_key import compute_key
 from o3magic.errors import CassetteError
 
 NAME = "o3magic-cassette"
@@ -72,7 +72,7 @@ class CassetteData:
         )
 
 
-def read(
+def parse_cassette(
     data: bytes,
     name: str,
     *,
@@ -150,7 +150,7 @@ def parse_entry_key(entry: Any, where: str, used_keys: Mapping[EntryKey, Any]) -
     """Key and number of an entry. An entry written by hand may lack both."""
     try:
         fields = EntryFields(entry, "it")
-        key = fields.word("key") or key_of(fields.section("request").raw)
+        key = fields.word("key") or compute_key(fields.section("request").raw)
         number = fields.count("n", at_least=1)
     except CassetteError as error:
         raise CassetteError(f"{where}: {error}", hint=error.hint) from None
@@ -170,7 +170,7 @@ def dump(head: Mapping[str, Any], notebook: str, entry_texts: Sequence[str]) -> 
     """Encode a file. Equal content gives equal bytes."""
     top = {"format": FORMAT, "notebook": notebook} | dict(head)
     rows = [
-        f"{to_text(name)}: {indent_value(value)}," for name, value in top.items() if value != ""
+        f"{format_json(name)}: {indent_value(value)}," for name, value in top.items() if value != ""
     ]
     texts = ",\n".join(f"  {text}" for text in entry_texts)
     rows.append(f'"entries": [\n{texts}\n ]' if texts else '"entries": []')
@@ -180,15 +180,15 @@ def dump(head: Mapping[str, Any], notebook: str, entry_texts: Sequence[str]) -> 
 
 def indent_value(value: Any) -> str:
     """JSON text of a value, indented by one level."""
-    return to_text(value).replace("\n", "\n ")
+    return format_json(value).replace("\n", "\n ")
 
 
 def format_entry(entry: Mapping[str, Any]) -> str:
     """JSON text of an entry, indented as in the file."""
-    return to_text(entry).replace("\n", "\n  ")  # no text in JSON holds a line end itself
+    return format_json(entry).replace("\n", "\n  ")  # no text in JSON holds a line end itself
 
 
-def to_text(value: Any) -> str:
+def format_json(value: Any) -> str:
     """Readable JSON: not ASCII only, but a lone surrogate is escaped."""
     text = json.dumps(value, ensure_ascii=False, indent=1)
     return SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
@@ -202,7 +202,7 @@ CONFLICT = re.compile(
 )
 
 
-def merged(
+def merge_cassettes(
     ours: CassetteData,
     theirs: CassetteData,
     base: CassetteData | None = None,
@@ -281,16 +281,16 @@ def find_entry(data: CassetteData, key: EntryKey) -> Mapping[str, Any] | None:
     return None if index is None else data.entries[index]
 
 
-def resolved(data: bytes, name: str) -> tuple[CassetteData, list[str]]:
+def resolve_conflict(data: bytes, name: str) -> tuple[CassetteData, list[str]]:
     """Parse a file that has git's conflict markers or several entries with the same key."""
     text = data.decode("utf-8-sig", "replace")
     if not MARKER.search(text):
-        return read(data, name, newest_of_two=True), []
+        return parse_cassette(data, name, newest_of_two=True), []
     sides = [CONFLICT.sub(rf"\g<{side}>", text) for side in ("ours", "theirs")]
     if any(MARKER.search(side) for side in sides):
         raise CassetteError(f"{name} has a conflict marker without its others", hint=BACK)
     try:
-        ours, theirs = (read(side.encode(), name, newest_of_two=True) for side in sides)
+        ours, theirs = (parse_cassette(side.encode(), name, newest_of_two=True) for side in sides)
     except CassetteError as error:
         raise CassetteError(f"one side of the conflict is damaged: {error}", hint=BACK) from None
-    return merged(ours, theirs)
+    return merge_cassettes(ours, theirs)

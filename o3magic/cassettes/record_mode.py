@@ -15,7 +15,7 @@ SOURCES = (".ipynb", ".py", ".md", ".qmd", ".Rmd")
 FALSE_WORDS = ("", "0", "false", "no", "off")
 
 
-def rule(
+def choose_mode(
     mode: str | None, environment: Mapping[str, str], cassette_exists: bool, have_key: bool
 ) -> Mode | None:
     """Choose the record mode; None if there is neither a key nor a cassette.
@@ -46,7 +46,7 @@ def parse_mode(name: str) -> Mode:
     raise BadOption(f"there is no mode {name!r}", hint=hint)
 
 
-def cassette_path(notebook: Path | str, environment: Mapping[str, str]) -> Path:
+def get_cassette_path(notebook: Path | str, environment: Mapping[str, str]) -> Path:
     """Path of a notebook's cassette: beside it, or in the folder of O3MAGIC_CASSETTES."""
     path = Path(notebook)
     name = path.name
@@ -58,6 +58,6 @@ def cassette_path(notebook: Path | str, environment: Mapping[str, str]) -> Path:
     return path.with_name(name)
 
 
-def refresh_path(cassette: Path) -> Path:
+def get_refresh_path(cassette: Path) -> Path:
     """Path of the second file that mode `refresh` writes, until it is accepted."""
     return cassette.with_name(f"{cassette.name}.new")

@@ -27,7 +27,7 @@ BIG_PIECES = 4
 WORD = re.compile(r"\s*\S{1,24}\s*|\s+")
 
 
-def events(
+def replay_events(
     recording: Recording, *, speed: float = 1.0, sleep: Callable[[float], object] = time.sleep
 ) -> Iterator[Event]:
     """Yield the events of a recording. Together they are the recorded answer at any speed.

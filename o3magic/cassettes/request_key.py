@@ -35,18 +35,18 @@ NAMED = {"properties", "patternProperties", "$defs", "definitions", "dependentSc
 NOTHING_SAID: tuple[Any, ...] = (None, "", [], {})
 
 
-def key_of(request: Mapping[str, Any]) -> str:
+def compute_key(request: Mapping[str, Any]) -> str:
     """Compute the key of a request. Raises CassetteError for a malformed one."""
-    normal = {"api": "auto"} | normal_request(request, as_pairs=True)
-    return digest(json.dumps(normal, sort_keys=True, separators=(",", ":")))
+    normal = {"api": "auto"} | normalize_request(request, as_pairs=True)
+    return compute_digest(json.dumps(normal, sort_keys=True, separators=(",", ":")))
 
 
-def digest(text: str) -> str:
+def compute_digest(text: str) -> str:
     """The first 16 hex digits of a text's SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:KEY_DIGITS]
 
 
-def normal_request(request: Mapping[str, Any], *, as_pairs: bool = False) -> dict[str, Any]:
+def normalize_request(request: Mapping[str, Any], *, as_pairs: bool = False) -> dict[str, Any]:
     """Normalize a request. `prompt` stands for a message of the user.
 
     as_pairs: write the properties of a schema as pairs, so that sorting keeps their order.
@@ -112,7 +112,7 @@ def normalize_part(part: Mapping[str, Any], numbers: dict[str, str]) -> dict[str
             normal[name] = numbers.setdefault(call_id, f"call_{len(numbers) + 1}")
     for name in ("text", "arguments"):
         if name in part:
-            normal[name] = lines(clean(join_lines(part[name])))
+            normal[name] = split_lines(trim_blank_lines(join_lines(part[name])))
     url = part.get("image")
     if isinstance(url, str) and url.startswith("data:"):
         normal["image"] = f"sha256:{hashlib.sha256(url.encode()).hexdigest()}"
@@ -126,7 +126,7 @@ def normalize_tool(tool: Any, *, as_pairs: bool) -> dict[str, Any]:
         raise CassetteError("a tool is not an object")
     normal = {name: to_plain_json(value) for name, value in tool.items() if value is not None}
     if "description" in normal:
-        normal["description"] = lines(clean(join_lines(tool["description"])))
+        normal["description"] = split_lines(trim_blank_lines(join_lines(tool["description"])))
     if "parameters" in normal:
         normal["parameters"] = normalize_schema(tool["parameters"], as_pairs=as_pairs)
     if normal.get("strict") is True:
@@ -185,7 +185,7 @@ def to_plain_json(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int) else str(value)
 
 
-def clean(text: str) -> str:
+def trim_blank_lines(text: str) -> str:
     """Normalize line ends to LF and remove blank lines at both ends."""
     rows = text.replace("\r\n", "\n").split("\n")
     first, last = 0, len(rows)
@@ -196,7 +196,7 @@ def clean(text: str) -> str:
     return "\n".join(rows[first:last])
 
 
-def lines(text: str) -> str | list[str]:
+def split_lines(text: str) -> str | list[str]:
     """Split a text of several lines into a list, as notebook files do."""
     rows = text.split("\n")
     whole = [f"{row}\n" for row in rows[:-1]] + [rows[-1]] * bool(rows[-1])
@@ -277,12 +277,12 @@ class CanonicalRequest:
 
     def canonical(self) -> dict[str, Any]:
         """Return the request as written to a cassette."""
-        return normal_request(self._fields)
+        return normalize_request(self._fields)
 
     @cached_property
     def key(self) -> str:
         """16 hex digits."""
-        return key_of(self._fields)
+        return compute_key(self._fields)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -295,7 +295,7 @@ class CanonicalRequest:
     def schema_sha(self) -> str:
         """16 hex digits of the schema exactly as it is sent, or ""."""
         sent = self.schema if self.sent_schema is None else self.sent_schema
-        return "" if sent is None else digest(json.dumps(sent, default=str))
+        return "" if sent is None else compute_digest(json.dumps(sent, default=str))
 
     @property
     def at_other_tier(self) -> CanonicalRequest:

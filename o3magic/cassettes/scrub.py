@@ -12,7 +12,7 @@ from o3magic.redaction import find_secrets
 REMOVED = "[secret removed]"
 
 
-def scrubbed(text: str) -> str:
+def scrub_text(text: str) -> str:
     """Replace every secret in a text by `[secret removed]`."""
     parts, end = [], 0
     for secret in find_secrets(text):
@@ -25,10 +25,10 @@ def scrubbed(text: str) -> str:
 def scrub_value(value: Any) -> Any:
     """Replace the secrets in all texts of a value; lines in a list are joined first."""
     if isinstance(value, str):
-        return scrubbed(value)
+        return scrub_text(value)
     if isinstance(value, list) and value and all(isinstance(line, str) for line in value):
         whole = "".join(value)
-        safe = scrubbed(whole)
+        safe = scrub_text(whole)
         return value if safe == whole else safe.splitlines(keepends=True)
     if isinstance(value, list):
         return [scrub_value(item) for item in value]
@@ -37,7 +37,7 @@ def scrub_value(value: Any) -> Any:
     return value
 
 
-def safe_request(canonical: Mapping[str, Any], *, scrub: bool) -> Mapping[str, Any]:
+def scrub_request(canonical: Mapping[str, Any], *, scrub: bool) -> Mapping[str, Any]:
     """Return a request that may be recorded.
 
     scrub: remove secrets; without it they raise CassetteError.

@@ -14,10 +14,10 @@ from typing import Any
 from unicodedata import category
 
 from o3magic.cassettes import format
-from o3magic.cassettes.cassette import Cassette, write_over
+from o3magic.cassettes.cassette import Cassette, overwrite_cassette
 from o3magic.cassettes.entry import Recording
-from o3magic.cassettes.format import merged, resolved
-from o3magic.cassettes.record_mode import refresh_path
+from o3magic.cassettes.format import merge_cassettes, resolve_conflict
+from o3magic.cassettes.record_mode import get_refresh_path
 from o3magic.errors import CassetteError, CassetteMiss
 from o3magic.money import show_usd
 
@@ -139,7 +139,7 @@ def show_entry(chosen: argparse.Namespace) -> int:
             why = f", {take.default_reason}" if take.default_reason else ""
             print(plain(f"no model was named: {take.default_model} was asked{why}"))
         print()
-        print(plain(format.to_text(dict(take.request))))
+        print(plain(format.format_json(dict(take.request))))
         print(plain(f"\n{answer_of(take)}\n"))
     return SAME
 
@@ -207,15 +207,15 @@ def merge_files(chosen: argparse.Namespace) -> int:
         )
     base = files.pop(0) if chosen.driver else None
     if len(files) == 1:
-        tape, said = resolved(bytes_of(files[0]), str(files[0]))
+        tape, said = resolve_conflict(bytes_of(files[0]), str(files[0]))
     else:
-        ours, theirs = (format.read(bytes_of(path), str(path)) for path in files)
+        ours, theirs = (format.parse_cassette(bytes_of(path), str(path)) for path in files)
         ancestor = bytes_of(base) if base else b""
-        old = format.read(ancestor, str(base)) if ancestor.strip() else None
-        tape, said = merged(ours, theirs, old)
+        old = format.parse_cassette(ancestor, str(base)) if ancestor.strip() else None
+        tape, said = merge_cassettes(ours, theirs, old)
     print(plain("\n".join([*said, counted(tape.entries)])), file=sys.stderr)
     target = Path(chosen.output) if chosen.output else files[0]
-    write_over(target, tape)
+    overwrite_cassette(target, tape)
     return SAME
 
 
@@ -247,7 +247,7 @@ def prune_entries(chosen: argparse.Namespace) -> int:
 def accept_refresh(chosen: argparse.Namespace) -> int:
     """`o3magic cassettes accept`: show what changes, then take it over."""
     hint = "o3magic run --mode refresh NOTEBOOK makes one"
-    old, new = Cassette(chosen.file), opened(str(refresh_path(Path(chosen.file))), hint)
+    old, new = Cassette(chosen.file), opened(str(get_refresh_path(Path(chosen.file))), hint)
     show_difference(old, new)
     fresh = new.tape()
     left = [place for place in old.tape().places if place not in fresh.index]
@@ -256,7 +256,7 @@ def accept_refresh(chosen: argparse.Namespace) -> int:
         print(f"not asked again: {counted(left)}, {what}")
 
     def taken_over(tape: format.CassetteData) -> format.CassetteData:
-        return fresh if chosen.drop else merged(fresh, tape, None, ours_wins=True)[0]
+        return fresh if chosen.drop else merge_cassettes(fresh, tape, None, ours_wins=True)[0]
 
     old.replace(taken_over)
     new.path.unlink()

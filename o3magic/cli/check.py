@@ -18,7 +18,7 @@ from typing import Any
 from o3magic.cassettes.cassette import Cassette
 from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.format import EntryKey
-from o3magic.cassettes.record_mode import cassette_path
+from o3magic.cassettes.record_mode import get_cassette_path
 from o3magic.cli import check_report, notebooks
 from o3magic.cli.check_report import (
     SAME,
@@ -48,13 +48,13 @@ def places(path: Path, said: str) -> set[EntryKey] | None:
     if not said:
         return None
     by_path = json.loads(said)
-    used = by_path.get(str(cassette_path(path.absolute(), os.environ).absolute()), ())
+    used = by_path.get(str(get_cassette_path(path.absolute(), os.environ).absolute()), ())
     return {(key, n) for key, n in used}
 
 
 def cassette_of(path: Path) -> Cassette:
     """The cassette of a notebook."""
-    return Cassette(cassette_path(path, os.environ))
+    return Cassette(get_cassette_path(path, os.environ))
 
 
 def findings(path: Path, used: Collection[EntryKey]) -> list[str]:

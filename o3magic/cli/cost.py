@@ -9,12 +9,12 @@ import sys
 from decimal import Decimal, InvalidOperation
 
 from o3magic.cost.ledger import Ledger
-from o3magic.reports.query import OF_ALONE, add_words, costs
+from o3magic.reports.query import SCOPES_WITHOUT_NOTEBOOK, add_report_arguments, build_cost_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words of the command."""
-    add_words(parser, OF_ALONE)
+    add_report_arguments(parser, SCOPES_WITHOUT_NOTEBOOK)
     parser.add_argument(
         "--reconcile",
         metavar="BILL",
@@ -40,7 +40,7 @@ def run(chosen: argparse.Namespace) -> int:
 
 def show(ledger: Ledger, chosen: argparse.Namespace) -> int:
     """The costs, as text and as files."""
-    found = costs(ledger, of=chosen.of, by=chosen.by, since=chosen.since)
+    found = build_cost_report(ledger, of=chosen.of, by=chosen.by, since=chosen.since)
     # In a pipe or a file there is room for all columns.
     print(found.text(shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     if chosen.plot:
@@ -60,11 +60,11 @@ def reconcile(ledger: Ledger, chosen: argparse.Namespace) -> int:
 
     from o3magic.config import load_layers
     from o3magic.models import Catalog
-    from o3magic.reports.reconciliation import compared, read_bill
+    from o3magic.reports.reconciliation import compare_invoice, read_invoice
 
     catalog = Catalog.built_in(load_layers(os.environ, Path.cwd()).models)
-    bill = read_bill(Path(chosen.reconcile).expanduser())
-    found = compared(
+    bill = read_invoice(Path(chosen.reconcile).expanduser())
+    found = compare_invoice(
         ledger, bill, catalog, provider=chosen.provider, tolerance_usd=chosen.tolerance
     )
     print(found)

@@ -28,7 +28,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.record_mode import SUFFIX, cassette_path
+from o3magic.cassettes.record_mode import SUFFIX, get_cassette_path
 from o3magic.cli import notebooks
 from o3magic.cli.kernel_runner import CellRun, KernelRunner, variables_for
 from o3magic.cli.local import fetch
@@ -144,8 +144,8 @@ def introduction(notebook: Path, model: Weights | None, said: str) -> str:
     if model is None:
         return (
             f"The answers below were {said}, as each of them says. They are replayed from "
-            f"{cassette_path(notebook, {}).name}: no model is asked, no key is used, nothing is "
-            "sent."
+            f"{get_cassette_path(notebook, {}).name}: no model is asked, no key is used, nothing "
+            "is sent."
         )
     return (
         f"A real model answers below, now and on this machine: {model.title}. It needs no key, and "
@@ -187,7 +187,7 @@ def bundled() -> list[Any]:
 
 def sources(notebook: Path) -> str:
     """Where the answers of a notebook come from, in words."""
-    labels = {take.label for take in Cassette(cassette_path(notebook, {})).entries}
+    labels = {take.label for take in Cassette(get_cassette_path(notebook, {})).entries}
     return " or ".join(said for source, said in SOURCES.items() if source in labels)
 
 

@@ -14,8 +14,8 @@ from o3magic.cost.ledger import Ledger
 from o3magic.cost.pricing import card_at
 from o3magic.errors import O3Error
 from o3magic.providers import Provider
-from o3magic.session.error_hints import current_replacement
-from o3magic.session.plan import check_effort, provider_for
+from o3magic.session.error_hints import find_replacement
+from o3magic.session.plan import check_effort, find_provider
 from o3magic.session.session import Session
 from o3magic.settings import Settings
 from o3magic.version import __version__
@@ -70,7 +70,7 @@ def of_settings(environment: Mapping[str, str], folder: Path) -> Iterator[Findin
 
 def of_provider(session: Session, profile: Settings) -> Iterator[Finding]:
     """Who would be asked, whether there is a key, and whether anybody answers there."""
-    provider = provider_for(profile, session.providers)
+    provider = find_provider(profile, session.providers)
     for local in filter(session.client.is_there, session.providers.local):
         yield Finding("local server", f"{local.name} answers at {local.base_url}")
     if provider is None:
@@ -140,7 +140,7 @@ def of_model(session: Session, profile: Settings) -> Iterator[Finding]:
     if card.shutdown is not None:
         gone = card.retired(today)
         told = f"OpenAI announced its shutdown for {card.shutdown}"
-        new, _ = current_replacement(card, session.catalog, today)
+        new, _ = find_replacement(card, session.catalog, today)
         hint = f"O3MAGIC_MODEL={new.id}" if new else ""
         yield Finding("model's end", told, gone, hint)
     try:

@@ -27,7 +27,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from o3magic.cassettes.record_mode import cassette_path
+from o3magic.cassettes.record_mode import get_cassette_path
 from o3magic.errors import O3Error
 from o3magic.version import __version__
 
@@ -378,7 +378,7 @@ def found(names: Sequence[str], target: Path) -> list[SiteFile]:
         if path.suffix != NOTEBOOK or not path.is_file():
             what = "is no notebook" if path.exists() else "is not there"
             raise O3Error(f"{path} {what}", hint="name .ipynb files or folders")
-        tape = cassette_path(path, {})
+        tape = get_cassette_path(path, {})
         both = [path, tape] if tape.is_file() else [path]
         sources += [SiteFile(each, each.name) for each in both]
     check_found(sources)
@@ -545,7 +545,7 @@ def tell(target: Path, sources: Sequence[SiteFile]) -> None:
     notebooks = [each for each in sources if each.path.suffix == NOTEBOOK]
     names = {each.name for each in sources}
     silent = [
-        each.name for each in notebooks if cassette_path(each.name, {}).as_posix() not in names
+        each.name for each in notebooks if get_cassette_path(each.name, {}).as_posix() not in names
     ]
     size = sum(each.stat().st_size for each in target.rglob("*") if each.is_file())
     count = f"{len(notebooks)} notebook{'s' * (len(notebooks) != 1)}"

@@ -23,8 +23,8 @@ from typing import Any
 from o3magic.cassettes.cassette import Cassette
 from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.format import CassetteData, EntryKey
-from o3magic.cassettes.record_mode import cassette_path, refresh_path
-from o3magic.cassettes.request_key import FIRST_DEFAULT, UNNAMED, key_of
+from o3magic.cassettes.record_mode import get_cassette_path, get_refresh_path
+from o3magic.cassettes.request_key import FIRST_DEFAULT, UNNAMED, compute_key
 from o3magic.cli import notebooks
 from o3magic.cli.cassettes import answer_of, counted, plain
 from o3magic.cli.notebooks import OpenedNotebook, UnreadableNotebook, UnwritableNotebook
@@ -76,12 +76,12 @@ def migrate(path: Path, chosen: argparse.Namespace) -> int:
     if not chosen.to:
         raise UnreadableNotebook("migrate needs a model", hint=f"o3magic migrate {path} --to MODEL")
     opened = notebooks.read(path)
-    old = Cassette(cassette_path(path, os.environ))
+    old = Cassette(get_cassette_path(path, os.environ))
     if not old.exists:
         hint = f"o3magic run --mode record {path} makes one"
         raise CassetteMiss(f"{path} has no cassette, so there is nothing to ask again", hint=hint)
     before = old.entries
-    fresh = Cassette(refresh_path(old.path))
+    fresh = Cassette(get_refresh_path(old.path))
     if fresh.exists:
         raise UnwritableNotebook(
             f"{fresh.path} already exists: its answers were neither accepted nor dropped",
@@ -154,8 +154,8 @@ def drop(path: Path) -> int:
 
 def opened_migration(path: Path) -> tuple[OpenedNotebook, Cassette, Cassette]:
     """A notebook, its cassette, and the one that waits to be accepted. Raises CassetteMiss."""
-    old = Cassette(cassette_path(path, os.environ))
-    fresh = Cassette(refresh_path(old.path))
+    old = Cassette(get_cassette_path(path, os.environ))
+    fresh = Cassette(get_refresh_path(old.path))
     if not fresh.exists or HEAD not in fresh.tape().head:
         raise CassetteMiss(
             f"{path} has no migration to accept or drop", hint=f"o3magic migrate {path} --to MODEL"
@@ -230,7 +230,7 @@ def question_of(take: Recording) -> tuple[str, int]:
     """What was asked, whichever model was asked and at which effort."""
     left_out = ("model", "effort")
     said = {name: value for name, value in take.request.items() if name not in left_out}
-    return (key_of(said) if said.get("messages") else take.key), take.n
+    return (compute_key(said) if said.get("messages") else take.key), take.n
 
 
 def paired(before: Sequence[Recording], after: Sequence[Recording]) -> list[AnswerPair]:

@@ -17,7 +17,7 @@ from o3magic.client.http import Client
 from o3magic.client.retry import RetryPolicy
 from o3magic.errors import BrokenAnswer, RequestFailed
 from o3magic.providers import Provider
-from o3magic.wire.batch import BatchState, state
+from o3magic.wire.batch import BatchState, parse_batch_state
 from o3magic.wire.json_access import get_text, iter_objects, load_object
 
 T = TypeVar("T")
@@ -92,24 +92,26 @@ class Files:
             "completion_window": "24h",
             "metadata": dict(metadata),
         }
-        return state(self._document("POST", "/batches", JSON, json.dumps(body).encode()))
+        return parse_batch_state(
+            self._document("POST", "/batches", JSON, json.dumps(body).encode())
+        )
 
     def batch(self, batch_id: str) -> BatchState:
         """Fetch the state of a batch. Raises RequestFailed."""
         address = f"/batches/{quote(batch_id, safe='')}"
-        return state(self._retry(lambda: self._document("GET", address)))
+        return parse_batch_state(self._retry(lambda: self._document("GET", address)))
 
     def cancel(self, batch_id: str) -> BatchState:
         """Cancel a batch. Raises RequestFailed."""
         address = f"/batches/{quote(batch_id, safe='')}/cancel"
-        return state(self._retry(lambda: self._document("POST", address, JSON, b"{}")))
+        return parse_batch_state(self._retry(lambda: self._document("POST", address, JSON, b"{}")))
 
     def batches(self) -> Iterator[BatchState]:
         """Yield all batches of the account, the newest first. Raises RequestFailed."""
         after, has_more = "", True
         while has_more:
             page = self._page(f"/batches?limit={PAGE}{after}")
-            page_batches = [state(batch) for batch in iter_objects(page, "data")]
+            page_batches = [parse_batch_state(batch) for batch in iter_objects(page, "data")]
             yield from page_batches
             has_more = bool(page_batches) and page.get("has_more") is True
             after = f"&after={quote(page_batches[-1].id, safe='')}" if page_batches else ""

@@ -18,14 +18,14 @@ from pydantic import SecretStr
 from o3magic.client.cancellation import CancelToken, OpenCall, use_backend
 from o3magic.client.request import (
     HttpRequest,
-    body,
     build_headers,
     build_provider_headers,
     collect_secrets,
+    encode_body,
     encode_headers,
 )
-from o3magic.client.response_stream import bounded, decompress, stream_events
-from o3magic.client.retry import parse_should_retry, retry_after_s
+from o3magic.client.response_stream import decompress, limit_bytes, stream_events
+from o3magic.client.retry import parse_retry_after_s, parse_should_retry
 from o3magic.errors import (
     BadOption,
     BrokenAnswer,
@@ -141,7 +141,7 @@ class Client:
         # The clock of the open call limits all but the time until there is a connection.
         timeout = httpx.Timeout(None, connect=call.connect_timeout_s)
         url = call.provider.url(dialect.path, call.request.model)
-        content = body(dialect.encode(call.request))
+        content = encode_body(dialect.encode(call.request))
         try:
             request = self._http.build_request(
                 "POST",
@@ -180,7 +180,7 @@ class Client:
         POST /responses/input_tokens, which OpenAI and llama.cpp have. Raises RequestFailed.
         """
         fields = DIALECTS["responses"].encode(replace(call.request, stream=False))
-        content = body({name: value for name, value in fields.items() if name in COUNTED})
+        content = encode_body({name: value for name, value in fields.items() if name in COUNTED})
         url = call.provider.url(INPUT_TOKENS, call.request.model)
         try:
             request_headers = encode_headers(build_headers(call))
@@ -310,7 +310,7 @@ def raise_for_status(response: httpx.Response) -> None:
             status=status,
         )
     error = build_error(status, read_beginning(iter_chunks(response, MOST_ERROR_BYTES)), request_id)
-    error.retry_after_s = retry_after_s(response.headers)
+    error.retry_after_s = parse_retry_after_s(response.headers)
     error.should_retry = parse_should_retry(response.headers)
     raise error
 
@@ -357,9 +357,9 @@ def detect_stream(
 
 def iter_chunks(response: httpx.Response, most_bytes: int) -> Iterator[bytes]:
     """Yield the body in chunks as received, decompressed, up to `most_bytes`."""
-    packed = bounded(response.iter_raw(), most_bytes)
+    packed = limit_bytes(response.iter_raw(), most_bytes)
     encoding = response.headers.get("content-encoding", "")
-    return bounded(decompress(packed, encoding), most_bytes) if encoding else packed
+    return limit_bytes(decompress(packed, encoding), most_bytes) if encoding else packed
 
 
 def read_body(chunks: Iterator[bytes]) -> bytes:

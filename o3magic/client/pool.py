@@ -30,8 +30,8 @@ from o3magic.client.http import (
     read_body,
     remove_sent_secrets,
 )
-from o3magic.client.request import HttpRequest, body, build_headers, encode_headers
-from o3magic.client.response_stream import bounded, decompress, stream_events
+from o3magic.client.request import HttpRequest, build_headers, encode_body, encode_headers
+from o3magic.client.response_stream import decompress, limit_bytes, stream_events
 from o3magic.errors import BadOption, BrokenAnswer, RequestFailed
 from o3magic.events import Event
 from o3magic.messages import Api
@@ -295,7 +295,7 @@ class RequestPool:
         """
         dialect = DIALECTS[call.api]
         transport = self._transport_for(call, dialect)
-        content = body(dialect.encode(call.request))
+        content = encode_body(dialect.encode(call.request))
         try:
             reply = await transport.post(slot, content, build_limits(call))
         except NOT_AN_ADDRESS as error:
@@ -489,9 +489,11 @@ def decode_reply(call: HttpRequest, dialect: Dialect, reply: PoolReply) -> Seque
         reply.status, headers=dict(reply.headers), stream=httpx.ByteStream(refused)
     )
     raise_for_status(response)
-    packed = bounded(reply.chunks, call.max_answer_bytes)
+    packed = limit_bytes(reply.chunks, call.max_answer_bytes)
     encoding = response.headers.get("content-encoding", "")
-    chunks = bounded(decompress(packed, encoding), call.max_answer_bytes) if encoding else packed
+    chunks = (
+        limit_bytes(decompress(packed, encoding), call.max_answer_bytes) if encoding else packed
+    )
     stream, chunks = detect_stream(response, chunks)
     if stream:
         return [*stream_events(chunks, dialect)]

@@ -19,7 +19,7 @@ from o3magic.providers import NOT_IN_A_HEADER, Provider
 from o3magic.redaction import redact
 
 
-def token(scope: str) -> SecretStr | None:
+def fetch_entra_token(scope: str) -> SecretStr | None:
     """Fetch an Entra token of the signed-in user; None if azure-identity is not installed.
 
     Raises NoKey if no user is signed in.
@@ -57,12 +57,12 @@ class HttpRequest:
         return vars(self) | {"key": None}
 
 
-def located(call: HttpRequest, address: str) -> HttpRequest:
+def with_base_url(call: HttpRequest, address: str) -> HttpRequest:
     """Return the call with another base URL."""
     return replace(call, provider=replace(call.provider, base_url=address))
 
 
-def body(data: dict[str, Any]) -> bytes:
+def encode_body(data: dict[str, Any]) -> bytes:
     """Encode a request body. A lone surrogate, which UTF-8 lacks, becomes U+FFFD."""
     try:
         return to_json(data)

@@ -68,7 +68,7 @@ def drain(chunks: Iterator[bytes], watch: OpenCall) -> None:
             pass
 
 
-def bounded(chunks: Iterable[bytes], most_bytes: int) -> Iterator[bytes]:
+def limit_bytes(chunks: Iterable[bytes], most_bytes: int) -> Iterator[bytes]:
     """Yield the chunks. Raises BrokenAnswer if they are more than `most_bytes` together."""
     left = most_bytes
     for chunk in chunks:

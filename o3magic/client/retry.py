@@ -38,7 +38,7 @@ class RetryPolicy:
         """
         error = yield 0.0
         for attempt in range(self.retries):
-            if not hopeful(error):
+            if not is_retryable(error):
                 return
             provider_wait_s = error.retry_after_s
             if provider_wait_s is not None and provider_wait_s > LONGEST_WAIT_S:
@@ -50,7 +50,7 @@ class RetryPolicy:
             error = yield backoff_s if provider_wait_s is None else provider_wait_s
 
 
-def hopeful(error: RequestFailed) -> bool:
+def is_retryable(error: RequestFailed) -> bool:
     """Whether the same request may succeed later."""
     if error.should_retry is not None:
         return error.should_retry
@@ -58,7 +58,7 @@ def hopeful(error: RequestFailed) -> bool:
     return isinstance(error, HOPEFUL) or error.status == CONFLICT
 
 
-def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+def parse_retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Parse the wait in seconds; `retry-after-ms` comes before `retry-after`. None if absent."""
     for name, per_s in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         text = headers.get(name, "").strip()

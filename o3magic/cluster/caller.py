@@ -36,7 +36,7 @@ from o3magic.errors import O3Error, OverBudget
 from o3magic.rows.context import GroupCommitWriter, StartResult
 from o3magic.rows.records import ClaimRequest, RowOutcome
 from o3magic.rows.store import JobStore
-from o3magic.rows.worker import POLL_S, short
+from o3magic.rows.worker import POLL_S, is_over_budget
 
 WAIT_S = 5.0  # how long the scheduler waits for news before it says that there are none
 UNSENT = Outcome("interrupted", cost_nano_usd=0)
@@ -202,7 +202,7 @@ class CallerService:
         if isinstance(what, OpenEntry):
             self._held[wanted.key] = HeldRow(worker, begin.run, wanted, what)
             self._tell(each, RowGranted(what.entry))
-        elif short(what) and getattr(what, "scope", "") != "call":
+        elif is_over_budget(what) and getattr(what, "scope", "") != "call":
             if begin.again and (held := self._row(each)):
                 held.poor = True
             self._parked.append(WaitingRow(worker, begin, what))

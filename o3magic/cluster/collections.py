@@ -14,14 +14,20 @@ from o3magic.cluster.worker_run import ChunkRun
 from o3magic.dataframes import fixed_frame
 from o3magic.errors import BadOption, O3Error
 from o3magic.rows.context import PendingRow, StopReason
-from o3magic.rows.map_job import checked_source, filling_of
+from o3magic.rows.map_job import build_prompt_template, check_columns
 from o3magic.rows.records import RowOutcome, StoredRow
-from o3magic.rows.results import OWN, ResultTable, kind_of, properties, why
+from o3magic.rows.results import (
+    OWN_COLUMNS,
+    ResultTable,
+    format_unanswered,
+    get_column_kind,
+    get_fields,
+)
 from o3magic.rows.row_template import RequestTemplate
-from o3magic.rows.sources import RowSource, of_frame, source_of
+from o3magic.rows.sources import RowSource, read_frame, read_source
 from o3magic.schemas.lookup import AnswerType
-from o3magic.session.comparison import flat
-from o3magic.wire.optional_fields import resolved
+from o3magic.session.comparison import flatten_fields
+from o3magic.wire.optional_fields import resolve_refs
 
 MOST_DEPTH = 8
 OWN_KINDS = {"error": "text", "cost_usd": "number"}
@@ -35,7 +41,7 @@ class LazyTable(ResultTable):
         self._whole = wanted is not None and not is_object(wanted)
         self.kinds = fields_of(wanted, flatten=flatten)
         self._fields = {name: [] for name in self.kinds}
-        own = {name: OWN_KINDS.get(name, "integer") for name in OWN}
+        own = {name: OWN_KINDS.get(name, "integer") for name in OWN_COLUMNS}
         self.kinds |= {f"o3_{n}" if n in self._fields else n: kind for n, kind in own.items()}
 
     def _values(self, row: StoredRow | RowOutcome) -> dict[str, Any]:
@@ -46,7 +52,7 @@ class LazyTable(ResultTable):
         data = said.get("data")
         if self._whole or not isinstance(data, Mapping):
             return {"value": data}
-        found = flat(data) if self._flatten else data
+        found = flatten_fields(data) if self._flatten else data
         return {name: value for name, value in found.items() if name in self._fields}
 
     def frame(self, index: Any = None) -> Any:
@@ -61,7 +67,7 @@ class LazyTable(ResultTable):
 
 def is_object(wanted: AnswerType) -> bool:
     """Whether an answer has fields."""
-    root = resolved(wanted.schema, wanted.schema.get("$defs", {}))
+    root = resolve_refs(wanted.schema, wanted.schema.get("$defs", {}))
     return root.get("type") == "object" and bool(root.get("properties"))
 
 
@@ -71,7 +77,7 @@ def fields_of(wanted: AnswerType | None, *, flatten: bool) -> dict[str, str]:
         return {"text": "text"}
     definitions = wanted.schema.get("$defs", {})
     found: dict[str, str] = {}
-    for name, field in properties(wanted).items():
+    for name, field in get_fields(wanted).items():
         found |= flat_fields(name, field, definitions, MOST_DEPTH if flatten else 0)
     return found
 
@@ -81,13 +87,13 @@ def flat_fields(
 ) -> dict[str, str]:
     """A field, or the fields within it by their whole names."""
     choices = [c for c in field.get("anyOf", [field]) if c.get("type") != "null"]
-    inner = resolved(choices[0], definitions) if len(choices) == 1 else {}
+    inner = resolve_refs(choices[0], definitions) if len(choices) == 1 else {}
     below = inner.get("properties") if inner.get("type") == "object" else None
     if not depth or not below:
         return {name: kind_of_column(field, definitions)}
     found: dict[str, str] = {}
     for each, said in below.items():
-        whole = resolved(said, definitions)
+        whole = resolve_refs(said, definitions)
         found |= flat_fields(f"{name}.{each}", whole, definitions, depth - 1)
     return found
 
@@ -97,8 +103,8 @@ def kind_of_column(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> 
     choices = [c for c in field.get("anyOf", [field]) if c.get("type") != "null"]
     if len(choices) != 1:
         return "object"
-    one = resolved(choices[0], definitions)
-    kind = kind_of(one)
+    one = resolve_refs(choices[0], definitions)
+    kind = get_column_kind(one)
     if kind == "moment" and one.get("format") == "date":
         return "date"
     return kind or ("text" if one.get("type") == "string" else "object")
@@ -114,8 +120,8 @@ class RenderedPartition:
         self.keys: list[str | None] = []
         self.local: dict[int, O3Error] = {}
         self.asks: dict[str, PendingRow] = {}
-        filling = filling_of(spec.prompt, source, spec.plan.profile, Path(spec.folder))
-        for place, row in enumerate(checked_source(source, filling).rows):
+        filling = build_prompt_template(spec.prompt, source, spec.plan.profile, Path(spec.folder))
+        for place, row in enumerate(check_columns(source, filling).rows):
             try:
                 prompt = filling.fill(row)
                 form.check(prompt)
@@ -157,7 +163,7 @@ def table_of_partition(job: str, rows: Any) -> LazyTable:
     """The table of a partition, in the task that runs here. Raises what stopped it."""
     run, task = in_task(job)
     spec, form, _ = run(lambda branch: branch.opened())
-    rendered = RenderedPartition(spec, form, source_of(rows), task.number * PARTITION)
+    rendered = RenderedPartition(spec, form, read_source(rows), task.number * PARTITION)
     asked: PartitionResult = run(lambda branch: ask(branch, task, rendered))
     halt = asked.halt
     if halt is not None and halt.why != "budget":
@@ -177,7 +183,7 @@ def filled(
             continue
         row = asked.found.get(key)
         if row is None or row.state == "open":
-            table.add(None, why(halt, row), charged=False)
+            table.add(None, format_unanswered(halt, row), charged=False)
             continue
         said = f"{row.error_kind}: {row.error}" if row.error else None
         table.add(row, said, charged=key in asked.charged and key not in counted)
@@ -208,7 +214,7 @@ def looked_at(rows: Any) -> RowSource:
     if is_bag(rows):
         return RowSource(iter(()), ())
     if is_frame(rows):
-        known = of_frame(rows._meta_nonempty)
+        known = read_frame(rows._meta_nonempty)
         return RowSource(first(known), known.columns)
     raise BadOption(
         f"rows cannot be a Dask {type(rows).__name__}",

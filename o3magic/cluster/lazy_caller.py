@@ -17,7 +17,7 @@ from o3magic.cluster.plugin import Cluster
 from o3magic.cluster.run import limits_of
 from o3magic.errors import LedgerUnavailable, O3Error
 from o3magic.rows.context import GroupCommitWriter
-from o3magic.rows.map_job import PreparedJob, ledgers_of, let_go, settle_the_dead
+from o3magic.rows.map_job import PreparedJob, close_job_store, open_stores, settle_dead_calls
 from o3magic.rows.records import RowOutcome
 from o3magic.rows.store import JobStore
 from o3magic.session.session import Session
@@ -44,7 +44,7 @@ class LazyCallerService:
 
     def start(self) -> None:
         """Begin, and wait until workers may ask. Raises O3Error."""
-        settle_the_dead(self._session, self._ready.store, self._ready.work.job)
+        settle_dead_calls(self._session, self._ready.store, self._ready.work.job)
         context = contextvars.copy_context()
         threading.Thread(
             target=context.run, args=(self._main,), name="o3magic-books", daemon=True
@@ -65,7 +65,7 @@ class LazyCallerService:
     async def _kept(self) -> None:
         """Keep the books until the client is closed."""
         job, chosen = self._ready.work.job, self._ready.work.chosen
-        ledgers = ledgers_of(self._session, self._ready.store, chosen)
+        ledgers = open_stores(self._session, self._ready.store, chosen)
         clerk = GroupCommitWriter(ledgers, job.id, self._run, chosen)
         books = CallerService(clerk, ledgers.store, job.id, self._run, self._spec, self)
         self._books = books
@@ -114,4 +114,4 @@ def closing_of(store: JobStore) -> Iterator[None]:
     try:
         yield
     finally:
-        let_go(store)
+        close_job_store(store)

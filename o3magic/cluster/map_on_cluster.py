@@ -14,12 +14,12 @@ from o3magic.events import LABELS
 from o3magic.rows.map_job import (
     MapOptions,
     RunnerFactory,
-    folder_of,
-    map_in,
-    prepared,
-    profile_of,
-    store_of,
-    tape_of,
+    map_with_session,
+    notebook_folder,
+    open_cassette,
+    open_job_store,
+    prepare_job,
+    resolve_settings,
 )
 from o3magic.rows.progress import JobProgress, ProgressDisplay
 from o3magic.rows.runner import RowRunner
@@ -45,11 +45,11 @@ def map_on(
     """
     if client is None:
         with opened():
-            return map_in(session, rows, prompt, options, show)
+            return map_with_session(session, rows, prompt, options, show)
     if not hasattr(rows, "__dask_graph__"):
         said = {**options, "runs": partial(runs_on, client, session)}
         with opened():
-            return map_in(session, rows, prompt, said, show)
+            return map_with_session(session, rows, prompt, said, show)
     try:
         return lazily(client, session, rows, prompt, options, show, opened)
     except BaseException:
@@ -78,8 +78,8 @@ def lazily(
     wish, rest = MapOptions.among(options)
     wish = wish.checked()
     schema, names = rest.pop("schema", None), rest.pop("names", None)
-    profile, _ = profile_of(session, schema, names, rest)
-    if tape_of(session, profile, can_ask=True) is not None:
+    profile, _ = resolve_settings(session, schema, names, rest)
+    if open_cassette(session, profile, can_ask=True) is not None:
         raise BadOption(
             "rows of Dask that stay lazy are neither recorded nor replayed",
             hint="give rows.compute() to o3.map, or ask them with mode='live'",
@@ -92,13 +92,13 @@ def lazily(
     source = looked_at(rows)
     said = (prompt, schema, names, wish, rest)
     # Its rows are asked by nobody but the workers, whose keys are their own.
-    ready = prepared(session, store_of(session), source, *said, runs=lambda: RowRunner)
+    ready = prepare_job(session, open_job_store(session), source, *said, runs=lambda: RowRunner)
     spec = packed_spec(
         session,
         ready.work.form,
         ready.work.chosen,
         prompt=ready.text,
-        folder=folder_of(session, profile),
+        folder=notebook_folder(session, profile),
         flatten=wish.flatten,
     )
     table = LazyTable(ready.work.form.plan.answer_type, flatten=wish.flatten)

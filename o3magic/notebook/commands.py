@@ -18,7 +18,7 @@ from o3magic.notebook.line_parser import check_name, parse, refuse_words, split_
 from o3magic.render import tables
 from o3magic.render.answer import request_bundle
 from o3magic.render.markdown.sanitize import plain_text
-from o3magic.session.plan import Plan, shown_request
+from o3magic.session.plan import Plan, build_shown_request
 from o3magic.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Commands:
             plans = [self.session.plan(prompt, settings, names)]
         for plan in plans:
             self.context.display.show(
-                request_bundle(shown_request(plan), self.session.foreseen(plan))
+                request_bundle(build_shown_request(plan), self.session.foreseen(plan))
             )
 
     def _ask(self, plan: Plan) -> Answer:

@@ -23,7 +23,7 @@ from IPython.core.completer import (
 from o3magic.errors import O3Error
 from o3magic.models import Card
 from o3magic.params import OFFERED
-from o3magic.schemas.lookup import known_types
+from o3magic.schemas.lookup import list_types
 from o3magic.session.session import Session
 from o3magic.settings import Option, Settings, options
 from o3magic.tools.function import ToolFunction
@@ -168,7 +168,7 @@ def list_values(
         case "provider":
             return session.providers.names
         case "schema":
-            return known_types(names, session.schemas)
+            return list_types(names, session.schemas)
         case "conversation":
             return session.conversations.names()
         case "tools":

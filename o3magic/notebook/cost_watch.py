@@ -11,8 +11,8 @@ from o3magic.cost.entries import CostTotal
 from o3magic.errors import O3Error
 from o3magic.notebook.context import ShellContext
 from o3magic.notebook.panel_html import error_html, escape
-from o3magic.reports.formatting import cost_cell
-from o3magic.reports.query import TITLES, limits, span
+from o3magic.reports.formatting import format_cost
+from o3magic.reports.query import SCOPE_TITLES, build_ledger_filter, build_span
 from o3magic.reports.report import ReportSpan
 from o3magic.session.session import Session
 
@@ -88,9 +88,11 @@ def costs_html(session: Session) -> str:
     for of in SPANS:
         if of == "notebook" and not session.notebook:
             continue
-        where = limits(of, None, datetime.now().astimezone(), session.id, session.notebook)
+        where = build_ledger_filter(
+            of, None, datetime.now().astimezone(), session.id, session.notebook
+        )
         total = (session.ledger.totals(by=(), **where) or [CostTotal()])[0]
-        rows.append(row_html(span(TITLES[of], total)))
+        rows.append(row_html(build_span(SCOPE_TITLES[of], total)))
     columns = (
         ("", CELL_STYLE),
         ("cost", NUMBER_STYLE),
@@ -110,7 +112,7 @@ def row_html(row: ReportSpan) -> str:
     """One span: its cost, its calls, and the share of the output that was reasoning."""
     live = row.live
     share = f"{live.reasoning_tokens / live.output_tokens:.0%}" if live.output_tokens else "–"
-    texts = (f"<b>{escape(cost_cell(live))}</b>", escape(row.calls), escape(share))
+    texts = (f"<b>{escape(format_cost(live))}</b>", escape(row.calls), escape(share))
     cells = "".join(f'<td style="{NUMBER_STYLE}">{text}</td>' for text in texts)
     style = f"{CELL_STYLE};text-align:left;font-weight:400"
     return f'<tr><th scope="row" style="{style}">{escape(row.name)}</th>{cells}</tr>'

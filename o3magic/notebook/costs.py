@@ -12,7 +12,7 @@ from o3magic.errors import BadOption, did_you_mean
 from o3magic.notebook.line_parser import split_words
 from o3magic.render import tables
 from o3magic.render.answer import Bundle
-from o3magic.reports.query import add_words, costs
+from o3magic.reports.query import add_report_arguments, build_cost_report
 from o3magic.reports.report import CostReport
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class CostLineParser(argparse.ArgumentParser):
 
     def __init__(self) -> None:
         super().__init__(prog="%o3_cost", add_help=False, allow_abbrev=False)
-        add_words(self)
+        add_report_arguments(self)
 
     def parse_line(self, line: str) -> argparse.Namespace:
         """The options of a line. Raises BadOption."""
@@ -79,7 +79,7 @@ def report_of(
     since: str | date | None = None,
 ) -> CostReport:
     """The costs in a session's ledger; arguments as for `o3.costs`. Raises BadOption."""
-    return costs(
+    return build_cost_report(
         session.ledger, of=of, by=by, since=since, session=session.id, notebook=session.notebook
     )
 

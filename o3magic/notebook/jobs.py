@@ -13,13 +13,13 @@ from o3magic.notebook.progress import create_progress_display, find_rows, format
 from o3magic.render import tables
 from o3magic.render.answer import Bundle
 from o3magic.rows.batch.context import BatchContext
-from o3magic.rows.batch.recorded_job import RecordedBatch, taped_in
-from o3magic.rows.batch.registry import AnyJob, one_job
+from o3magic.rows.batch.recorded_job import RecordedBatch, get_recorded_jobs
+from o3magic.rows.batch.registry import AnyJob, find_job
 from o3magic.rows.map_job import KIND as MAP
-from o3magic.rows.map_job import MapJob, jobs_of
+from o3magic.rows.map_job import MapJob, use_job_store
 from o3magic.rows.progress import JobProgress
 from o3magic.rows.records import Job
-from o3magic.rows.sources import source_of
+from o3magic.rows.sources import read_source
 
 MAX_LISTED = 50
 USAGE = "%o3_jobs, or %o3_jobs show|resume|cancel|delete JOB"
@@ -34,22 +34,22 @@ def run_command(context: ShellContext, line: str) -> Any:
     Raises BadOption, and the errors of a request to the provider.
     """
     display = context.display
-    with jobs_of(context.session) as store:
+    with use_job_store(context.session) as store:
         batches = BatchContext(
             context.session, store, show=lambda: create_progress_display(context.shell)
         )
         command, *rest = line.split() or ["list"]
         if command == "list" and not rest:
-            display.show(listed(batches))
+            display.show(list_jobs(batches))
             return None
         force, words = FORCE in rest, [word for word in rest if word != FORCE]
         if command not in ("show", "resume", "cancel", "delete") or not words:
             raise BadOption(f"%o3_jobs {line.strip()}: {command!r} is not known", hint=USAGE)
         if command == "delete":
             for word in words:
-                display.show(tables.line(delete(one_job(batches, word, {}), force=force)))
+                display.show(tables.line(delete(find_job(batches, word, {}), force=force)))
             return None
-        job = one_job(batches, words[0], context.names)
+        job = find_job(batches, words[0], context.names)
         if command == "cancel":
             display.show(tables.line(cancel(job)))
             return None
@@ -111,13 +111,13 @@ def resume(context: ShellContext, job: AnyJob, rest: list[str]) -> Any:
     if not name:
         raise BadOption(f"job {job.id} does not know its rows", hint=f"%o3_jobs resume {job.id} df")
     rows = find_rows(name, context.names)
-    source_of(rows)  # raises BadOption for a value that has no rows
+    read_source(rows)  # raises BadOption for a value that has no rows
     return job.resume(rows, names=context.names, show=create_progress_display(context.shell))
 
 
-def listed(batches: BatchContext) -> Bundle:
+def list_jobs(batches: BatchContext) -> Bundle:
     """All jobs as a table, those of a cassette first."""
-    recorded = taped_in(batches.session)
+    recorded = get_recorded_jobs(batches.session)
     others = [job for job in batches.store.jobs() if job.digest not in recorded]
     rows = [format_job(job.now, job.made_up) for job in reversed(recorded.values())]
     for job in others[:MAX_LISTED]:

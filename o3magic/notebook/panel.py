@@ -38,8 +38,8 @@ from o3magic.notebook.panel_html import (
 from o3magic.notebook.panel_widgets import PanelWidgets, set_options
 from o3magic.render import tables
 from o3magic.render.answer import request_bundle
-from o3magic.schemas.lookup import known_types
-from o3magic.session.plan import check_effort, shown_request
+from o3magic.schemas.lookup import list_types
+from o3magic.session.plan import build_shown_request, check_effort
 from o3magic.settings import Settings
 
 FIELDS = ("model", "effort", "schema", "developer", "out")
@@ -130,7 +130,7 @@ class Panel:
             return
         if settings.dry_run:
             estimate = self._session.foreseen(plan)
-            self._runner.publish(request_bundle(shown_request(plan), estimate))
+            self._runner.publish(request_bundle(build_shown_request(plan), estimate))
             self._show_message(status("nothing was sent: dry_run is set"))
             return
         self._show_message(status(f"asking {plan.profile.model} …"))
@@ -189,7 +189,7 @@ class Panel:
             [("default", ""), *((name, name) for name in efforts)],
             effort if effort in ("", *efforts) else None,
         )
-        types = known_types(self._context.names, session.schemas)
+        types = list_types(self._context.names, session.schemas)
         if settings.schema and settings.schema not in types:
             types.append(settings.schema)
         set_options(

@@ -21,7 +21,7 @@ from o3magic.money import show_usd
 from o3magic.render import tables
 from o3magic.render.answer import Bundle
 from o3magic.render.markdown.sanitize import plain_text
-from o3magic.schemas.lookup import known_types, resolve
+from o3magic.schemas.lookup import list_types, resolve_answer_type
 from o3magic.session.session import Session
 
 NEAR_SHUTDOWN_DAYS = 90
@@ -95,7 +95,7 @@ def schema_html(expression: str, names: Mapping[str, Any], registered: Mapping[s
     if not expression:
         return muted("the answer is text")
     try:
-        python_type = resolve(expression, names, registered).python_type
+        python_type = resolve_answer_type(expression, names, registered).python_type
     except O3Error as error:
         return error_html(error)
     fields = fields_of(python_type)
@@ -108,7 +108,7 @@ def schema_html(expression: str, names: Mapping[str, Any], registered: Mapping[s
 
 def schemas_table(names: Mapping[str, Any], registered: Mapping[str, Any]) -> Bundle:
     """The types that `--schema` takes here, with their fields."""
-    types = known_types(names, registered)
+    types = list_types(names, registered)
     if not types:
         return tables.line(
             "no schema here yet: define a pydantic model, dataclass, TypedDict or Enum"

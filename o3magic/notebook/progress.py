@@ -16,7 +16,7 @@ from o3magic.render import tables
 from o3magic.render.answer import Bundle
 from o3magic.render.markdown.escape import shorten
 from o3magic.render.markdown.sanitize import plain_text, table_cell
-from o3magic.rows.map_job import MapOptions, jobs_of, map_rows
+from o3magic.rows.map_job import MapOptions, map_rows, use_job_store
 from o3magic.rows.progress import JobProgress, NoProgress, ProgressDisplay, ProgressLines
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def map_cell(context: ShellContext, prompt: str, chosen: Mapping[str, Any]) -> A
     for name in ("map", "out", "quiet"):
         options.pop(name, None)
     rows = find_rows(settings.map, context.names)
-    with jobs_of(context.session) as store:
+    with use_job_store(context.session) as store:
         return map_rows(
             context.session,
             store,
@@ -124,7 +124,7 @@ class JobDisplay:
         if now_s < self._next_s and not progress.over:
             return
         self._next_s = now_s + KERNEL_INTERVAL_S
-        bundle = bundle_of(progress)
+        bundle = progress_bundle(progress)
         if bundle == self._shown:
             return
         send = self._screen.show if self._shown is None else self._screen.update
@@ -132,7 +132,7 @@ class JobDisplay:
         self._shown = bundle
 
 
-def bundle_of(progress: JobProgress) -> Bundle:
+def progress_bundle(progress: JobProgress) -> Bundle:
     """A job's progress as Markdown and as text."""
     bar, words, note = progress.bar(), progress.words(), progress.said
     plain = f"{bar} {words}".strip() + (f"\n{plain_text(note)}" if note else "")

@@ -29,7 +29,7 @@ from o3magic.prompts.formatting import MOST_CHARS, MOST_ROWS, FormattedValue, as
 from o3magic.prompts.images import image_of
 from o3magic.prompts.jsonable import plain
 from o3magic.prompts.tabular import is_arrow_table, is_frame, is_lazy, is_series
-from o3magic.schemas.answer_type import answer_type, could_be_schema
+from o3magic.schemas.answer_type import answer_type, is_schema_class
 
 FROM_JINJA: Final = frozenset(
     (
@@ -124,8 +124,8 @@ def schema(value: Any) -> FormattedValue:
     if is_frame(value) or is_lazy(value):
         return FormattedValue("\n".join(f"{name}: {kind}" for name, kind in _columns(value)))
     try:
-        if could_be_schema(value) or not isinstance(value, type):
-            found = answer_type(value if could_be_schema(value) else type(value)).schema
+        if is_schema_class(value) or not isinstance(value, type):
+            found = answer_type(value if is_schema_class(value) else type(value)).schema
             return FormattedValue(json.dumps(found, ensure_ascii=False))
     except O3Error:
         pass

@@ -28,7 +28,7 @@ from o3magic.render.svg import (
     choose_effort_colour,
 )
 from o3magic.render.tables import TextTable, plain
-from o3magic.reports.formatting import cost_cell, format_calls, rank_effort, write_text
+from o3magic.reports.formatting import format_calls, format_cost, rank_effort, write_text
 
 SHARE_COLOUR = "#9298a3"
 MAX_DAYS, MAX_MONTHS = 100, 120  # above MAX_DAYS a bar is a month, above MAX_MONTHS a year
@@ -104,7 +104,7 @@ class CostPlot:
                 continue
             share = "–" if bar.share is None else f"{bar.share:.0%}"
             length = round(24 * total.cost_nano_usd / highest)
-            rows.append((bar.name, "▇" * length, f"{total.calls:,}", share, cost_cell(total)))
+            rows.append((bar.name, "▇" * length, f"{total.calls:,}", share, format_cost(total)))
         head = (name_period(self.bars), "", "calls", "reasoning", "cost")
         return f"{plain(self.title)}\n{TextTable(head, rows, 2).text()}"
 
@@ -163,7 +163,7 @@ def draw_chart(bars: Sequence[CostBar], title: str) -> str:
     """The SVG of one bar or more."""
     total = reduce(CallSums.plus, (bar.total for bar in bars), CallSums())
     scale = compute_ticks(max(bar.total.cost_nano_usd for bar in bars))
-    summary = f"{cost_cell(total)} · {format_calls(total.calls)}"
+    summary = f"{format_cost(total)} · {format_calls(total.calls)}"
     parts = [
         build_text(LEFT, 22, plain(title), size=15, weight=600),
         build_text(WIDTH - RIGHT, 22, summary, anchor="end"),
@@ -241,7 +241,7 @@ def draw_cost_bar(bar: CostBar, x: float, width: float, highest_nano: int) -> li
             # A gap between the parts, narrow enough that a small part stays visible.
             gap = min(1.0, height / 4) if y + height < COST_BASE else 0.0
             calls = format_calls(sums.calls)
-            tooltip = f"{bar.name} · {format_effort(effort)}: {cost_cell(sums)} · {calls}"
+            tooltip = f"{bar.name} · {format_effort(effort)}: {format_cost(sums)} · {calls}"
             parts.append(
                 build_rect(x, y, width, height - gap, choose_effort_colour(effort), tooltip)
             )

@@ -70,7 +70,7 @@ def known_nano_usd(sums: CallSums) -> int | None:
     return None if nothing_known else sums.cost_nano_usd
 
 
-def cost_cell(sums: CallSums) -> str:
+def format_cost(sums: CallSums) -> str:
     """A cost as text; "at least" where a part of it is unknown."""
     cost = show_usd(known_nano_usd(sums))
     return f"at least {cost}" if sums.unknown_cost_calls and cost != "unknown" else cost

@@ -19,8 +19,8 @@ from o3magic.reports.report import BY, HEADINGS, CostReport, ReportSpan, build_r
 
 SCOPES = ("cell", "conversation", "session", "notebook", "day", "month", "all")
 MAX_YEAR = 3000
-OF_ALONE = ("day", "month", "all")  # outside a notebook
-TITLES = {
+SCOPES_WITHOUT_NOTEBOOK = ("day", "month", "all")  # outside a notebook
+SCOPE_TITLES = {
     "cell": "the last cell that asked",
     "conversation": "the conversation that was asked last",
     "session": "this session",
@@ -32,7 +32,7 @@ TITLES = {
 GROUPS_BY_HEADING = {heading: name for name, heading in HEADINGS.items()}
 
 
-def add_words(parser: ArgumentParser, of: Sequence[str] = SCOPES) -> None:
+def add_report_arguments(parser: ArgumentParser, of: Sequence[str] = SCOPES) -> None:
     """Add the options of a cost report to a parser."""
     groups = ", ".join(HEADINGS.get(name, name) for name in GROUPS)
     add = parser.add_argument
@@ -51,7 +51,7 @@ def add_words(parser: ArgumentParser, of: Sequence[str] = SCOPES) -> None:
     add("--watch", action="store_true", help="keep it on the page, up to date (notebooks)")
 
 
-def costs(
+def build_cost_report(
     ledger: Ledger,
     *,
     of: str | None = None,
@@ -74,7 +74,7 @@ def costs(
     groups, begin = parse_groups(by), parse_since(since)
     has_spans = of is None and begin is None
     of = of or ("session" if session and begin is None else "all")
-    where = limits(of, begin, now, session, notebook)
+    where = build_ledger_filter(of, begin, now, session, notebook)
     if of in ("cell", "conversation"):
         find_entries = find_last_cell if of == "cell" else find_last_conversation
         entries = find_entries(ledger, session, begin)
@@ -88,12 +88,12 @@ def costs(
 
 def build_title(of: str, begin: datetime | None) -> str:
     if begin is None:
-        return TITLES[of]
+        return SCOPE_TITLES[of]
     since = f"since {begin:%Y-%m-%d}" if begin.time() == time() else f"since {begin:%Y-%m-%d %H:%M}"
-    return since if of == "all" else f"{TITLES[of]}, {since}"
+    return since if of == "all" else f"{SCOPE_TITLES[of]}, {since}"
 
 
-def limits(
+def build_ledger_filter(
     of: str, begin: datetime | None, now: datetime, session: str, notebook: str
 ) -> dict[str, Any]:
     """The arguments of `Ledger.totals`. Raises BadOption for an unknown scope."""
@@ -125,12 +125,12 @@ def build_spans(ledger: Ledger, now: datetime, notebook: str) -> tuple[ReportSpa
         filters["notebook"] = {"notebook": notebook}
     filters |= {"month": {"since": compute_period_start("month", now)}, "all": {}}
     return tuple(
-        span(TITLES[of], (ledger.totals(by=(), **where) or [CostTotal()])[0])
+        build_span(SCOPE_TITLES[of], (ledger.totals(by=(), **where) or [CostTotal()])[0])
         for of, where in filters.items()
     )
 
 
-def span(name: str, total: CostTotal) -> ReportSpan:
+def build_span(name: str, total: CostTotal) -> ReportSpan:
     return ReportSpan(name, total.live, total.simulated.calls, total.replayed.calls)
 
 

@@ -188,7 +188,7 @@ def format_cost(line: InvoiceLine | None) -> str:
     return "–" if line is None or line.cost_usd is None else show_usd(line.cost_usd)
 
 
-def compared(
+def compare_invoice(
     ledger: Ledger,
     invoice: Invoice,
     catalog: Catalog,
@@ -270,7 +270,7 @@ def merge_lines(one: InvoiceLine, other: InvoiceLine) -> InvoiceLine:
     return InvoiceLine(one.day, one.model, cost, *map(add, COUNTS))
 
 
-def read_bill(path: Path) -> Invoice:
+def read_invoice(path: Path) -> Invoice:
     """Read an export. Raises BadOption, with the reason, where it cannot be read."""
     try:
         if path.stat().st_size > MAX_BYTES:

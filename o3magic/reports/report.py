@@ -15,8 +15,8 @@ from o3magic.events import AnswerSource
 from o3magic.money import usd
 from o3magic.render.tables import TextTable, escaped, plain
 from o3magic.reports.formatting import (
-    cost_cell,
     format_calls,
+    format_cost,
     known_nano_usd,
     rank_effort,
     write_csv,
@@ -79,7 +79,7 @@ class ReportSpan:
 
     def cells(self) -> tuple[str, str, str]:
         """Name, calls, cost."""
-        return self.name, self.calls, cost_cell(self.live)
+        return self.name, self.calls, format_cost(self.live)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -280,4 +280,4 @@ def format_sums(sums: CallSums) -> tuple[str, ...]:
     )
     is_unknown = sums.calls and sums.unknown_tokens_calls == sums.calls
     tokens = ("unknown" if is_unknown and not count else f"{count:,}" for count in counts)
-    return (f"{sums.calls:,}", *tokens, cost_cell(sums))
+    return (f"{sums.calls:,}", *tokens, format_cost(sums))

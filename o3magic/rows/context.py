@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from o3magic.client.pool import RequestPool
-from o3magic.client.request import HttpRequest, located
+from o3magic.client.request import HttpRequest, with_base_url
 from o3magic.cost.budgets import Budget
 from o3magic.cost.entries import Attempt, Outcome
 from o3magic.cost.ledger import FallbackLedger, OpenEntry
@@ -352,7 +352,7 @@ class LocalLease:
                 except O3Error as error:
                     self._failed = error
                     raise
-        return located(call, self._address)
+        return with_base_url(call, self._address)
 
     def _lease(self, call: HttpRequest) -> None:
         assert self._serving is not None

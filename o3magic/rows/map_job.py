@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from o3magic.cassettes.scrub import scrubbed
+from o3magic.cassettes.scrub import scrub_text
 from o3magic.cost.database import MEMORY
 from o3magic.cost.entries import Outcome
 from o3magic.errors import BadOption, EmptyPrompt, Interrupted, NoKey, O3Error, OverBudget
@@ -25,13 +25,13 @@ from o3magic.rows.replay import RowReplay
 from o3magic.rows.results import ResultTable, fill_table, read_stored_rows
 from o3magic.rows.row_template import PLACEHOLDER, PromptTemplate, RequestTemplate
 from o3magic.rows.runner import RowRunner, RunInput
-from o3magic.rows.sources import RowSource, source_of
+from o3magic.rows.sources import RowSource, read_source
 from o3magic.rows.store import JobStore, jobs_file
-from o3magic.schemas.lookup import AnswerType, answer_type, resolve
-from o3magic.session.estimate import nano
-from o3magic.session.prompt_input import with_file
+from o3magic.schemas.lookup import AnswerType, answer_type, resolve_answer_type
+from o3magic.session.estimate import to_nano_usd
+from o3magic.session.prompt_input import load_prompt_file
 from o3magic.session.session import Session
-from o3magic.session.spending import LedgerContext, counted_budgets, unknown_price
+from o3magic.session.spending import LedgerContext, find_budgets, unknown_price_error
 from o3magic.settings import Settings
 
 KIND = "map"
@@ -96,15 +96,15 @@ class MapOptions:
             limit = Decimal("nan")
         if not (limit.is_finite() and 0 <= limit <= 1_000_000):
             raise BadOption(f"budget={self.budget}: US dollars, from 0 to 1,000,000")
-        return nano(limit)
+        return to_nano_usd(limit)
 
 
-def map_in(
+def map_with_session(
     session: Session, rows: Any, prompt: str, options: Mapping[str, Any], show: ProgressDisplay
 ) -> Any:
     """Run `o3.map` in a session. options: those of MapOptions, settings, `schema` and `names`."""
     wish, rest = MapOptions.among(options)
-    with jobs_of(session) as store:
+    with use_job_store(session) as store:
         return map_rows(session, store, rows, prompt, wish=wish, show=show, **rest)
 
 
@@ -133,8 +133,8 @@ def map_rows(
     `.answer`.
     """
     wish = (wish or MapOptions()).checked()
-    ready = prepared(
-        session, store, source_of(rows), prompt, schema, names, wish, options, expected, runs
+    ready = prepare_job(
+        session, store, read_source(rows), prompt, schema, names, wish, options, expected, runs
     )
     shown = NoProgress() if show is None else show
     try:
@@ -153,7 +153,7 @@ class PreparedJob(NamedTuple):
     text: str
 
 
-def prepared(
+def prepare_job(
     session: Session,
     store: JobStore,
     source: RowSource,
@@ -166,17 +166,19 @@ def prepared(
     runs: Callable[[], RunnerFactory] | None = None,
 ) -> PreparedJob:
     """Check the input and create the job. Raises the errors of `map_rows` before a request."""
-    profile, wanted = profile_of(session, schema, names, options)
-    folder = folder_of(session, profile)
-    text = with_file(prompt, profile.file, folder) if profile.file else prompt
-    filling = filling_of(text, source, profile, folder)
+    profile, wanted = resolve_settings(session, schema, names, options)
+    folder = notebook_folder(session, profile)
+    text = load_prompt_file(prompt, profile.file, folder) if profile.file else prompt
+    filling = build_prompt_template(text, source, profile, folder)
     if source.columns:
-        source = checked_source(source, filling)
-    form = form_of(session, replace(profile, file=""), wanted, keyless=runs is not None)
+        source = check_columns(source, filling)
+    form = build_request_template(
+        session, replace(profile, file=""), wanted, keyless=runs is not None
+    )
     budget = wish.budget_nano_usd
-    if not form.priced and not form.free and (budget is not None or counted_budgets(form.plan)):
-        raise unknown_price(form.plan)
-    replaying, tape = None, tape_of(session, profile, can_ask=runs is not None)
+    if not form.priced and not form.free and (budget is not None or find_budgets(form.plan)):
+        raise unknown_price_error(form.plan)
+    replaying, tape = None, open_cassette(session, profile, can_ask=runs is not None)
     if tape is not None:
         replaying = RowReplay(form, tape)
         if tape.mode == "replay":
@@ -188,7 +190,7 @@ def prepared(
             hint="leave client= out, or name a provider that every worker can reach",
         )
     who = RowRunner if runs is None else runs()
-    digest = digest_of(form, text, wish, profile)
+    digest = compute_digest(form, text, wish, profile)
     if expected not in ("", digest):
         raise BadOption(
             "that would be another job: its prompt, schema, model or provider is not the same",
@@ -198,7 +200,7 @@ def prepared(
         "map",
         digest,
         name=wish.name,
-        spec=spec_of(profile, text, wish, wanted),
+        spec=build_spec(profile, text, wish, wanted),
         notebook=session.notebook,
         provider=form.plan.call.provider.name,
         model=form.plan.call.request.model,
@@ -208,7 +210,7 @@ def prepared(
     return PreparedJob(store, work, who, text)
 
 
-def profile_of(
+def resolve_settings(
     session: Session, schema: Any, names: Mapping[str, Any] | None, options: Mapping[str, Any]
 ) -> tuple[Settings, AnswerType | None]:
     """Build the settings of all rows and the type of their answers. Raises BadOption."""
@@ -221,19 +223,21 @@ def profile_of(
         chosen["schema"] = wanted.name
     profile = session.layers.profile(chosen)
     if wanted is None and profile.schema:
-        wanted = resolve(profile.schema, names or {}, session.schemas)
+        wanted = resolve_answer_type(profile.schema, names or {}, session.schemas)
     for name in UNSUPPORTED_OPTIONS:
         if getattr(profile, name):
             raise BadOption(f"rows cannot be mapped with {name}", hint="leave it out")
     return profile, wanted
 
 
-def folder_of(session: Session, profile: Settings) -> Path:
+def notebook_folder(session: Session, profile: Settings) -> Path:
     """Return the folder of the notebook."""
     return session.folder(profile)
 
 
-def filling_of(text: str, source: RowSource, profile: Settings, folder: Path) -> PromptTemplate:
+def build_prompt_template(
+    text: str, source: RowSource, profile: Settings, folder: Path
+) -> PromptTemplate:
     """Parse the prompt. Raises TemplateError and EmptyPrompt."""
     if not text.strip():
         raise EmptyPrompt("there is no prompt")
@@ -242,7 +246,7 @@ def filling_of(text: str, source: RowSource, profile: Settings, folder: Path) ->
     return PromptTemplate(text, source.columns, folder)
 
 
-def checked_source(source: RowSource, filling: PromptTemplate) -> RowSource:
+def check_columns(source: RowSource, filling: PromptTemplate) -> RowSource:
     """Check the columns of the first row; return the whole source. Raises TemplateError."""
     first = next(source.rows, None)
     if first is None:
@@ -256,7 +260,7 @@ def checked_source(source: RowSource, filling: PromptTemplate) -> RowSource:
     return replace(source, rows=all_rows())
 
 
-def form_of(
+def build_request_template(
     session: Session, profile: Settings, wanted: AnswerType | None, *, keyless: bool = False
 ) -> RequestTemplate:
     """Plan the request that all rows share. Raises the errors of a plan.
@@ -274,7 +278,7 @@ def form_of(
         return RequestTemplate(replace(planned, profile=profile))
 
 
-def tape_of(session: Session, profile: Settings, *, can_ask: bool = False) -> Any:
+def open_cassette(session: Session, profile: Settings, *, can_ask: bool = False) -> Any:
     """Open the cassette of the notebook, or return None where none is used.
 
     can_ask: True where it is known that requests can be sent.
@@ -284,7 +288,7 @@ def tape_of(session: Session, profile: Settings, *, can_ask: bool = False) -> An
     return session.decks.tape(profile, session.notebook, mode)
 
 
-def digest_of(form: RequestTemplate, text: str, wish: MapOptions, profile: Settings) -> str:
+def compute_digest(form: RequestTemplate, text: str, wish: MapOptions, profile: Settings) -> str:
     """Hash what identifies a job: name, provider, request and prompt, but not the rows."""
     provider = form.plan.call.provider
     host = "" if provider.embedded else provider.host
@@ -294,14 +298,14 @@ def digest_of(form: RequestTemplate, text: str, wish: MapOptions, profile: Setti
     return sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:24]
 
 
-def spec_of(
+def build_spec(
     profile: Settings, text: str, wish: MapOptions, wanted: AnswerType | None
 ) -> dict[str, Any]:
     """Build the stored description of a job, without secrets."""
     spec = {name: getattr(profile, name) for name in SPEC_OPTIONS}
     spec = {name: value for name, value in spec.items() if value not in (None, "")}
-    spec = {n: scrubbed(v) if isinstance(v, str) else v for n, v in spec.items()}
-    spec |= {"prompt": scrubbed(text), "rows": wish.rows_name, "flatten": wish.flatten}
+    spec = {n: scrub_text(v) if isinstance(v, str) else v for n, v in spec.items()}
+    spec |= {"prompt": scrub_text(text), "rows": wish.rows_name, "flatten": wish.flatten}
     if profile.base_url:
         spec["base_url"] = redact(profile.base_url)
     if wanted is not None:
@@ -316,7 +320,7 @@ def build_run_options(
     return RunOptions(
         width=min(width, max(1, source.total or width)),
         budget_nano_usd=None if form.free else wish.budget_nano_usd,
-        budgets=tuple(counted_budgets(form.plan)),
+        budgets=tuple(find_budgets(form.plan)),
         stop_at_error=wish.on_error == "raise",
         requests_per_min=wish.requests_per_min,
         tokens_per_min=wish.tokens_per_min,
@@ -332,12 +336,12 @@ class MapRun:
         self._session, self._show = session, show
         self._store, work, runs, _ = ready
         self._job, self._source, self._replaying = work.job, work.source, work.replaying
-        self._ledgers = ledgers_of(session, self._store, work.chosen)
+        self._ledgers = open_stores(session, self._store, work.chosen)
         self._run = runs(work, self._ledgers)
 
     def table(self, kind: type[ResultTable] = ResultTable, *, flatten: bool) -> Any:
         """Run the job and return its table. Raises the errors of `map_rows`."""
-        settle_the_dead(self._session, self._store, self._job)
+        settle_dead_calls(self._session, self._store, self._job)
         lost_before = self._job.lost_calls
         self._store.change(self._job.id, state="running")
         interrupted = False
@@ -455,7 +459,7 @@ class MapRun:
         }
 
 
-def ledgers_of(session: Session, store: JobStore, chosen: RunOptions) -> Stores:
+def open_stores(session: Session, store: JobStore, chosen: RunOptions) -> Stores:
     """Open the databases of a run. Raises OverBudget and LedgerUnavailable."""
     place = LedgerContext(session.id, session.notebook, session.cell_key)
     ledgers = Stores(store, session.keeping, place)
@@ -465,7 +469,7 @@ def ledgers_of(session: Session, store: JobStore, chosen: RunOptions) -> Stores:
     return ledgers
 
 
-def settle_the_dead(session: Session, store: JobStore, job: Job) -> None:
+def settle_dead_calls(session: Session, store: JobStore, job: Job) -> None:
     """Settle calls of kernels that died between saving an answer and settling its call."""
     for owner, entry, row in store.unsettled_rows(job.id):
         session.ledger.settle_for(owner, [(entry, build_outcome(row))])
@@ -580,12 +584,12 @@ class MapJob(JobHandle):
         if not schema:
             return None
         try:
-            return resolve(str(schema), names, self._session.schemas)
+            return resolve_answer_type(str(schema), names, self._session.schemas)
         except Exception:  # the class is gone: take the columns from the answers
             return AnswerType(str(schema), dict)
 
 
-def map_job(session: Session, store: JobStore, named: int | str) -> MapJob:
+def find_map_job(session: Session, store: JobStore, named: int | str) -> MapJob:
     """Return the map job of a number or a name. Raises BadOption."""
     job = store.job(named)
     if job.kind != KIND:
@@ -593,12 +597,12 @@ def map_job(session: Session, store: JobStore, named: int | str) -> MapJob:
     return MapJob(session, store, job)
 
 
-def map_jobs(session: Session, store: JobStore) -> list[MapJob]:
+def list_map_jobs(session: Session, store: JobStore) -> list[MapJob]:
     """Return all map jobs, the latest first."""
     return [MapJob(session, store, job) for job in store.jobs(KIND)]
 
 
-def store_of(session: Session) -> JobStore:
+def open_job_store(session: Session) -> JobStore:
     """Open the job store of a session; a store in memory lives as long as the session."""
     path = jobs_file(session.environment)
     if path != MEMORY:
@@ -608,16 +612,16 @@ def store_of(session: Session) -> JobStore:
 
 
 @contextmanager
-def jobs_of(session: Session) -> Iterator[JobStore]:
+def use_job_store(session: Session) -> Iterator[JobStore]:
     """Open the job store of a session for a with block."""
-    store = store_of(session)
+    store = open_job_store(session)
     try:
         yield store
     finally:
-        let_go(store)
+        close_job_store(store)
 
 
-def let_go(store: JobStore) -> None:
+def close_job_store(store: JobStore) -> None:
     """Close a file of jobs; a store in memory stays open."""
     if str(store.store.path) != MEMORY:
         store.close()

@@ -74,8 +74,8 @@ class TokenBucket:
 
     def told(self, headers: Mapping[str, str], kind: str, sent_before: float) -> None:
         """Set the limit that a provider reports. sent_before: `sent` at the time of the request."""
-        limit = number(headers.get(f"x-ratelimit-limit-{kind}"))
-        remaining = number(headers.get(f"x-ratelimit-remaining-{kind}"))
+        limit = parse_number(headers.get(f"x-ratelimit-limit-{kind}"))
+        remaining = parse_number(headers.get(f"x-ratelimit-remaining-{kind}"))
         reset_s = parse_duration_s(headers.get(f"x-ratelimit-reset-{kind}"))
         if not limit or remaining is None:
             return
@@ -271,7 +271,7 @@ class RateLimiter:
         return True
 
 
-def number(text: str | None) -> float | None:
+def parse_number(text: str | None) -> float | None:
     """Parse a number from 0 to 1e15, else return None."""
     try:
         value = float(text or "")
@@ -285,4 +285,4 @@ def parse_duration_s(header: str | None) -> float | None:
     text = (header or "").strip()
     if parts := DURATION.findall(text):
         return sum(float(value) * UNIT_S[unit] for value, unit in parts)
-    return number(text)
+    return parse_number(text)

@@ -75,7 +75,7 @@ class JobHandle:
         return self._job.digest
 
 
-JOB = ", ".join(field.name for field in fields(Job))
+JOB_COLUMNS = ", ".join(field.name for field in fields(Job))
 
 
 def parse_job(row: tuple[Any, ...]) -> Job:
@@ -119,7 +119,7 @@ class StoredRow(NamedTuple):
         return self.source
 
 
-COLUMNS = ", ".join(StoredRow._fields)
+ROW_COLUMNS = ", ".join(StoredRow._fields)
 
 
 @dataclass(frozen=True, slots=True)

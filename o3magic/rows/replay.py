@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from o3magic.cassettes.entry import Recording
-from o3magic.cassettes.replay import events
+from o3magic.cassettes.replay import replay_events
 from o3magic.cassettes.request_key import CanonicalRequest
 from o3magic.cost.entries import Attempt, Outcome
 from o3magic.cost.ledger import FallbackLedger, OpenEntry
@@ -22,7 +22,7 @@ from o3magic.money import usd
 from o3magic.rows.context import RunContext
 from o3magic.rows.records import RowOutcome, StoredRow
 from o3magic.rows.row_template import RequestTemplate
-from o3magic.schemas.validation import judged
+from o3magic.schemas.validation import judge_answer
 from o3magic.session.attempts import AttemptState
 from o3magic.session.recorder import CassetteUse
 
@@ -75,11 +75,11 @@ class RowReplay:
         """Build the outcome of a recording. Raises CassetteMiss where the schema has changed."""
         current = AttemptState(self._form.plan)
         current.source = "replayed"
-        for event in events(recording, speed=0):
+        for event in replay_events(recording, speed=0):
             current.draft.add(event)
         outcome = current.outcome(None, interrupted=False)
         answer, wanted = current.draft.answer(current.reason), self._form.plan.answer_type
-        data, wrong, problems = judged(answer, wanted, self._form.plan.profile.schema)
+        data, wrong, problems = judge_answer(answer, wanted, self._form.plan.profile.schema)
         # With an unchanged schema, the answer was invalid when it was recorded, too.
         has_changed = recording.schema_sha not in ("", question.schema_sha)
         if problems and has_changed:
@@ -125,7 +125,7 @@ class RowReplay:
         The message about unrecorded rows is the same when they are recorded and replayed.
         """
         if not self.cassette.records:
-            return left_out(self.missed)
+            return format_unrecorded(self.missed)
         failed = 0
         recordings = []
         try:
@@ -136,7 +136,7 @@ class RowReplay:
             self.cassette.deck.keep_all(recordings, refresh=self.cassette.mode == "refresh")
         except (CassetteError, OSError) as error:
             return f"not recorded: {error}"
-        return left_out(failed)
+        return format_unrecorded(failed)
 
     def _build_recording(self, row: StoredRow) -> Recording | None:
         """Build the recording of a row of this run, or return None where it has no answer."""
@@ -175,7 +175,7 @@ class RowReplay:
         )
 
 
-def left_out(rows: int) -> str:
+def format_unrecorded(rows: int) -> str:
     """Format the message about rows without an answer, which a replay lacks."""
     if not rows:
         return ""

@@ -14,13 +14,13 @@ from o3magic.rows.runner import RowRunner
 from o3magic.rows.sources import RowSource
 from o3magic.rows.store import JobStore
 from o3magic.schemas.lookup import AnswerType
-from o3magic.session.comparison import flat
-from o3magic.wire.optional_fields import resolved
+from o3magic.session.comparison import flatten_fields
+from o3magic.wire.optional_fields import resolve_refs
 
 PAGE_ROWS = 2000
 NOT_ASKED = "not asked"
 TOKEN_COLUMNS = ("input_tokens", "output_tokens", "reasoning_tokens")
-OWN = ("error", "cost_usd", *TOKEN_COLUMNS)
+OWN_COLUMNS = ("error", "cost_usd", *TOKEN_COLUMNS)
 UNANSWERED = {
     "budget": f"{NOT_ASKED}: budget",
     "interrupted": f"{NOT_ASKED}: interrupted",
@@ -76,13 +76,13 @@ class ResultTable:
     def __init__(self, wanted: AnswerType | None, *, flatten: bool) -> None:
         self._wanted, self._flatten = wanted, flatten
         self._fields: dict[str, list[Any]] = {}
-        self._own: dict[str, list[Any]] = {name: [] for name in OWN}
+        self._own: dict[str, list[Any]] = {name: [] for name in OWN_COLUMNS}
         self._count = 0
         self.errors = 0
         if wanted is None:
             self._fields["text"] = []
         elif not flatten:
-            for name in properties(wanted):
+            for name in get_fields(wanted):
                 self._fields[name] = []
 
     def add(self, row: StoredRow | RowOutcome | None, error: str | None, *, charged: bool) -> None:
@@ -113,7 +113,7 @@ class ResultTable:
             return {"text": content.get("text", "")}
         data = content.get("data")
         if isinstance(data, Mapping):
-            return flat(data) if self._flatten else dict(data)
+            return flatten_fields(data) if self._flatten else dict(data)
         return {"value": data}
 
     def columns(self) -> dict[str, list[Any]]:
@@ -150,22 +150,22 @@ def get_token_counts(row: StoredRow | RowOutcome) -> Sequence[int | None]:
     return usage.input_tokens, usage.output_tokens, usage.reasoning_tokens
 
 
-def properties(wanted: AnswerType) -> dict[str, Any]:
+def get_fields(wanted: AnswerType) -> dict[str, Any]:
     """Return the fields of a type by name; a type without fields has one called `value`."""
     definitions = wanted.schema.get("$defs", {})
-    root = resolved(wanted.schema, definitions)
+    root = resolve_refs(wanted.schema, definitions)
     fields = root.get("properties") if root.get("type") == "object" else None
     if not fields:
         return {"value": root}
-    return {name: resolved(field, definitions) for name, field in fields.items()}
+    return {name: resolve_refs(field, definitions) for name, field in fields.items()}
 
 
 def get_column_kinds(wanted: AnswerType) -> dict[str, str]:
-    kinds = {name: kind_of(field) for name, field in properties(wanted).items()}
+    kinds = {name: get_column_kind(field) for name, field in get_fields(wanted).items()}
     return {name: kind for name, kind in kinds.items() if kind}
 
 
-def kind_of(field: Mapping[str, Any]) -> str:
+def get_column_kind(field: Mapping[str, Any]) -> str:
     """Return the kind of a field's column: integer, number, boolean, moment, or ""."""
     choices = [c for c in field.get("anyOf", [field]) if c.get("type") != "null"]
     kind = str(choices[0].get("type")) if len(choices) == 1 else ""
@@ -180,7 +180,7 @@ def fill_table(run: RowRunner, store: JobStore, table: ResultTable, sums: RowSum
     charged: set[str] = set()
     for start in range(0, len(tally.keys), PAGE_ROWS):
         keys = tally.keys[start : start + PAGE_ROWS]
-        known = found(run, store, keys)
+        known = load_rows(run, store, keys)
         for index, key in enumerate(keys, start):
             if key is None:
                 error = tally.local[index]
@@ -188,7 +188,7 @@ def fill_table(run: RowRunner, store: JobStore, table: ResultTable, sums: RowSum
                 continue
             row = known.get(key)
             if row is None or row.state in ("open", "claimed"):
-                table.add(None, why(halt, row), charged=False)
+                table.add(None, format_unanswered(halt, row), charged=False)
                 continue
             error_text = f"{row.error_kind}: {row.error}" if row.error else None
             table.add(row, error_text, charged=key not in charged)
@@ -197,7 +197,7 @@ def fill_table(run: RowRunner, store: JobStore, table: ResultTable, sums: RowSum
     return table
 
 
-def found(
+def load_rows(
     run: RowRunner, store: JobStore, keys: Sequence[str | None]
 ) -> dict[str, StoredRow | RowOutcome]:
     """Return the rows of these keys by key: unsaved outcomes, else from the job store."""
@@ -209,7 +209,7 @@ def found(
     return rows
 
 
-def why(halt: StopReason | None, row: StoredRow | RowOutcome | None) -> str:
+def format_unanswered(halt: StopReason | None, row: StoredRow | RowOutcome | None) -> str:
     """Format the reason why a row has no answer."""
     if halt is None or (row is not None and row.state == "claimed" and halt.why != "interrupted"):
         return f"{NOT_ASKED}: another kernel is at it"

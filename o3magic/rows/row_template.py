@@ -11,11 +11,11 @@ from typing import Any
 
 from o3magic.cassettes.request_key import (
     CanonicalRequest,
-    clean,
-    digest,
-    key_of,
-    lines,
-    normal_request,
+    compute_digest,
+    compute_key,
+    normalize_request,
+    split_lines,
+    trim_blank_lines,
 )
 from o3magic.client.request import HttpRequest
 from o3magic.errors import EmptyPrompt, TemplateError, did_you_mean
@@ -24,18 +24,18 @@ from o3magic.prompts.formatting import marked, shown
 from o3magic.prompts.images import check_images
 from o3magic.prompts.tabular import is_missing
 from o3magic.prompts.template import TemplateExpression, pieces, render
-from o3magic.session.capability_fallbacks import model_lack, without
-from o3magic.session.default_model import next_default
+from o3magic.session.capability_fallbacks import apply_fallback, format_model_lack
+from o3magic.session.default_model import choose_next_default
 from o3magic.session.estimate import (
     MOST_IMAGE_TOKENS,
-    most_tokens,
-    price_asked,
-    size,
-    worst,
-    worst_nano_usd,
+    compute_worst_nano_usd,
+    count_bytes,
+    count_most_tokens,
+    estimate_worst_case,
+    find_price,
 )
-from o3magic.session.plan import Plan, check_window, with_default
-from o3magic.session.spending import free
+from o3magic.session.plan import Plan, check_window, replace_default
+from o3magic.session.spending import is_free
 
 MAX_ROW_CHARS = 4_000_000
 # The prompt of the plan that all rows share; replaced by the prompt of each row.
@@ -159,20 +159,20 @@ class RequestTemplate:
     """The request that all rows share. It builds the call, the key and the cost of a row."""
 
     def __init__(self, planned: Plan) -> None:
-        normal = {"api": "auto"} | normal_request(planned.question.canonical(), as_pairs=True)
+        normal = {"api": "auto"} | normalize_request(planned.question.canonical(), as_pairs=True)
         whole = ENCODE(normal)
         self._head, self._tail = whole.split(ENCODE(PLACEHOLDER))
-        assert digest(whole) == key_of(planned.question.canonical())
+        assert compute_digest(whole) == compute_key(planned.question.canonical())
         self._set_plan(planned)
 
     def _set_plan(self, planned: Plan) -> None:
         """Set the plan, and what depends on its model: tokens, window, price."""
         self.plan = planned
-        self._most = worst(planned)
-        self._own_tokens = most_tokens(planned.call.request) - size(PLACEHOLDER)
+        self._most = estimate_worst_case(planned)
+        self._own_tokens = count_most_tokens(planned.call.request) - count_bytes(PLACEHOLDER)
         card = planned.card
         self._window = card.max_input_tokens or card.window_tokens
-        self.free = free(planned)
+        self.free = is_free(planned)
         self.worst_nano_usd = lru_cache(4096)(self._worst_nano_usd)
 
     @property
@@ -183,28 +183,32 @@ class RequestTemplate:
     @property
     def digest(self) -> str:
         """The hash of the request without the prompt."""
-        return digest(f"{self._head}{self._tail}")
+        return compute_digest(f"{self._head}{self._tail}")
 
     def drop_capability(self, lack: str) -> None:
         """Build all further calls without a capability that the provider turned out to lack."""
-        if lack == model_lack(self.plan.choice.model):
-            choice = next_default(self.plan.choice, self.plan.call.provider, self.plan.catalog)
+        if lack == format_model_lack(self.plan.choice.model):
+            choice = choose_next_default(
+                self.plan.choice, self.plan.call.provider, self.plan.catalog
+            )
             if choice is not None:
-                self._set_plan(with_default(self.plan, choice))
+                self._set_plan(replace_default(self.plan, choice))
             return
-        call, _ = without(self.plan.call, lack, self.plan.card)
+        call, _ = apply_fallback(self.plan.call, lack, self.plan.card)
         self.plan = replace(self.plan, call=call)
 
     def key(self, prompt: FilledPrompt) -> str:
         """Return the key of a row's request, equal to `CanonicalRequest.key`."""
         if isinstance(prompt, str):
-            return digest(f"{self._head}{ENCODE(lines(clean(prompt)))}{self._tail}")
+            return compute_digest(
+                f"{self._head}{ENCODE(split_lines(trim_blank_lines(prompt)))}{self._tail}"
+            )
         return self.question(prompt).key
 
     def question(self, prompt: FilledPrompt) -> CanonicalRequest:
         """Return the canonical request of a row."""
         question = self.plan.question
-        return replace(question, messages=filled(question.messages, build_parts(prompt)))
+        return replace(question, messages=insert_prompt(question.messages, build_parts(prompt)))
 
     def check(self, prompt: FilledPrompt) -> None:
         """Raise EmptyPrompt or PromptTooLong; BadOption for an error that all rows share."""
@@ -218,23 +222,25 @@ class RequestTemplate:
     def call(self, prompt: FilledPrompt) -> HttpRequest:
         """Build the HTTP request of a row."""
         call = self.plan.call
-        messages = filled(call.request.messages, build_parts(prompt))
+        messages = insert_prompt(call.request.messages, build_parts(prompt))
         return replace(call, request=replace(call.request, messages=messages, stream=False))
 
     def tokens(self, prompt: FilledPrompt) -> int:
         """Return an upper bound of a row's input tokens, a multiple of STEP_TOKENS."""
         if isinstance(prompt, str):
-            own = size(prompt)
+            own = count_bytes(prompt)
         else:
-            own = sum(MOST_IMAGE_TOKENS if isinstance(p, Image) else size(p.text) for p in prompt)
+            own = sum(
+                MOST_IMAGE_TOKENS if isinstance(p, Image) else count_bytes(p.text) for p in prompt
+            )
         return -(-(self._own_tokens + own) // STEP_TOKENS) * STEP_TOKENS
 
     def _worst_nano_usd(self, input_tokens: int) -> int:
         """Return the highest possible cost of a call; 0 where it is unknown."""
-        card, price = self.plan.priced, price_asked(self.plan)
+        card, price = self.plan.priced, find_price(self.plan)
         if self._most is None or price is None:
             return 0
-        return worst_nano_usd(card, price, input_tokens, self._most.output_tokens)
+        return compute_worst_nano_usd(card, price, input_tokens, self._most.output_tokens)
 
 
 def build_parts(prompt: FilledPrompt) -> tuple[Part, ...]:
@@ -242,7 +248,7 @@ def build_parts(prompt: FilledPrompt) -> tuple[Part, ...]:
     return (Text(prompt),) if isinstance(prompt, str) else prompt
 
 
-def filled(messages: Sequence[Message], parts: tuple[Part, ...]) -> tuple[Message, ...]:
+def insert_prompt(messages: Sequence[Message], parts: tuple[Part, ...]) -> tuple[Message, ...]:
     """Return the messages with these parts in place of PLACEHOLDER."""
     result = []
     for message in messages:

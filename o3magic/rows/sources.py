@@ -26,7 +26,7 @@ class RowSource:
     frame: Any = None
 
 
-def source_of(rows: Any) -> RowSource:
+def read_source(rows: Any) -> RowSource:
     """Return the rows of the argument of a user. Raises BadOption for other types."""
     if hasattr(rows, "__dask_graph__"):
         raise BadOption(
@@ -36,9 +36,9 @@ def source_of(rows: Any) -> RowSource:
     if is_lazy(rows):
         raise BadOption("a LazyFrame is not computed yet", hint="give frame.collect()")
     if is_frame(rows):
-        return of_frame(rows)
+        return read_frame(rows)
     if hasattr(rows, "__dataframe__"):
-        return of_frame(from_interchange(rows))
+        return read_frame(from_interchange(rows))
     if isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Iterable):
         raise BadOption(
             f"rows cannot be a {type(rows).__name__}",
@@ -48,7 +48,7 @@ def source_of(rows: Any) -> RowSource:
         for number, row in enumerate(rows):
             require_row(row, number)
         columns = dict.fromkeys(str(name) for row in rows for name in row)
-        return RowSource(map(named, rows), tuple(columns), len(rows))
+        return RowSource(map(with_string_names, rows), tuple(columns), len(rows))
     return read_iterator(iter(rows))
 
 
@@ -56,7 +56,7 @@ def read_iterator(rows: Iterator[Any]) -> RowSource:
     """Return the rows of an iterator, of which the first is read here."""
     for first in rows:
         require_row(first, 0)
-        return RowSource(chain_rows(named(first), rows), tuple(map(str, first)))
+        return RowSource(chain_rows(with_string_names(first), rows), tuple(map(str, first)))
     return RowSource(iter(()), ())
 
 
@@ -65,7 +65,7 @@ def chain_rows(first: SourceRow, rows: Iterator[Any]) -> Iterator[SourceRow]:
     yield first
     for number, row in enumerate(rows, 1):
         require_row(row, number)
-        yield named(row)
+        yield with_string_names(row)
 
 
 def require_row(row: Any, number: int) -> None:
@@ -76,14 +76,14 @@ def require_row(row: Any, number: int) -> None:
         )
 
 
-def named(row: SourceRow) -> SourceRow:
+def with_string_names(row: SourceRow) -> SourceRow:
     """Return the row with strings as column names."""
     if all(type(name) is str for name in row):
         return row
     return {str(name): value for name, value in row.items()}
 
 
-def of_frame(frame: Any) -> RowSource:
+def read_frame(frame: Any) -> RowSource:
     """Return the rows of a DataFrame; a named index counts as a column."""
     names = ["/".join(map(str, n)) if isinstance(n, tuple) else str(n) for n in frame.columns]
     if len(set(names)) < len(names):

@@ -18,8 +18,8 @@ from o3magic.cost.process import ProcessOwner
 from o3magic.errors import BadOption, did_you_mean
 from o3magic.rows.migrations import ANSWERED, APPLICATION_ID, CLAIMED, MIGRATIONS, OPEN
 from o3magic.rows.records import (
-    COLUMNS,
-    JOB,
+    JOB_COLUMNS,
+    ROW_COLUMNS,
     ClaimOutcome,
     ClaimRequest,
     Job,
@@ -31,7 +31,7 @@ from o3magic.rows.records import (
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-KIND = DatabaseKind(APPLICATION_ID, "file of jobs", "O3MAGIC_JOBS")
+DATABASE_KIND = DatabaseKind(APPLICATION_ID, "file of jobs", "O3MAGIC_JOBS")
 PAGE_ROWS = 500  # the least limit of SQLite is 999 parameters
 
 CREATE_JOB = """
@@ -46,7 +46,7 @@ ON CONFLICT (job, key) DO UPDATE SET
     host = excluded.host, pid = excluded.pid, started = excluded.started, run = excluded.run,
     held_nano_usd = held_nano_usd + excluded.held_nano_usd
 """
-END = """
+SAVE_OUTCOME = """
 UPDATE rows
 SET state = ?, at_ms = ?, answer = ?, error = ?, error_kind = ?, source = ?, input_tokens = ?,
     cached_tokens = ?, output_tokens = ?, reasoning_tokens = ?,
@@ -79,7 +79,7 @@ class JobStore:
         busy_timeout_s: float = 5.0,
         migrations: Sequence[Sequence[str]] = MIGRATIONS,
     ) -> None:
-        self.store = Database(path, migrations, busy_timeout_s, KIND)
+        self.store = Database(path, migrations, busy_timeout_s, DATABASE_KIND)
         self._owner: ProcessOwner | None = None
 
     def begin(
@@ -99,7 +99,7 @@ class JobStore:
         row = (digest, kind, name, now, now, notebook, provider, model, spec_json)
         with self.store.write() as connection:
             connection.execute(CREATE_JOB, row)
-            rows = connection.execute(f"SELECT {JOB} FROM jobs WHERE digest = ?", (digest,))
+            rows = connection.execute(f"SELECT {JOB_COLUMNS} FROM jobs WHERE digest = ?", (digest,))
             return parse_job(rows.fetchone())
 
     def change(
@@ -116,14 +116,14 @@ class JobStore:
     def jobs(self, kind: str | None = None) -> list[Job]:
         """Return all jobs, the latest first."""
         where, parameters = ("WHERE kind = ?", (kind,)) if kind else ("", ())
-        query = f"SELECT {JOB} FROM jobs {where} ORDER BY changed_ms DESC, id DESC"
+        query = f"SELECT {JOB_COLUMNS} FROM jobs {where} ORDER BY changed_ms DESC, id DESC"
         return [parse_job(row) for row in self.store.read(query, parameters)]
 
     def job(self, named: int | str) -> Job:
         """Return the job of an id, or the latest of a name. Raises BadOption."""
         word = str(named).strip().removeprefix("#")
         column, value = ("id", int(word)) if word.isdecimal() else ("name", word)
-        query = f"SELECT {JOB} FROM jobs WHERE {column} = ? ORDER BY id DESC LIMIT 1"
+        query = f"SELECT {JOB_COLUMNS} FROM jobs WHERE {column} = ? ORDER BY id DESC LIMIT 1"
         if rows := self.store.read(query, (value,)):
             return parse_job(rows[0])
         names = [job.name for job in self.jobs() if job.name]
@@ -159,7 +159,7 @@ class JobStore:
                 state, owner, its_run = known.get(request.key, (OPEN, None, ""))
                 if state in ANSWERED:
                     outcomes.append("answered")
-                elif state == CLAIMED and (its_run == run or lives(owner)):
+                elif state == CLAIMED and (its_run == run or may_be_alive(owner)):
                     outcomes.append("theirs")
                 elif left is not None and request.worst_nano_usd > left:
                     outcomes.append("budget")
@@ -221,12 +221,14 @@ class JobStore:
         """Save outcomes of rows of this run. settled: keys of rows whose last call is settled."""
         now = now_ms()
         with self.store.write() as connection:
-            connection.executemany(END, (outcome.row(now, job, run) for outcome in endings))
+            connection.executemany(
+                SAVE_OUTCOME, (outcome.row(now, job, run) for outcome in endings)
+            )
             connection.executemany(MARK_SETTLED, ((job, key) for key in settled))
 
     def unsettled_rows(self, job: int) -> list[tuple[ProcessOwner, int, StoredRow]]:
         """Return (owner, ledger entry, row) of the calls that a process left unsettled."""
-        query = f"""SELECT host, pid, started, entry, {COLUMNS} FROM rows
+        query = f"""SELECT host, pid, started, entry, {ROW_COLUMNS} FROM rows
                     WHERE job = ? AND entry IS NOT NULL"""
         rows = self.store.read(query, (job,))
         unsettled = [(ProcessOwner(*row[:3]), int(row[3]), StoredRow(*row[4:])) for row in rows]
@@ -254,12 +256,12 @@ class JobStore:
         """Read the stored rows of these keys, in no order, page by page."""
         for page in paginate(keys):
             marks = ",".join("?" * len(page))
-            query = f"SELECT {COLUMNS} FROM rows WHERE job = ? AND key IN ({marks})"
+            query = f"SELECT {ROW_COLUMNS} FROM rows WHERE job = ? AND key IN ({marks})"
             yield from (StoredRow(*row) for row in self.store.read(query, (job, *page)))
 
     def first(self, job: int, most: int) -> list[StoredRow]:
         """Return the first rows of a job, in the order of the input."""
-        query = f"SELECT {COLUMNS} FROM rows WHERE job = ? ORDER BY place LIMIT ?"
+        query = f"SELECT {ROW_COLUMNS} FROM rows WHERE job = ? ORDER BY place LIMIT ?"
         return [StoredRow(*row) for row in self.store.read(query, (job, most))]
 
     def simulated(self, job: int) -> int:
@@ -289,6 +291,6 @@ def paginate(keys: Sequence[str]) -> Iterator[Sequence[str]]:
         yield keys[start : start + PAGE_ROWS]
 
 
-def lives(owner: ProcessOwner | None) -> bool:
+def may_be_alive(owner: ProcessOwner | None) -> bool:
     """Return whether a process may still run."""
     return owner is not None and owner.alive() is not False

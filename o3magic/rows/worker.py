@@ -9,7 +9,7 @@ from typing import Any
 
 from o3magic.client.pool import PoolResult
 from o3magic.client.request import HttpRequest
-from o3magic.client.retry import RetryPolicy, hopeful
+from o3magic.client.retry import RetryPolicy, is_retryable
 from o3magic.cost.entries import Attempt, Outcome
 from o3magic.cost.ledger import OpenEntry
 from o3magic.errors import (
@@ -30,17 +30,17 @@ from o3magic.rows.context import (
 )
 from o3magic.rows.rate_limiter import LimiterClosed
 from o3magic.rows.records import ClaimRequest, RowOutcome, RowState
-from o3magic.schemas.validation import judged
-from o3magic.session.answer_stream import repair, with_messages
+from o3magic.schemas.validation import judge_answer
+from o3magic.session.answer_stream import add_messages_to_call, build_repair_messages
 from o3magic.session.attempts import AttemptHistory, AttemptState
-from o3magic.session.estimate import most_tokens
+from o3magic.session.estimate import count_most_tokens
 
 # A job runs unattended for hours: it retries at least this often.
 LEAST_RETRIES = 6
 POLL_S = 0.25
 
 
-def short(result: StartResult) -> bool:
+def is_over_budget(result: StartResult) -> bool:
     """Return whether a budget rejected the call."""
     return result == "budget" or isinstance(result, OverBudget)
 
@@ -89,13 +89,15 @@ class RowTask:
         while True:
             call = await self._answered(call, kind)
             last, wanted = self._history.rounds[-1], self._history.plan.answer_type
-            verdict = judged(last.draft.answer(last.reason), wanted, profile.schema)
+            verdict = judge_answer(last.draft.answer(last.reason), wanted, profile.schema)
             self.data = verdict.data
             if not verdict.wrong:
                 return self._end("done")
             if not verdict.problems or not repairs or last.reason != "stop":
                 return self._end("invalid", InvalidAnswer(verdict.wrong))
-            call = with_messages(call, repair(last.draft.text, [*verdict.problems]))
+            call = add_messages_to_call(
+                call, build_repair_messages(last.draft.text, [*verdict.problems])
+            )
             kind, repairs = "repair", repairs - 1
 
     async def _answered(self, call: HttpRequest, kind: str) -> HttpRequest:
@@ -112,7 +114,7 @@ class RowTask:
                 return call
             kind = "retry"
             try:
-                if isinstance(error, RateLimited) and hopeful(error):
+                if isinstance(error, RateLimited) and is_retryable(error):
                     gate.limited(error, asked_s)
                     continue
                 if gate.down(error):
@@ -190,7 +192,7 @@ class RowTask:
         context = self._context
         if self._begun or not context.budget_tight:  # a further call of a row may need no more
             result = await self._begin(wanted, attempt)
-            if not short(result):
+            if not is_over_budget(result):
                 return result
             context.budget_tight = True
         context.rows_waiting_for_budget += self._begun
@@ -210,7 +212,7 @@ class RowTask:
         while not context.gate.closed:
             context.landed.clear()
             result = await self._begin(wanted, attempt)
-            if not short(result):
+            if not is_over_budget(result):
                 context.budget_tight = False
                 return result
             may_release = (
@@ -230,7 +232,7 @@ class RowTask:
         form = self._context.form
         if kind != "repair":
             return form.worst_nano_usd(form.tokens(self._row.prompt))
-        return form.worst_nano_usd(most_tokens(call.request))
+        return form.worst_nano_usd(count_most_tokens(call.request))
 
     def _settle(self, entry: OpenEntry, outcome: Outcome) -> None:
         """Keep the outcome of a call, to be written with the next call or the row's outcome."""

@@ -18,9 +18,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
 from o3magic.errors import NotASchema
 from o3magic.messages import AnswerSchema
-from o3magic.wire.json_access import load_partial
-from o3magic.wire.optional_fields import drop_fillers, resolved
-from o3magic.wire.strict_schema import OPENAI, StrictLimits, strict_schema
+from o3magic.wire.json_access import parse_partial_json
+from o3magic.wire.optional_fields import drop_fillers, resolve_refs
+from o3magic.wire.strict_schema import OPENAI, StrictLimits, make_strict_schema
 
 _TYPE_MAKERS: Final = ("typing", "typing_extensions", "types")
 _MOST_PROBLEMS: Final = 20
@@ -87,7 +87,7 @@ class AnswerType:
                 "required": [self._wrapper],
                 "$defs": asked.get("$defs", {}),
             }
-        return AnswerSchema(self.wire_name, strict_schema(asked, limits))
+        return AnswerSchema(self.wire_name, make_strict_schema(asked, limits))
 
     def validate(self, text: str) -> Any:
         """Parse and validate the text of an answer. Raises SchemaMismatch."""
@@ -104,7 +104,7 @@ class AnswerType:
 
     def partial(self, text: str) -> Any:
         """Parse the beginning of an answer, without validation; None if it holds no value yet."""
-        data = load_partial(text)
+        data = parse_partial_json(text)
         if self._wrapper and isinstance(data, dict):
             return data.get(self._wrapper)
         return data
@@ -117,7 +117,7 @@ class AnswerType:
     @cached_property
     def _wrapper(self) -> str:
         """The property that a root which is not an object is sent in, or ""."""
-        root = resolved(self.schema, self.schema.get("$defs", {}))
+        root = resolve_refs(self.schema, self.schema.get("$defs", {}))
         if root.get("type") == "object":
             return ""
         return "items" if root.get("type") == "array" else "value"
@@ -160,7 +160,7 @@ def answer_type(python_type: Any, name: str | None = None) -> AnswerType:
     return made
 
 
-def could_be_schema(value: Any) -> bool:
+def is_schema_class(value: Any) -> bool:
     """Whether a value is a class that describes data."""
     if not isinstance(value, type):
         return False
@@ -188,7 +188,7 @@ def require_type(value: Any, name: str) -> None:
     if isinstance(value, dict):
         hint = "write it as a class: class Invoice(BaseModel): ..."
         raise NotASchema(f"{name} is a dict, not a type", hint=hint)
-    if could_be_schema(type(value)):
+    if is_schema_class(type(value)):
         raise NotASchema(f"{name} is an object, {kind}(...)", hint=f"use its class: {kind}")
     raise NotASchema(f"{name} is an object of type {kind}, not a type")
 

@@ -21,11 +21,11 @@ from o3magic.schemas.answer_type import (
     AnswerType,
     SchemaMismatch,
     answer_type,
-    could_be_schema,
+    is_schema_class,
     require_type,
 )
 
-__all__ = ["AnswerType", "SchemaMismatch", "answer_type", "known_types", "resolve"]
+__all__ = ["AnswerType", "SchemaMismatch", "answer_type", "list_types", "resolve_answer_type"]
 
 _PLAIN: Final = (
     *(list, tuple, set, frozenset, dict, str, int, float, bool),
@@ -48,7 +48,9 @@ _LIBRARIES: Final = sys.stdlib_module_names | {
 }
 
 
-def resolve(expression: str, names: Mapping[str, Any], registered: Mapping[str, Any]) -> AnswerType:
+def resolve_answer_type(
+    expression: str, names: Mapping[str, Any], registered: Mapping[str, Any]
+) -> AnswerType:
     """Find the answer type of an expression; names are looked up in `names`, then `registered`.
 
     Raises UnknownSchema for an unknown name, NotASchema for a value that is not a type.
@@ -61,12 +63,12 @@ def resolve(expression: str, names: Mapping[str, Any], registered: Mapping[str, 
     return answer_type(_SchemaReader(names, registered).type_of(tree), ast.unparse(tree))
 
 
-def known_types(names: Mapping[str, Any], registered: Mapping[str, Any]) -> list[str]:
+def list_types(names: Mapping[str, Any], registered: Mapping[str, Any]) -> list[str]:
     """Names of the schemas in a notebook, then the registered ones."""
     own = [
         name
         for name, value in [*names.items()]
-        if not name.startswith("_") and could_be_schema(value) and not _from_library(value)
+        if not name.startswith("_") and is_schema_class(value) and not _from_library(value)
     ]
     return own + [name for name in registered if name not in own]
 
@@ -105,7 +107,7 @@ class _SchemaReader:
                 require_type(owner, ast.unparse(node.value))
             if not hasattr(owner, node.attr):
                 inside = getattr(owner, "__dict__", {})
-                members = [name for name, value in inside.items() if could_be_schema(value)]
+                members = [name for name, value in inside.items() if is_schema_class(value)]
                 raise _build_unknown_error(ast.unparse(node), node.attr, members)
             return getattr(owner, node.attr)
         if not isinstance(node, ast.Name):
@@ -114,7 +116,7 @@ class _SchemaReader:
             if node.id in names:
                 value = names[node.id]
                 return value.python_type if isinstance(value, AnswerType) else value
-        raise _build_unknown_error(node.id, node.id, known_types(self._names, self._registered))
+        raise _build_unknown_error(node.id, node.id, list_types(self._names, self._registered))
 
     def _types(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Tuple):

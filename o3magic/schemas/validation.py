@@ -23,7 +23,7 @@ class Verdict(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
-def judged(answer: Answer, wanted: AnswerType | None, name: str = "") -> Verdict:
+def judge_answer(answer: Answer, wanted: AnswerType | None, name: str = "") -> Verdict:
     """Judge an answer. name: the user's name of the type."""
     if answer.refusal:
         return Verdict(wrong=f"refused: {answer.refusal[:MOST_REFUSAL_CHARS]}")

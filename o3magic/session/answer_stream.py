@@ -137,9 +137,9 @@ class AnswerStream:
                     raise self._invalid_answer(problems)
                 yield Retrying(f"the answer does not fit {profile.schema}: {problems[0]}", 0)
                 self._notes.append(f"asked again: {problems[0]}")
-                more = repair(last.draft.text, problems)
+                more = build_repair_messages(last.draft.text, problems)
                 kind, repairs, self._repaired = "repair", repairs - 1, True
-            call, question = with_messages(call, more), question.with_messages(*more)
+            call, question = add_messages_to_call(call, more), question.with_messages(*more)
 
     def _run_tools(
         self, toolbox: Toolbox, last: AttemptState
@@ -346,7 +346,7 @@ def sum_hosted_uses(ends: Iterable[Finished | None]) -> tuple[HostedUse, ...]:
     return tuple(HostedUse(name, number) for name, number in calls.items())
 
 
-def repair(text: str, problems: list[str]) -> tuple[Message, Message]:
+def build_repair_messages(text: str, problems: list[str]) -> tuple[Message, Message]:
     """The messages of a repair: the answer as it came, and its problems."""
     wrong = "\n".join(f"- {problem}" for problem in problems)
     ask = (
@@ -356,7 +356,7 @@ def repair(text: str, problems: list[str]) -> tuple[Message, Message]:
     return Message.of("assistant", text), Message.of("user", ask)
 
 
-def with_messages(call: HttpRequest, more: tuple[Message, ...]) -> HttpRequest:
+def add_messages_to_call(call: HttpRequest, more: tuple[Message, ...]) -> HttpRequest:
     """The call with more messages."""
     messages = (*call.request.messages, *more)
     return replace(call, request=replace(call.request, messages=messages))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from o3magic.answer_builder import AnswerBuilder
 from o3magic.client.cancellation import CancelToken
-from o3magic.client.request import HttpRequest, located
+from o3magic.client.request import HttpRequest, with_base_url
 from o3magic.client.retry import RetryPolicy
 from o3magic.cost.entries import Outcome
 from o3magic.cost.pricing import Charge, card_at, charge
@@ -32,11 +32,16 @@ from o3magic.events import (
 from o3magic.models import Card
 from o3magic.params import laid_into
 from o3magic.redaction import redact
-from o3magic.session.capability_fallbacks import disproved, find_lack, model_lack, without
-from o3magic.session.default_model import next_default
-from o3magic.session.plan import Plan, with_default
+from o3magic.session.capability_fallbacks import (
+    apply_fallback,
+    disproved,
+    find_lack,
+    format_model_lack,
+)
+from o3magic.session.default_model import choose_next_default
+from o3magic.session.plan import Plan, replace_default
 from o3magic.session.spending import CallAccounting
-from o3magic.wire.usage import oddities
+from o3magic.wire.usage import find_usage_problems
 
 if TYPE_CHECKING:
     from o3magic.cassettes.entry import Recording
@@ -71,13 +76,13 @@ class AttemptState:
 
     def use_recording(self, recording: Recording) -> None:
         """Take text, cost and times from its recording on a cassette."""
-        from o3magic.cassettes.replay import events
+        from o3magic.cassettes.replay import replay_events
 
         self.take = recording
         self.elapsed_s = (recording.total_ms or 0) / 1000
         self.first_token_s = None if recording.first_ms is None else recording.first_ms / 1000
         self.draft = AnswerBuilder()
-        for event in events(recording, speed=0):
+        for event in replay_events(recording, speed=0):
             self.draft.add(event)
 
     @property
@@ -170,7 +175,7 @@ def find_usage_oddities(last: AttemptState, plan: Plan) -> tuple[str, ...]:
     draft = last.draft.answer()
     texts = [draft.text, draft.refusal, *(c.name + c.arguments for c in draft.tool_calls)]
     visible_bytes = sum(len(text.encode("utf-8", "replace")) for text in texts)
-    return oddities(last.usage, visible_bytes, plan.call.request.max_output_tokens)
+    return find_usage_problems(last.usage, visible_bytes, plan.call.request.max_output_tokens)
 
 
 class CallSender(Protocol):
@@ -234,7 +239,7 @@ class AttemptHistory:
         if isinstance(error, ModelRetired):
             return self._with_replacement(error, call)
         lack = find_lack(error, call, api_free=self.plan.profile.api == "auto")
-        changed, note = without(call, lack, card)
+        changed, note = apply_fallback(call, lack, card)
         if not note:
             return None
         self._lacks.add(lack)
@@ -249,11 +254,11 @@ class AttemptHistory:
     def _with_next_default(self, call: HttpRequest) -> tuple[HttpRequest, Retrying] | None:
         """The call to the provider's next default model, or None."""
         gone, provider = self.plan.choice.model, call.provider
-        self._lacks.add(model_lack(gone))
-        choice = next_default(self.plan.choice, provider, self.plan.catalog)
+        self._lacks.add(format_model_lack(gone))
+        choice = choose_next_default(self.plan.choice, provider, self.plan.catalog)
         if choice is None:
             return None
-        self.plan = with_default(self.plan, choice)
+        self.plan = replace_default(self.plan, choice)
         request = self.plan.call.request
         call = replace(
             call, request=replace(call.request, model=choice.model, effort=request.effort)
@@ -265,11 +270,11 @@ class AttemptHistory:
         self, error: ModelRetired, call: HttpRequest
     ) -> tuple[HttpRequest, Retrying] | None:
         """The call to the replacement of a retired model, where `on_retired` allows it."""
-        from o3magic.session.error_hints import current_replacement, find_surviving_effort
+        from o3magic.session.error_hints import find_replacement, find_surviving_effort
 
         catalog = self.plan.catalog
         card = catalog.card(call.request.model)
-        new, mode = current_replacement(card, catalog, date.today())
+        new, mode = find_replacement(card, catalog, date.today())
         if self.plan.profile.on_retired != "replace" or new is None:
             return None
         effort = find_surviving_effort(call.request.effort, card, new)
@@ -351,7 +356,7 @@ class RetryLoop(AttemptHistory):
 
     def replay(self, recording: Recording, speed: float) -> Iterator[Event]:
         """The events of a recording, timed; the ledger has it at no cost."""
-        from o3magic.cassettes.replay import events
+        from o3magic.cassettes.replay import replay_events
 
         current = AttemptState(self.plan)
         current.source = "replayed"
@@ -359,7 +364,7 @@ class RetryLoop(AttemptHistory):
         self.rounds.append(current)
         stopped = True
         try:
-            for event in events(recording, speed=speed, sleep=self._sleep):
+            for event in replay_events(recording, speed=speed, sleep=self._sleep):
                 if self._stop.is_set:
                     raise Interrupted("stopped by you")
                 current.draft.add(event)
@@ -380,7 +385,7 @@ class RetryLoop(AttemptHistory):
         with server.lease(file, lambda: self._stop.is_set) as address:
             if loads:
                 yield ModelStatus("is thinking")
-            yield from self._attempt(located(call, address), kind)
+            yield from self._attempt(with_base_url(call, address), kind)
 
     def _attempt(self, call: HttpRequest, kind: str) -> Iterator[Event]:
         """One call: a ledger row before it is sent, settled however it ends."""

@@ -29,7 +29,7 @@ GENERIC_CODES = frozenset(
 NOT_UNDERSTOOD = frozenset({400, 404, 422, 501})
 
 
-def model_lack(model: str) -> str:
+def format_model_lack(model: str) -> str:
     """The lack that stands for a missing model."""
     return f"{MODEL_LACK}{model}"
 
@@ -98,7 +98,9 @@ def disproved(call: HttpRequest) -> set[str]:
         "encrypted": ENCRYPTED_REASONING in request.options.get("include", ()),
         "schema": request.answer_schema is not None and not request.answer_schema.by_instruction,
     }
-    lacks = {f"{word} {model}" for word, is_used in used.items() if is_used} | {model_lack(model)}
+    lacks = {f"{word} {model}" for word, is_used in used.items() if is_used} | {
+        format_model_lack(model)
+    }
     lacks |= {"summary"} if request.summary else set()
     return lacks | ({"responses"} if call.api == "responses" else set())
 
@@ -108,7 +110,7 @@ def wrong_schema(error: RequestFailed) -> bool:
     return "schema" in (error.code or "") or "Invalid schema" in str(error)
 
 
-def without(call: HttpRequest, lack: str, card: Card) -> tuple[HttpRequest, str]:
+def apply_fallback(call: HttpRequest, lack: str, card: Card) -> tuple[HttpRequest, str]:
     """The call without it, and what the reader is told; unchanged and "" where it was not in it."""
     request, name = call.request, call.provider.name
     word, _, model = lack.partition(" ")

@@ -47,7 +47,7 @@ class Comparison:
                 "cost_usd": answer.cost_usd,
                 "text": answer.text,
                 "error": error or None,
-                **(flat(answer.data) if isinstance(answer.data, Mapping) else {}),
+                **(flatten_fields(answer.data) if isinstance(answer.data, Mapping) else {}),
             }
             for label, answer, error in zip(self.labels, self.answers, self.errors, strict=True)
         ]
@@ -158,12 +158,12 @@ class ComparisonStream:
         return Comparison(self.labels, answers, tuple(self._errors))
 
 
-def flat(data: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def flatten_fields(data: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Nested fields as `a.b`; lists unchanged."""
     found: dict[str, Any] = {}
     for name, value in data.items():
         if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{above}{name}.")
+            found |= flatten_fields(value, f"{above}{name}.")
         else:
             found[f"{above}{name}"] = value
     return found

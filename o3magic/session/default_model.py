@@ -119,7 +119,9 @@ def choose_migrated_default(words: str, provider: Provider, catalog: Catalog) ->
     )
 
 
-def next_default(choice: ModelChoice, provider: Provider, catalog: Catalog) -> ModelChoice | None:
+def choose_next_default(
+    choice: ModelChoice, provider: Provider, catalog: Catalog
+) -> ModelChoice | None:
     """The default after one that the provider no longer serves, or None."""
     if choice.named or not choice.others:
         return None

@@ -63,7 +63,7 @@ def build_model_retired(
 ) -> ModelRetired:
     """The error for a retired model: its date, its replacement, and the price of that."""
     when = f"; OpenAI announced its shutdown for {card.shutdown:%Y-%m-%d}" if card.shutdown else ""
-    new, mode = current_replacement(card, catalog, today)
+    new, mode = find_replacement(card, catalog, today)
     hint = "%o3_models lists the models"
     if new is not None:
         chosen = find_surviving_effort(effort, card, new)
@@ -82,7 +82,7 @@ def build_model_retired(
     )
 
 
-def current_replacement(card: Card, catalog: Catalog, today: date) -> tuple[Card | None, str]:
+def find_replacement(card: Card, catalog: Catalog, today: date) -> tuple[Card | None, str]:
     """OpenAI's replacement of a model, and the `reasoning.mode` to send with it, or "".
 
     Where the replacement is retired too, its own replacement is used.
@@ -132,7 +132,7 @@ def copy_error(kind: type[E], message: str, hint: str, error: RequestFailed) -> 
     )
 
 
-def nobody_to_ask(there: Iterable[Provider]) -> NoKey:
+def no_provider_error(there: Iterable[Provider]) -> NoKey:
     """The error where no provider and no key is set; `there` are local servers that answer."""
     ways = ["set OPENAI_API_KEY", "`%%o3 -p local` (pip install 'o3magic[local]')"]
     local = [f"`%%o3 -p {provider.name} -m MODEL` ({provider.host} answers)" for provider in there]

@@ -66,9 +66,9 @@ class WorstCase:
     all_nano_usd: int
 
 
-def worst(plan: Plan) -> WorstCase | None:
+def estimate_worst_case(plan: Plan) -> WorstCase | None:
     """The worst case of a plan, or None where no price or no limit is known."""
-    price = price_asked(plan)
+    price = find_price(plan)
     if price is None:
         return None
     card, request = plan.priced, plan.call.request
@@ -76,17 +76,17 @@ def worst(plan: Plan) -> WorstCase | None:
     hosted = sum_hosted_cost(list_hosted_calls(plan), plan.call.provider)
     if out is None or hosted is None:
         return None
-    into = most_tokens(request)
+    into = count_most_tokens(request)
     rounds = plan.profile.repairs + 1 if plan.answer_type is not None else 1
     # Each repair quotes the answer before it.
     inputs = [into + turn * (out + REPAIR_TOKENS) for turn in range(rounds)]
     if lacks_rates(card, price, inputs[-1]):
         return None
-    turns = [worst_nano_usd(card, price, tokens, out) + hosted for tokens in inputs]
+    turns = [compute_worst_nano_usd(card, price, tokens, out) + hosted for tokens in inputs]
     return WorstCase(into, out, turns[0], sum(turns))
 
 
-def price_asked(plan: Plan) -> Price | None:
+def find_price(plan: Plan) -> Price | None:
     """The price at the tier of the request, or None where it is not known."""
     return plan.priced.dearest(date.today(), plan.call.request.tier)
 
@@ -122,8 +122,8 @@ def estimate_call(
 ) -> CallEstimate:
     """The estimate of a plan. history: the number of similar calls and their output tokens."""
     tokens = tokens or count(plan.call.request)
-    card, most = plan.priced, worst(plan)
-    price = price_asked(plan)
+    card, most = plan.priced, estimate_worst_case(plan)
+    price = find_price(plan)
     calls, output_tokens = history
     likely = output = None
     if calls:
@@ -134,7 +134,7 @@ def estimate_call(
     return CallEstimate(tokens, window, most, likely, output, calls)
 
 
-def worst_nano_usd(card: Card, price: Price, input_tokens: int, output_tokens: int) -> int:
+def compute_worst_nano_usd(card: Card, price: Price, input_tokens: int, output_tokens: int) -> int:
     """The most that one attempt costs: no cached input, and all of it written to a billed cache.
 
     Input is at most the window: a longer prompt is refused.
@@ -150,20 +150,24 @@ def count(request: Request, counter: Callable[[str], int] | None = None) -> Toke
     """The tokens of a request, its schema and tools included; images by their upper bound."""
     said, around = collect_texts(request), count_overhead(request)
     if counter is not None:
-        return TokenRange(sum(map(counter, said)) + around, most_tokens(request), "by tiktoken")
+        return TokenRange(
+            sum(map(counter, said)) + around, count_most_tokens(request), "by tiktoken"
+        )
     from o3magic.cost.token_estimates import estimate_tokens
 
     likely = sum(estimate_tokens(text).likely for text in said)
-    return TokenRange(likely + around, most_tokens(request))
+    return TokenRange(likely + around, count_most_tokens(request))
 
 
-def most_tokens(request: Request) -> int:
+def count_most_tokens(request: Request) -> int:
     """A cheap upper bound of the input tokens: a token has at least one byte."""
-    more = size(minify_json(request.params)) if request.params else 0
-    return sum(size(text) for text in collect_texts(request)) + more + count_overhead(request)
+    more = count_bytes(minify_json(request.params)) if request.params else 0
+    return (
+        sum(count_bytes(text) for text in collect_texts(request)) + more + count_overhead(request)
+    )
 
 
-def size(text: str) -> int:
+def count_bytes(text: str) -> int:
     """Its bytes in UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
@@ -202,13 +206,13 @@ def minify_json(value: object) -> str:
 SCOPES: tuple[Scope, ...] = ("call", "session", "notebook", "day", "month")
 
 
-def budgets_of(profile: Settings) -> list[Budget]:
+def build_budgets(profile: Settings) -> list[Budget]:
     """The budgets a profile sets."""
     said = {scope: getattr(profile, f"budget_{scope}") for scope in SCOPES}
-    return [Budget(scope, nano(limit)) for scope, limit in said.items() if limit is not None]
+    return [Budget(scope, to_nano_usd(limit)) for scope, limit in said.items() if limit is not None]
 
 
-def nano(usd: Decimal) -> int:
+def to_nano_usd(usd: Decimal) -> int:
     """Dollars as nano-dollars, rounded down."""
     return int(usd * 1_000_000_000)
 

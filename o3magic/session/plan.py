@@ -19,7 +19,7 @@ from o3magic.messages import Api, Effort, Image, Message, Part, Request, Text
 from o3magic.models import Card, Catalog
 from o3magic.params import fields_of
 from o3magic.providers import Provider, Providers, is_loopback, origin
-from o3magic.session.capability_fallbacks import ENCRYPTED_REASONING, without
+from o3magic.session.capability_fallbacks import ENCRYPTED_REASONING, apply_fallback
 from o3magic.session.default_model import ModelChoice
 from o3magic.settings import Settings
 from o3magic.wire import responses
@@ -162,7 +162,7 @@ def build_plan(
     for lack in sorted(lacks):
         if lack == "responses" and profile.api == "responses":
             continue  # the user named it: the provider may have it by now
-        call, note = without(call, lack, card)
+        call, note = apply_fallback(call, lack, card)
         notes = (*notes, *([note] if note else []))
     if asked.toolbox is not None:
         from o3magic.tools.toolbox import check_tools
@@ -236,7 +236,7 @@ def build_request(
     )
 
 
-def with_default(planned: Plan, choice: ModelChoice) -> Plan:
+def replace_default(planned: Plan, choice: ModelChoice) -> Plan:
     """The plan with the next default model, where the provider no longer serves the first."""
     request = replace(
         planned.call.request,
@@ -304,7 +304,7 @@ def build_canonical_request(
     )
 
 
-def provider_for(profile: Settings, providers: Providers) -> Provider | None:
+def find_provider(profile: Settings, providers: Providers) -> Provider | None:
     """The provider of a profile, or None where none is named and no key is set.
 
     An address on the line or in the settings is a provider of its own, with a key of its own:
@@ -427,7 +427,7 @@ def check_window(request: Request, card: Card, conversation: str = "") -> None:
         )
 
 
-def shown_request(plan: Plan) -> dict[str, Any]:
+def build_shown_request(plan: Plan) -> dict[str, Any]:
     """The address and the body of a request, for --dry-run; never a header or a key."""
     dialect = DIALECTS[plan.call.api]
     url = plan.call.provider.url(dialect.path, plan.call.request.model)

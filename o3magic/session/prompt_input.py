@@ -33,7 +33,7 @@ def build_prompt(
 
     Raises TemplateError, and BadOption for a file or a tool that does not exist.
     """
-    text = with_file(prompt, profile.file, folder(), prompts) if profile.file else prompt
+    text = load_prompt_file(prompt, profile.file, folder(), prompts) if profile.file else prompt
     parts: tuple[Part, ...] = (Text(text),)
     notes: tuple[str, ...] = ()
     if names is not None and profile.template and "{{" in text:
@@ -58,7 +58,7 @@ def build_toolbox(
     return Toolbox(functions, found.hosted)
 
 
-def with_file(
+def load_prompt_file(
     prompt: str, name: str, folder: Path, prompts: Mapping[str, Path] = MappingProxyType({})
 ) -> str:
     """The prompt in a file, followed by the text of the cell. Raises BadOption."""

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from o3magic.client.request import HttpRequest, located
+from o3magic.client.request import HttpRequest, with_base_url
 from o3magic.errors import LocalModelError, NoKey
 from o3magic.providers import Provider, Providers
-from o3magic.session.plan import provider_for
+from o3magic.session.plan import find_provider
 from o3magic.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ProviderSelector:
 
     def can_ask(self, profile: Settings) -> bool:
         """Whether a request could be sent, as far as that is known without sending one."""
-        return self.has_access(provider_for(profile, self._providers), profile)
+        return self.has_access(find_provider(profile, self._providers), profile)
 
     def has_access(self, provider: Provider | None, profile: Settings) -> bool:
         """The same where the provider of the profile is known already."""
@@ -72,14 +72,14 @@ class ProviderSelector:
 
         A model on this machine has no address yet: see `serving`.
         """
-        return self.locate(provider_for(profile, self._providers), profile)
+        return self.locate(find_provider(profile, self._providers), profile)
 
     def locate(self, provider: Provider | None, profile: Settings) -> Provider:
         """The same where the provider of the profile is known already."""
         if provider is None:
-            from o3magic.session.error_hints import nobody_to_ask
+            from o3magic.session.error_hints import no_provider_error
 
-            raise nobody_to_ask(filter(self._is_there, self._providers.local))
+            raise no_provider_error(filter(self._is_there, self._providers.local))
         if provider.embedded and not provider.base_url:
             return replace(provider, base_url=self._simulator_url())
         if provider.managed:
@@ -93,7 +93,7 @@ class ProviderSelector:
 
     def stand_in(self, profile: Settings) -> Provider:
         """The provider of a profile, or OpenAI where none is configured: for requests not sent."""
-        return provider_for(profile, self._providers) or self._providers.get("openai")
+        return find_provider(profile, self._providers) or self._providers.get("openai")
 
     def key(self, provider: Provider) -> SecretStr | None:
         """The key or token of a provider. Raises NoKey where it needs one and has none."""
@@ -102,9 +102,9 @@ class ProviderSelector:
         if provider.managed:
             return SecretStr(self.model_server.key)
         if provider.auth == "entra" and self._providers.key(provider) is None:
-            from o3magic.client.request import token
+            from o3magic.client.request import fetch_entra_token
 
-            if entra_token := token(provider.scope):
+            if entra_token := fetch_entra_token(provider.scope):
                 return entra_token
         key = self._providers.key(provider)
         is_needed = provider.auth != "none" and provider.key_env and not provider.local
@@ -134,11 +134,11 @@ class ProviderSelector:
             yield call
             return
         with self.model_server.lease(call.provider.file, stopped) as address:
-            yield located(call, address)
+            yield with_base_url(call, address)
 
     def local_models(self, profile: Settings) -> list[str] | None:
         """The models on this machine, where the profile uses one of them; else None."""
-        provider = provider_for(profile, self._providers)
+        provider = find_provider(profile, self._providers)
         if provider is None or not provider.managed:
             return None
         from o3magic.local.weights import kept

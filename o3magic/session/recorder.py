@@ -10,7 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from o3magic.cassettes.record_mode import SUFFIX, Mode, cassette_path, refresh_path, rule
+from o3magic.cassettes.record_mode import (
+    SUFFIX,
+    Mode,
+    choose_mode,
+    get_cassette_path,
+    get_refresh_path,
+)
 from o3magic.cassettes.request_key import CanonicalRequest
 from o3magic.errors import BadOption, CassetteError, CassetteMiss
 from o3magic.events import Answer, Finished
@@ -29,7 +35,7 @@ class CassetteSession:
         from o3magic.cassettes.cassette import Cassette
 
         self.cassette = Cassette(path, notebook)
-        self._fresh = Cassette(refresh_path(path), notebook)
+        self._fresh = Cassette(get_refresh_path(path), notebook)
         self._asked: Counter[str] = Counter()
         self._used: dict[EntryKey, None] = {}
         self._lock = threading.Lock()
@@ -88,9 +94,9 @@ class CassetteSession:
 
     def miss(self, question: CanonicalRequest, n: int) -> CassetteMiss:
         """The error for a question to replay that is not recorded."""
-        from o3magic.cassettes.closest_match import explained
+        from o3magic.cassettes.closest_match import describe_miss
 
-        first, *lines = explained(question, n, self.cassette.entries, [*self._used])
+        first, *lines = describe_miss(question, n, self.cassette.entries, [*self._used])
         message = f"not recorded in {self.cassette.path.name}: {first}"
         return CassetteMiss("\n  ".join([message, *lines]))
 
@@ -124,9 +130,9 @@ class CassetteUse:
             return recording
         if self.mode == "replay":
             raise self.deck.miss(question, n)
-        from o3magic.cassettes.scrub import safe_request
+        from o3magic.cassettes.scrub import scrub_request
 
-        safe_request(question.canonical(), scrub=self.scrub)
+        scrub_request(question.canonical(), scrub=self.scrub)
         self.deck.target(
             refresh=self.mode == "refresh"
         ).tape()  # a broken file raises before the request is sent
@@ -193,7 +199,7 @@ class SessionCassettes:
         """The record mode; None where neither a provider nor a cassette can answer."""
         deck = self._deck(profile, notebook)
         there = deck is not None and deck.cassette.exists
-        mode = rule(profile.mode, self._environment, there, can_ask)
+        mode = choose_mode(profile.mode, self._environment, there, can_ask)
         if deck is None and mode in ("replay", "record", "refresh"):
             raise BadOption(f"mode {mode}: {NOT_KNOWN}", hint="%o3_config notebook=NAME.ipynb")
         return mode
@@ -222,7 +228,7 @@ class SessionCassettes:
         named = profile.notebook or notebook
         if not named:
             return None
-        path = cassette_path(named, self._environment).absolute()
+        path = get_cassette_path(named, self._environment).absolute()
         if path not in self._decks:
             self._decks[path] = CassetteSession(path, Path(named).name)
         return self._decks[path]

@@ -44,8 +44,14 @@ from o3magic.session.default_model import (
     choose_recorded_default,
     list_compared_efforts,
 )
-from o3magic.session.estimate import TokenRange, budgets_of, count, estimate_call, format_estimate
-from o3magic.session.plan import Plan, PromptInput, build_plan, provider_for
+from o3magic.session.estimate import (
+    TokenRange,
+    build_budgets,
+    count,
+    estimate_call,
+    format_estimate,
+)
+from o3magic.session.plan import Plan, PromptInput, build_plan, find_provider
 from o3magic.session.prompt_input import build_prompt, load_developer
 from o3magic.session.provider_selection import ProviderSelector
 from o3magic.session.recorder import SessionCassettes
@@ -202,7 +208,7 @@ class Session:
             return ModelChoice(name_of(profile.model))
         if profile.model:
             return ModelChoice(profile.model)
-        if (mode or self._mode(profile, provider_for(profile, self.providers))) == "replay":
+        if (mode or self._mode(profile, find_provider(profile, self.providers))) == "replay":
             return choose_recorded_default(
                 self.decks.newest_default(profile, self._recorded_notebook)
             )
@@ -246,9 +252,9 @@ class Session:
         if profile.developer.startswith("@"):
             profile = load_developer(profile, self.folder(profile))
         if wanted is None and profile.schema:
-            from o3magic.schemas.lookup import resolve
+            from o3magic.schemas.lookup import resolve_answer_type
 
-            wanted = resolve(profile.schema, names or {}, self.schemas)
+            wanted = resolve_answer_type(profile.schema, names or {}, self.schemas)
         prompt_input = build_prompt(
             prompt,
             profile,
@@ -261,7 +267,7 @@ class Session:
             prompt_input = self.conversation_turns.with_turns(prompt_input, profile)
         if notes:
             prompt_input = replace(prompt_input, notes=(*notes, *prompt_input.notes))
-        configured = provider_for(profile, self.providers)
+        configured = find_provider(profile, self.providers)
         if self.searches_cassettes and not (profile.notebook or self._recorded_notebook):
             self._found_cassette = self._search_cassettes(prompt_input, profile, wanted)
         is_dry = profile.dry_run and not profile.exact
@@ -301,7 +307,7 @@ class Session:
         for path in self.decks.cassettes_in(self.folder(profile)):
             there = replace(profile, notebook=str(path))
             try:
-                configured = provider_for(there, self.providers)
+                configured = find_provider(there, self.providers)
                 mode = self._mode(there, configured)
                 unsent = self._plan_unsent(prompt_input, there, configured, wanted, mode)
                 question = unsent.question
@@ -411,7 +417,7 @@ class Session:
 
     def standing(self, profile: Settings) -> list[BudgetStatus]:
         """The state of each budget of a profile. Raises LedgerUnavailable."""
-        budgets = budgets_of(profile)
+        budgets = build_budgets(profile)
         return self.keeping.standing(budgets, self.id, self.notebook) if budgets else []
 
     def _count_similar_calls(self, planned: Plan) -> tuple[int, int]:

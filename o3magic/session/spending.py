@@ -14,11 +14,11 @@ from o3magic.errors import LedgerUnavailable, OverBudget
 from o3magic.events import AnswerSource, Usage
 from o3magic.session.estimate import (
     WorstCase,
-    budgets_of,
+    build_budgets,
+    estimate_worst_case,
+    find_price,
     list_hosted_calls,
-    price_asked,
     sum_hosted_cost,
-    worst,
 )
 from o3magic.session.plan import CUSTOM_KEY, Plan
 
@@ -77,12 +77,12 @@ class CallAccounting:
 
     def open(self, plan: Plan) -> None:
         """Reserve the worst-case cost. Raises OverBudget where a budget has less left."""
-        budgets = counted_budgets(plan)
+        budgets = find_budgets(plan)
         if not budgets:
             return
-        most = worst(plan)
+        most = estimate_worst_case(plan)
         if most is None:
-            raise unknown_price(plan)
+            raise unknown_price_error(plan)
         context = self._context
         try:
             self._hold = self._ledger.hold(
@@ -102,7 +102,7 @@ class CallAccounting:
     def enter(self, plan: Plan, call: HttpRequest, kind: str, source: AnswerSource) -> OpenEntry:
         """Write a row for one attempt, before its request is sent. Raises OverBudget."""
         # By this call: a question grows with the results of its tools.
-        most = worst(replace(plan, call=call)) if source == "live" else None
+        most = estimate_worst_case(replace(plan, call=call)) if source == "live" else None
         attempt = self._context.attempt(
             call.provider.name,
             call.request.model,
@@ -113,7 +113,7 @@ class CallAccounting:
             kind=kind,
             worst_nano_usd=most.attempt_nano_usd if most else 0,
         )
-        budgets = counted_budgets(plan) if source == "live" else []
+        budgets = find_budgets(plan) if source == "live" else []
         self._in_tools = self._in_tools or kind == "tool"
         if self._in_tools and budgets:
             self._check_call(budgets, attempt.worst_nano_usd)
@@ -144,7 +144,7 @@ class CallAccounting:
             self._ledger.release(self._hold)
             self._hold = None
             self.notes += self._warnings(plan)
-        if self._unpriced and plan.priced.price(date.today()) is None and not free(plan):
+        if self._unpriced and plan.priced.price(date.today()) is None and not is_free(plan):
             note = format_price_hint(plan)
             self.notes += [note] if self._ledger.is_new(note) else []
         if trouble := self._ledger.news():
@@ -154,30 +154,30 @@ class CallAccounting:
         """A note for each budget that is used beyond `budget_warn`."""
         context = self._context
         try:
-            stands = self._ledger.standing(counted_budgets(plan), context.session, context.notebook)
+            stands = self._ledger.standing(find_budgets(plan), context.session, context.notebook)
         except LedgerUnavailable:
             return []  # the ledger has its own note about it
         share = plan.profile.budget_warn
         return [f"budget of {status}" for status in stands if status.share >= share]
 
 
-def free(plan: Plan) -> bool:
+def is_free(plan: Plan) -> bool:
     """Whether a call is free: the simulator, and a local server without prices."""
     provider = plan.call.provider
     bills = provider.list_prices or plan.priced.prices
     return provider.embedded or (provider.local and not bills)
 
 
-def counted_budgets(plan: Plan) -> list[Budget]:
+def find_budgets(plan: Plan) -> list[Budget]:
     """The budgets that apply to a question."""
-    budgets = budgets_of(plan.profile)
-    return budgets if budgets and not free(plan) else []
+    budgets = build_budgets(plan.profile)
+    return budgets if budgets and not is_free(plan) else []
 
 
-def unknown_price(plan: Plan) -> OverBudget:
+def unknown_price_error(plan: Plan) -> OverBudget:
     """The error for a budget where the price of the question is not known."""
     name, provider, tier = plan.card.id, plan.call.provider.name, plan.call.request.tier
-    if price_asked(plan) and sum_hosted_cost(list_hosted_calls(plan), plan.call.provider) is None:
+    if find_price(plan) and sum_hosted_cost(list_hosted_calls(plan), plan.call.provider) is None:
         name = " and ".join(use.type for use in list_hosted_calls(plan))
         return OverBudget(
             f"not sent: what {name} costs at {provider} is not known, so no budget can be kept",
@@ -221,7 +221,7 @@ def quote_toml_key(name: str) -> str:
 def build_budget_hint(error: OverBudget, plan: Plan, most: WorstCase) -> str:
     """The output limit that would fit, if any, and the setting of the budget."""
     raised = f"raise budget_{error.scope} ({OF[error.scope]})"
-    price = price_asked(plan)
+    price = find_price(plan)
     if price is None or not most.all_nano_usd:
         return raised
     share = error.left_nano_usd * most.attempt_nano_usd // most.all_nano_usd

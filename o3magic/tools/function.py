@@ -21,7 +21,7 @@ from o3magic.errors import BadOption, NotASchema, NotStrict
 from o3magic.messages import Tool
 from o3magic.schemas.answer_type import AnswerType
 from o3magic.tools.execution import ASYNC_TOOLS
-from o3magic.wire.strict_schema import OPENAI, StrictLimits, strict_schema
+from o3magic.wire.strict_schema import OPENAI, StrictLimits, make_strict_schema
 
 _SPHINX: Final = re.compile(r":(?:param|parameter|arg|argument)\s+(?:[^:]*\s)?(\*{0,2}\w+)\s*:(.*)")
 _FIELD: Final = re.compile(r":\w+[^:]*:")
@@ -150,7 +150,7 @@ class ToolFunction:
         """What is sent of it; not strict where the strict subset has no words for its arguments."""
         schema = self.arguments.schema
         try:
-            strict: Mapping[str, Any] = strict_schema(schema, limits)
+            strict: Mapping[str, Any] = make_strict_schema(schema, limits)
         except NotStrict:
             return Tool(self.name, self.description, schema, strict=False)
         return Tool(self.name, self.description, strict)

@@ -57,7 +57,7 @@ class BatchState:
         return self.status in OVER
 
 
-def line(line_id: str, body: Mapping[str, Any], url: str) -> dict[str, Any]:
+def build_batch_line(line_id: str, body: Mapping[str, Any], url: str) -> dict[str, Any]:
     """Build one line of the input file, for an endpoint such as /v1/responses.
 
     The ids of a file must differ, and it may not begin with a byte order mark.
@@ -69,7 +69,7 @@ def line(line_id: str, body: Mapping[str, Any], url: str) -> dict[str, Any]:
     return {"custom_id": line_id, "method": "POST", "url": url, "body": plain}
 
 
-def read(raw: bytes) -> BatchLine:
+def parse_batch_line(raw: bytes) -> BatchLine:
     """Parse a line of an output or error file. Raises BrokenAnswer if it is not a JSON object."""
     line = load_object(raw.removeprefix(BOM).strip())
     line_id, response = get_text(line, "custom_id"), get_object(line, "response")
@@ -89,7 +89,7 @@ def read(raw: bytes) -> BatchLine:
     )
 
 
-def state(batch: bytes | Mapping[str, Any]) -> BatchState:
+def parse_batch_state(batch: bytes | Mapping[str, Any]) -> BatchState:
     """Parse a batch object, most of whose fields may be null.
 
     Raises BrokenAnswer if it has no id or status.

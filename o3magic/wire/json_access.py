@@ -125,7 +125,7 @@ def get_count(value: Mapping[str, Any], name: str) -> int | None:
     return number if type(number) is int and number >= 0 else None
 
 
-def load_partial(text: str) -> Any:
+def parse_partial_json(text: str) -> Any:
     """Decode the beginning of a JSON text, or None if it holds no value yet."""
     try:
         return from_json(text, allow_partial="trailing-strings")

@@ -27,7 +27,7 @@ def ref_name(ref: str) -> str:
     return ref.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
 
 
-def resolved(schema: Any, defs: JsonSchema) -> JsonSchema:
+def resolve_refs(schema: Any, defs: JsonSchema) -> JsonSchema:
     """Follow the `$ref`s of a schema; {} if one is not defined."""
     seen: set[str] = set()
     while isinstance(schema, Mapping) and "$ref" in schema:
@@ -41,7 +41,7 @@ def accepts_null(schema: Any, defs: JsonSchema) -> bool:
     """Whether null is a value of the original schema."""
     todo, seen = [schema], set()
     while todo:
-        node = resolved(todo.pop(), defs)
+        node = resolve_refs(todo.pop(), defs)
         if id(node) in seen:
             continue
         seen.add(id(node))
@@ -60,7 +60,7 @@ def drop_fillers(answer: Any, schema: JsonSchema) -> Any:
 
 
 def _drop(data: Any, schema: Any, defs: JsonSchema) -> Any:
-    schema = resolved(schema, defs)
+    schema = resolve_refs(schema, defs)
     if options := _options(schema):
         return _drop(data, _choose_option(data, options, defs), defs)
     if isinstance(data, list):
@@ -85,12 +85,14 @@ def _drop(data: Any, schema: Any, defs: JsonSchema) -> Any:
 
 def _choose_option(data: Any, options: Sequence[Any], defs: JsonSchema) -> Any:
     """The member of a union that `data` matches best."""
-    candidates = [option for option in options if _has_type(data, resolved(option, defs))]
+    candidates = [option for option in options if _has_type(data, resolve_refs(option, defs))]
     for option in candidates:
         if _matches(data, option, defs):
             return option
     return max(
-        candidates, key=lambda option: _score_fields(data, resolved(option, defs), defs), default={}
+        candidates,
+        key=lambda option: _score_fields(data, resolve_refs(option, defs), defs),
+        default={},
     )
 
 
@@ -105,7 +107,7 @@ def _score_fields(data: Any, schema: JsonSchema, defs: JsonSchema) -> int:
 
 def _matches(data: Any, schema: Any, defs: JsonSchema) -> bool:
     """Whether `data` has the types and fields of `schema`; constraints are ignored."""
-    schema = resolved(schema, defs)
+    schema = resolve_refs(schema, defs)
     if options := _options(schema):
         return any(_matches(data, option, defs) for option in options)
     if not _has_type(data, schema) or data not in schema.get("enum", [data]):

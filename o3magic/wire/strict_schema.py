@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 from o3magic.errors import NotStrict
 from o3magic.wire import json_access
-from o3magic.wire.optional_fields import accepts_null, ref_name, resolved
+from o3magic.wire.optional_fields import accepts_null, ref_name, resolve_refs
 
 SchemaNode = dict[str, Any]
 RefuseSchema = Callable[[str, str, str], NoReturn]  # what is wrong, path, hint
@@ -235,14 +235,14 @@ def _deepest(
     return levels + own, deepest if levels else path
 
 
-__all__ = ["AZURE", "OPENAI", "StrictLimits", "strict_schema"]
+__all__ = ["AZURE", "OPENAI", "StrictLimits", "make_strict_schema"]
 
 AnySchema = Mapping[str, Any]
 SAY_WHAT = "say what it is: str, a model, list[str], a union of them"
 _KINDS = {"object", "array", "string", "number", "integer", "boolean", "null"}
 
 
-def strict_schema(schema: AnySchema, limits: StrictLimits = OPENAI) -> dict[str, Any]:
+def make_strict_schema(schema: AnySchema, limits: StrictLimits = OPENAI) -> dict[str, Any]:
     """Convert a schema to the strict subset, as a new dict.
 
     Raises NotStrict if the subset cannot express it or it exceeds `limits`.
@@ -307,7 +307,7 @@ class _StrictMaker:
         return text
 
     def _title(self, schema: Any) -> str:
-        return str(resolved(schema, self._defs).get("title", ""))
+        return str(resolve_refs(schema, self._defs).get("title", ""))
 
     def _node(self, schema: Any, path: str) -> SchemaNode:
         """Convert any schema."""
@@ -469,7 +469,7 @@ class _StrictMaker:
 
     def _describe_item(self, schema: Any) -> str:
         """Describe an item of a tuple: its name, if any, and its type."""
-        meant = resolved(schema, self._defs)
+        meant = resolve_refs(schema, self._defs)
         kind = meant.get("title") if "$ref" in schema else "/".join(list_types(meant))
         name = schema.get("title", "")
         return f"{name} ({kind})" if name and kind else name or kind or "one of several"

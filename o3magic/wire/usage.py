@@ -33,7 +33,9 @@ def parse_usage(counts: Any, kind: str) -> Usage | None:
     return None if usage == Usage() else usage
 
 
-def oddities(usage: Usage, visible_bytes: int, max_output_tokens: int | None) -> tuple[str, ...]:
+def find_usage_problems(
+    usage: Usage, visible_bytes: int, max_output_tokens: int | None
+) -> tuple[str, ...]:
     """Describe impossible counts, one sentence each.
 
     visible_bytes: UTF-8 bytes of the answer; a token has at least one byte.

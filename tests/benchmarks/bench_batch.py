@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from o3magic.config import Config
 from o3magic.rows.batch.context import BatchContext
 from o3magic.rows.batch.download import Downloader
-from o3magic.rows.batch.registry import job_in
+from o3magic.rows.batch.registry import find_batch
 from o3magic.rows.batch.submit import submit
 from o3magic.rows.store import JobStore
 from o3magic.session.session import Session
@@ -86,7 +86,7 @@ def send(base_url: str, folder: str, count: int, told: Connection) -> None:
 def fetch(base_url: str, folder: str, number: int, told: Connection) -> None:
     """Download, match, validate, keep, enter the cost; then the table."""
     place = room(base_url, folder)
-    job = job_in(place, number, {"City": City})
+    job = find_batch(place, number, {"City": City})
     sending = job._sending
     [part] = job._store.parts(number)
     while not (state := sending.files.batch(part.batch_id)).over:

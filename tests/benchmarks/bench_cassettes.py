@@ -17,7 +17,7 @@ from pathlib import Path
 from side_by_side import in_turns, seconds, show
 
 from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.closest_match import explained
+from o3magic.cassettes.closest_match import describe_miss
 from o3magic.cassettes.entry import Recording
 from o3magic.cassettes.format import CassetteData
 from o3magic.cassettes.request_key import CanonicalRequest
@@ -71,7 +71,7 @@ def cases(path: Path):
         "kept, first after opening": seconds(lambda: Cassette(kept_in).keep(next(fresh))),
         "kept, of an open one": seconds(lambda: warm.keep(next(fresh))),
         "key of a 20 KB prompt": seconds(lambda: question(LONG).key),
-        "nearest of all, for a miss": seconds(lambda: explained(missing, 1, entries, places)),
+        "nearest of all, for a miss": seconds(lambda: describe_miss(missing, 1, entries, places)),
     }
 
 

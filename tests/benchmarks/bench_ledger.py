@@ -25,7 +25,7 @@ from o3magic.cost.budgets import Budget
 from o3magic.cost.ledger import Attempt, Ledger, Outcome
 from o3magic.cost.schema import ENTRIES, SUMS
 from o3magic.events import Usage
-from o3magic.reports.query import costs
+from o3magic.reports.query import build_cost_report
 
 EFFORTS = ("low", "medium", "high")
 NAMES = ("session", "provider", "model", "effort", "service_tier", "schema_name", "notebook")
@@ -142,7 +142,9 @@ def reading(folder: Path, rows: int) -> list[Line]:
             timed("totals(), all time", 50, lambda _: ledger.totals()),
             timed("totals(session=)", 50, lambda _: ledger.totals(session="s7")),
             timed(
-                "costs(), as %o3_cost shows them", 50, lambda _: costs(ledger, session="s7").text()
+                "costs(), as %o3_cost shows them",
+                50,
+                lambda _: build_cost_report(ledger, session="s7").text(),
             ),
             timed("SUM over rows, all time", 5, lambda _: store.read(over_rows.format(""))),
             timed("SUM over rows, one session", 50, lambda _: store.read(over_rows.format(one))),

@@ -13,7 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from o3magic.rows.map_job import MapOptions, digest_of, form_of, map_rows, profile_of
+from o3magic.rows.map_job import (
+    MapOptions,
+    build_request_template,
+    compute_digest,
+    map_rows,
+    resolve_settings,
+)
 from o3magic.rows.records import ClaimRequest, RowOutcome
 from o3magic.rows.row_template import RequestTemplate
 from o3magic.rows.store import JobStore
@@ -78,9 +84,9 @@ def resumed(base_url: str, rows: int, width: int) -> Found:
     ):
         warm(session)
         store, wish = JobStore(Path(folder) / "jobs.sqlite3"), MapOptions(concurrency=width)
-        profile, wanted = profile_of(session, Label, None, {})
-        form = form_of(session, profile, wanted)
-        fill(store, form, digest_of(form, PROMPT, wish, profile), rows)
+        profile, wanted = resolve_settings(session, Label, None, {})
+        form = build_request_template(session, profile, wanted)
+        fill(store, form, compute_digest(form, PROMPT, wish, profile), rows)
         server = Server(int(base_url.split(":")[2].split("/")[0]))
         before, stop = server.stats["requests"], []
 

@@ -22,7 +22,7 @@ from answers import chat_stream, heavy_markdown, pieces, responses_stream
 from side_by_side import in_turns, seconds, show
 
 from o3magic.client.cancellation import OpenCall
-from o3magic.client.response_stream import bounded, stream_events
+from o3magic.client.response_stream import limit_bytes, stream_events
 from o3magic.events import TextDelta
 from o3magic.messages import Api
 from o3magic.wire.dialects import DIALECTS
@@ -78,7 +78,7 @@ def opened(http: httpx.Client) -> Iterator[httpx.Response]:
 def ours(http: httpx.Client, api: Api) -> int:
     """What `Client.events` does with an accepted answer."""
     with opened(http) as response, OpenCall(60.0) as watch:
-        chunks = bounded(response.iter_raw(), 1 << 26)
+        chunks = limit_bytes(response.iter_raw(), 1 << 26)
         events = stream_events(chunks, DIALECTS[api], watch, 60.0)
         return sum(len(event.text) for event in events if type(event) is TextDelta)
 

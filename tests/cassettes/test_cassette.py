@@ -230,7 +230,7 @@ def test_the_layout_is_json_s_own_whatever_is_in_it(entries, more):
     data = format.dump(head, "", [*map(format.format_entry, entries)])
     value = {**head, "entries": entries}
     assert json.loads(data) == json.loads(json.dumps(value))
-    assert data.decode() == format.to_text(value) + "\n"
+    assert data.decode() == format.format_json(value) + "\n"
 
 
 def test_a_take_of_a_person_is_not_sealed_by_writing_it(cassette, path):

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from o3magic.cassettes.closest_match import explained, find_nearest
+from o3magic.cassettes.closest_match import describe_miss, find_nearest
 from o3magic.cassettes.entry import Recording
 from o3magic.messages import Image, Message, Text
 from tests.cassettes.conftest import question, take
@@ -17,7 +17,7 @@ TAKES = [take("Explain rain in two lines"), take("Explain snow in two lines"), t
 
 
 def lines(asked, takes=TAKES, used=(), n=1):
-    return explained(asked, n, takes, used)
+    return describe_miss(asked, n, takes, used)
 
 
 def test_one_changed_word_is_shown_as_a_diff():

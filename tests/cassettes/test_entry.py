@@ -10,7 +10,7 @@ import pytest
 
 from o3magic.cassettes.cassette import Cassette
 from o3magic.cassettes.entry import Recording
-from o3magic.cassettes.replay import events
+from o3magic.cassettes.replay import replay_events
 from o3magic.citations import Citation
 from o3magic.errors import CassetteError
 from o3magic.events import Answer, Finished, HostedUse, Usage
@@ -213,7 +213,7 @@ def test_what_an_answer_cites_is_kept_and_the_rest_of_its_items_is_not(tmp_path)
     assert "https://example.org" in text
     assert not [word for word in ("gAAA", "rs_1", "msg_1", "ws_1") if word in text]
     [found] = Cassette(tmp_path / "a.o3.json").entries
-    [*_, end] = events(found)
+    [*_, end] = replay_events(found)
     assert end.citations == (Citation("https://example.org", "", 0, 2),)
     uncited = Recording.of(question(), 1, Answer(), Finished("stop", items=items[:2]))
     assert uncited.items == ()
@@ -229,7 +229,7 @@ def test_what_the_provider_ran_and_what_a_chat_answer_cites_come_back():
     found = through_json(one)
     assert found == one
     assert not found.edited
-    [*_, again] = events(found)
+    [*_, again] = replay_events(found)
     assert (again.citations, again.hosted) == (end.citations, end.hosted)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from o3magic.cassettes import format
 from o3magic.cassettes.cassette import Cassette
-from o3magic.cassettes.format import CassetteData, merged, resolved
+from o3magic.cassettes.format import CassetteData, merge_cassettes, resolve_conflict
 from o3magic.errors import CassetteError
 from tests.cassettes.conftest import PACKAGE_ROOT, WHEN, take
 
@@ -54,13 +54,13 @@ def said(made: CassetteData) -> list[str]:
     ],
 )
 def test_a_merge_of_three(base, ours, theirs, result, conflicts):
-    made, told = merged(*(tape(*each.split()) for each in (ours, theirs, base)))
+    made, told = merge_cassettes(*(tape(*each.split()) for each in (ours, theirs, base)))
     assert " ".join(said(made)) == result
     assert len(told) == conflicts
 
 
 def test_a_merge_of_two_keeps_what_either_has():
-    made, told = merged(tape("a", "b1"), tape("a", "c", "b2"))
+    made, told = merge_cassettes(tape("a", "b1"), tape("a", "c", "b2"))
     assert said(made) == ["a", "c", "b2"]
     assert told == [f"{take('b').key} 1: two answers; theirs stays, recorded 2026-11-23T00:12:45Z"]
 
@@ -71,11 +71,11 @@ LETTERS = st.lists(st.sampled_from("abcdef"), unique=True)
 @settings(deadline=None, max_examples=60)
 @given(LETTERS, LETTERS)
 def test_a_merge_of_two_is_the_union_and_each_side_s_order_of_its_own_holds(ours, theirs):
-    made, _ = merged(tape(*ours), tape(*theirs))
+    made, _ = merge_cassettes(tape(*ours), tape(*theirs))
     result = said(made)
     assert sorted(result) == sorted({*ours, *theirs})
     assert [letter for letter in result if letter in ours] == ours
-    assert merged(made, made)[0] == made
+    assert merge_cassettes(made, made)[0] == made
 
 
 COMMAND = """
@@ -162,7 +162,7 @@ def test_a_conflict_that_git_left_in_the_file_is_resolved(repository, style):
     assert git("merge", "theirs", check=False).returncode != 0
     with pytest.raises(CassetteError, match="merge conflict"):
         _ = Cassette(path).entries
-    made, told = resolved(path.read_bytes(), str(path))
+    made, told = resolve_conflict(path.read_bytes(), str(path))
     assert said(made) == ["a", "x", "y", "b2", "c", "z"]
     assert len(told) == 1
 
@@ -170,14 +170,14 @@ def test_a_conflict_that_git_left_in_the_file_is_resolved(repository, style):
 def test_a_conflict_that_is_half_edited_is_said_and_not_guessed():
     data = b'{\n<<<<<<< HEAD\n "format": "o3magic-cassette/1"\n=======\n}\n'
     with pytest.raises(CassetteError, match="conflict marker without its others"):
-        resolved(data, "nb.o3.json")
+        resolve_conflict(data, "nb.o3.json")
     data = b'{\n<<<<<<< HEAD\n "format": "o3magic-cassette/1"\n=======\n oh\n>>>>>>> b\n}\n'
     with pytest.raises(CassetteError, match="one side of the conflict is damaged"):
-        resolved(data, "nb.o3.json")
+        resolve_conflict(data, "nb.o3.json")
 
 
 def test_of_two_entries_of_one_key_the_later_one_stays():
     entries = [tape(word).entries[0] for word in ("a", "b", "a2", "a1")]
     data = json.dumps({"format": format.FORMAT, "entries": entries}).encode()
-    made, _ = resolved(data, "nb.o3.json")
+    made, _ = resolve_conflict(data, "nb.o3.json")
     assert said(made) == ["a2", "b"]

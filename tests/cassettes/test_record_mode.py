@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from o3magic.cassettes.record_mode import MODES, cassette_path, refresh_path, rule
+from o3magic.cassettes.record_mode import MODES, choose_mode, get_cassette_path, get_refresh_path
 from o3magic.errors import BadOption
 
 
@@ -26,19 +26,19 @@ from o3magic.errors import BadOption
     ],
 )
 def test_the_rule_where_nothing_is_said(environment, cassette, key, mode):
-    assert rule(None, environment, cassette, key) == mode
-    assert rule("", environment, cassette, key) == mode
+    assert choose_mode(None, environment, cassette, key) == mode
+    assert choose_mode("", environment, cassette, key) == mode
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_said_holds_whatever_is_there(mode):
-    assert rule(mode, {"CI": "true"}, True, False) == mode
-    assert rule("live", {"O3MAGIC_MODE": mode}, False, True) == mode
+    assert choose_mode(mode, {"CI": "true"}, True, False) == mode
+    assert choose_mode("live", {"O3MAGIC_MODE": mode}, False, True) == mode
 
 
 def test_a_mode_nobody_knows_is_said():
     with pytest.raises(BadOption, match="no mode 'reply'") as caught:
-        rule("reply", {}, True, True)
+        choose_mode("reply", {}, True, True)
     assert caught.value.hint == "did you mean replay?"
 
 
@@ -54,10 +54,12 @@ def test_a_mode_nobody_knows_is_said():
     ],
 )
 def test_a_cassette_lies_beside_its_notebook_or_in_a_folder_for_all(notebook, name):
-    assert cassette_path(Path("notebooks") / notebook, {}) == Path("notebooks") / name
+    assert get_cassette_path(Path("notebooks") / notebook, {}) == Path("notebooks") / name
     elsewhere = {"O3MAGIC_CASSETTES": "~/tapes"}
-    assert cassette_path(Path("notebooks") / notebook, elsewhere) == Path.home() / "tapes" / name
+    assert (
+        get_cassette_path(Path("notebooks") / notebook, elsewhere) == Path.home() / "tapes" / name
+    )
 
 
 def test_a_refresh_writes_beside_it():
-    assert refresh_path(Path("a/b.o3.json")) == Path("a/b.o3.json.new")
+    assert get_refresh_path(Path("a/b.o3.json")) == Path("a/b.o3.json.new")

@@ -37,7 +37,7 @@ def test_an_answer_is_recorded_and_replayed_as_it_was(
 ):
     finished = Finished(reason, usage, "resp_1", "o3-mini-2025-01-31", "flex", "why", ("odd",))
     draft = AnswerBuilder()
-    for event in replay.events(
+    for event in replay.replay_events(
         Recording(
             "k", text=text, reasoning_summary=thoughts, refusal=refusal, tool_calls=tuple(calls)
         ),
@@ -49,7 +49,7 @@ def test_an_answer_is_recorded_and_replayed_as_it_was(
     assert (answer.text, answer.refusal, answer.tool_calls) == (text, refusal, tuple(calls))
     one = Recording.of(question(), 1, answer, finished)
     again = folded(
-        replay.events(Recording.from_json(one.to_json()), speed=speed, sleep=lambda _: None)
+        replay.replay_events(Recording.from_json(one.to_json()), speed=speed, sleep=lambda _: None)
     )
     assert again.answer() == answer
     assert again.finished == finished
@@ -59,7 +59,7 @@ def test_an_answer_is_recorded_and_replayed_as_it_was(
 def test_a_replay_never_takes_longer_than_three_seconds(speed):
     slept = []
     long = replace(take(text="rain " * 50_000), total_ms=600_000)
-    count = sum(1 for _ in replay.events(long, speed=speed, sleep=slept.append))
+    count = sum(1 for _ in replay.replay_events(long, speed=speed, sleep=slept.append))
     assert sum(slept) <= 3.0001
     assert count < 200
     assert bool(slept) is bool(speed)
@@ -68,24 +68,26 @@ def test_a_replay_never_takes_longer_than_three_seconds(speed):
 def test_a_quick_answer_is_not_replayed_slower_than_it_came():
     slept = []
     quick = replace(take(text="rain " * 100), total_ms=500)
-    assert len([*replay.events(quick, sleep=slept.append)]) == 103
+    assert len([*replay.replay_events(quick, sleep=slept.append)]) == 103
     assert sum(slept) == pytest.approx(0.5)
 
 
 def test_without_a_pace_the_text_comes_in_a_few_pieces():
-    events = [*replay.events(take(text="a" * 100_000), speed=0, sleep=pytest.fail)]
+    events = [*replay.replay_events(take(text="a" * 100_000), speed=0, sleep=pytest.fail)]
     assert sum(isinstance(event, TextDelta) for event in events) == 4
 
 
 def test_recorded_pieces_come_as_they_came():
     one = replace(take(text="It rains."), pieces=(2, 1, 6))
-    said = [e.text for e in replay.events(one, sleep=lambda _: None) if isinstance(e, TextDelta)]
+    said = [
+        e.text for e in replay.replay_events(one, sleep=lambda _: None) if isinstance(e, TextDelta)
+    ]
     assert said == ["It", " ", "rains."]
 
 
 def test_pieces_that_do_not_fit_an_edited_text_are_not_used():
     one = replace(take(text="It rains again."), pieces=(2, 1, 6))
-    assert folded(replay.events(one, sleep=lambda _: None)).text == "It rains again."
+    assert folded(replay.replay_events(one, sleep=lambda _: None)).text == "It rains again."
 
 
 def test_json_without_blanks_is_cut_too():
@@ -96,9 +98,9 @@ def test_json_without_blanks_is_cut_too():
 
 
 def test_what_the_simulator_said_says_so_again():
-    first = next(replay.events(replace(take(), source="simulated")))
+    first = next(replay.replay_events(replace(take(), source="simulated")))
     assert first == Accepted("", True)
-    assert next(replay.events(take())) == Accepted("", False)
+    assert next(replay.replay_events(take())) == Accepted("", False)
 
 
 def test_who_sleeps_may_stop_it():
@@ -108,7 +110,7 @@ def test_who_sleeps_may_stop_it():
     def sleep(_):
         raise StoppedError
 
-    events = replay.events(take(), sleep=sleep)
+    events = replay.replay_events(take(), sleep=sleep)
     with pytest.raises(StoppedError):
         list(events)
 

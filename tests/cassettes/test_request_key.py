@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from o3magic.cassettes.request_key import (
     CanonicalRequest,
-    clean,
+    compute_key,
     join_lines,
-    key_of,
-    lines,
-    normal_request,
+    normalize_request,
     normalize_schema,
+    split_lines,
+    trim_blank_lines,
 )
 from o3magic.errors import CassetteError
 from o3magic.messages import HostedTool, Image, Message, Raw, Text, Tool, ToolCall, ToolResult
@@ -87,7 +87,7 @@ def test_whole_numbers_with_and_without_a_point_are_the_same():
 
 
 def test_indentation_and_blank_lines_inside_a_prompt_count():
-    assert clean("\n\n    x = 1\n\n    y\n \n") == "    x = 1\n\n    y"
+    assert trim_blank_lines("\n\n    x = 1\n\n    y\n \n") == "    x = 1\n\n    y"
 
 
 def test_the_schema_of_one_model_has_one_key_with_six_versions_of_pydantic():
@@ -184,19 +184,19 @@ def test_a_key_can_be_computed_from_what_the_file_says():
         schema=SCHEMA, schema_name="Invoice", tools=(TOOL,), options={"top_p": 1.0}, effort="low"
     ).with_messages(Message("user", (Text("and this"), Image(PIXEL))))
     stored = json.loads(json.dumps(asked.canonical()))
-    assert key_of(stored) == asked.key
+    assert compute_key(stored) == asked.key
     shuffled = dict(reversed([*stored.items()]))
-    assert key_of(shuffled) == asked.key
+    assert compute_key(shuffled) == asked.key
 
 
 def test_a_request_by_hand_may_be_short():
     by_hand = {"model": "o3-mini", "prompt": "Explain rain\nin two lines"}
-    assert key_of(by_hand) == question().key
+    assert compute_key(by_hand) == question().key
     as_lines = {
         "model": "o3-mini",
         "messages": [{"role": "user", "content": ["Explain rain\n", "in two lines\n"]}],
     }
-    assert key_of(as_lines) == question().key
+    assert compute_key(as_lines) == question().key
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_request_by_hand_may_be_short():
 )
 def test_what_is_no_request_is_said(request_):
     with pytest.raises(CassetteError):
-        key_of(request_)
+        compute_key(request_)
 
 
 def test_odd_numbers_and_objects_make_valid_json():
@@ -257,8 +257,8 @@ def test_line_ends_of_any_prompt_never_count(prompt):
 @settings(deadline=None, max_examples=60)
 @given(TEXTS)
 def test_any_text_survives_being_written_as_lines(text):
-    assert join_lines(lines(text)) == text
-    assert clean(clean(text)) == clean(text)
+    assert join_lines(split_lines(text)) == text
+    assert trim_blank_lines(trim_blank_lines(text)) == trim_blank_lines(text)
 
 
 @settings(deadline=None, max_examples=60)
@@ -274,5 +274,5 @@ def test_the_order_of_options_never_counts(options, random):
 def test_the_form_of_a_form_is_itself(said):
     asked = CanonicalRequest("m", tuple(Message.of(role, text) for role, text in said))
     once = asked.canonical()
-    assert normal_request(json.loads(json.dumps(once))) == once
-    assert key_of(once) == asked.key
+    assert normalize_request(json.loads(json.dumps(once))) == once
+    assert compute_key(once) == asked.key

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from o3magic.cassettes.scrub import scrub_value, scrubbed
+from o3magic.cassettes.scrub import scrub_text, scrub_value
 from o3magic.redaction import find_secrets, redact
 
 LETTERS = string.ascii_letters + string.digits
@@ -64,12 +64,12 @@ AROUND = [
 @pytest.mark.parametrize(("before", "after"), AROUND)
 def test_a_secret_is_removed_and_what_stands_around_it_is_not(name, before, after):
     text = f"{before}{SECRETS[name]}{after}"
-    safe = scrubbed(text)
+    safe = scrub_text(text)
     assert SECRETS[name][-20:] not in safe
     assert safe.replace(" ", "") == f"{before}[secret removed]{after}".replace(" ", "") or (
         name == "cut off pem" and safe.startswith(f"{before}[secret removed]")
     )
-    assert scrubbed(safe) == safe
+    assert scrub_text(safe) == safe
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -78,7 +78,7 @@ def test_what_a_cassette_does_not_keep_no_error_says_either(name):
 
 
 def test_a_bearer_token_goes_with_its_word_and_once():
-    assert scrubbed(f"Authorization: Bearer {JWT}, and on") == (
+    assert scrub_text(f"Authorization: Bearer {JWT}, and on") == (
         "Authorization: [secret removed], and on"
     )
 
@@ -106,7 +106,7 @@ def test_places_are_told_and_secrets_are_not():
     ],
 )
 def test_what_only_looks_a_little_like_one_stays(harmless):
-    assert scrubbed(harmless) == harmless
+    assert scrub_text(harmless) == harmless
 
 
 def test_values_are_looked_through_and_lines_are_looked_at_together():
@@ -145,7 +145,7 @@ def test_no_text_takes_long(unit):
     def seconds(chars: int) -> float:
         text = (unit * (chars // len(unit) + 1))[:chars]
         began_s = time.process_time()
-        scrubbed(text)
+        scrub_text(text)
         return time.process_time() - began_s
 
     assert min(seconds(400_000) for _ in range(2)) < 1.0

@@ -16,7 +16,7 @@ from o3magic.rows.batch.context import BatchContext
 from o3magic.rows.batch.submit import submit
 from o3magic.rows.map_job import map_rows
 from o3magic.rows.store import JobStore
-from o3magic.session.plan import shown_request
+from o3magic.session.plan import build_shown_request
 from o3magic.simulator import Reply, Simulator
 from tests.rows.conftest import texts
 from tests.sessions import KEY, session_at
@@ -114,7 +114,7 @@ def test_they_are_nowhere_to_be_read(line, way, caplog):
             told += "\n".join([*failed.lines(), repr(failed), repr(vars(failed))])
         planned = session.plan("four?", session.layers.profile())
         told += repr(planned) + repr(session.layers) + repr(planned.call) + repr(vars(planned.call))
-        told += json.dumps(shown_request(planned)) + str(planned.call.provider)
+        told += json.dumps(build_shown_request(planned)) + str(planned.call.provider)
     assert told.count("[header]") >= 3
     assert SECRET in line.requests[0].decode()
     for secret in (SECRET, LITERAL, KEY):

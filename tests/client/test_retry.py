@@ -14,9 +14,9 @@ from o3magic import errors
 from o3magic.client.retry import (
     LONGEST_WAIT_S,
     RetryPolicy,
-    hopeful,
+    is_retryable,
+    parse_retry_after_s,
     parse_should_retry,
-    retry_after_s,
 )
 from o3magic.errors import BrokenAnswer, NoConnection, ProviderDown, RateLimited
 from o3magic.events import Retrying
@@ -89,11 +89,11 @@ def test_what_cannot_succeed_is_not_tried_again(kind):
 
 @pytest.mark.parametrize("kind", [RateLimited, ProviderDown, NoConnection])
 def test_what_may_succeed_is_tried_again(kind):
-    assert hopeful(failed(kind))
+    assert is_retryable(failed(kind))
 
 
 def test_a_broken_answer_is_not_tried_again():
-    assert not hopeful(failed(BrokenAnswer))
+    assert not is_retryable(failed(BrokenAnswer))
 
 
 def test_the_provider_s_word_comes_before_ours():
@@ -128,7 +128,7 @@ def test_the_provider_s_word_comes_before_ours():
     ],
 )
 def test_a_wait_is_read_in_every_form_it_comes_in(headers, wait_s):
-    found = retry_after_s(headers, NOW)
+    found = parse_retry_after_s(headers, NOW)
     assert found == pytest.approx(wait_s) if wait_s is not None else found is None
 
 

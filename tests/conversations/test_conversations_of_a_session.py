@@ -166,10 +166,10 @@ def test_what_the_provider_keeps_counts_as_input(keeper, sim):
     profile = keeper.layers.profile({"conversation": "plan"})
     planned = keeper.plan("two", profile)
     assert planned.call.request.kept is not None
-    from o3magic.session.estimate import count, most_tokens
+    from o3magic.session.estimate import count, count_most_tokens
 
     whole = replace(planned.call.request.sent_whole)
-    assert most_tokens(planned.call.request) >= most_tokens(whole) > 5000
+    assert count_most_tokens(planned.call.request) >= count_most_tokens(whole) > 5000
     assert count(planned.call.request).likely >= count(whole).likely > 900
 
 
@@ -468,7 +468,7 @@ def test_a_loop_of_tools_never_costs_more_than_its_budget(sim, session, scope):
 
 def test_what_tools_said_counts_in_the_worst_case(session):
     from o3magic.messages import ToolCall, ToolResult
-    from o3magic.session.estimate import most_tokens
+    from o3magic.session.estimate import count_most_tokens
 
     planned = session.plan("four?", session.layers.profile())
     more = (
@@ -477,7 +477,7 @@ def test_what_tools_said_counts_in_the_worst_case(session):
     )
     request = planned.call.request
     grown = replace(request, messages=(*request.messages, *more))
-    assert most_tokens(grown) > most_tokens(request) + 9000
+    assert count_most_tokens(grown) > count_most_tokens(request) + 9000
 
 
 # Cassettes

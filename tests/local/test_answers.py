@@ -16,7 +16,7 @@ from o3magic.events import ModelStatus, TextDelta, ToolCallDelta
 from o3magic.render.answer import plain_footer
 from o3magic.rows.map_job import map_rows
 from o3magic.rows.store import JobStore
-from o3magic.session.plan import shown_request
+from o3magic.session.plan import build_shown_request
 from tests.local.conftest import get, process_of, wait_until
 from tests.sessions import WEATHER
 
@@ -126,7 +126,7 @@ def test_input_tokens_are_counted_by_the_server(ours):
 
 def test_a_dry_run_needs_no_server_and_shows_no_key(make):
     session = make()
-    shown = shown_request(session.plan("hi", session.layers.profile({"dry_run": True})))
+    shown = build_shown_request(session.plan("hi", session.layers.profile({"dry_run": True})))
     assert shown["body"]["model"] == SMALL
     assert session.reach.model_server.key not in json.dumps(shown)
     assert session.reach.model_server._running is None

@@ -11,7 +11,7 @@ import pytest
 from o3magic.errors import LocalModelError
 from o3magic.local.server import available_bytes
 from o3magic.local.weights import KNOWN, fetch
-from o3magic.session.error_hints import nobody_to_ask
+from o3magic.session.error_hints import no_provider_error
 
 MODEL = KNOWN[0]
 WITHOUT = "import sys\nsys.modules[{module!r}] = None\nfrom o3magic.cli.main import main\n"
@@ -238,7 +238,7 @@ def test_a_server_that_cannot_be_started(make, tiny, monkeypatch):
 
 
 def test_who_has_no_key_is_told_of_it():
-    hint = nobody_to_ask([]).hint
+    hint = no_provider_error([]).hint
     assert hint.startswith(
         "set OPENAI_API_KEY, or `%%o3 -p local` (pip install 'o3magic[local]'), or "
     )

@@ -3,11 +3,11 @@
 import json
 
 from o3magic.render.live import ROWS, GrowingJson
-from o3magic.wire.json_access import load_partial
+from o3magic.wire.json_access import parse_partial_json
 
 
 def test_what_is_there_so_far_is_shown():
-    growing = GrowingJson(load_partial, "Invoice")
+    growing = GrowingJson(parse_partial_json, "Invoice")
     assert growing.shown() == ""
     growing.feed('{"number": "2026-114", "lines": [{"item": "cof')
     assert "2026" in growing.shown()
@@ -16,7 +16,7 @@ def test_what_is_there_so_far_is_shown():
 
 
 def test_the_fields_of_a_row_are_named_and_not_spelled_out():
-    growing = GrowingJson(load_partial, "orders")
+    growing = GrowingJson(parse_partial_json, "orders")
     row = {"id": 7, "lines": [{"item": "coffee"}], "to": dict.fromkeys("abcd", "x" * 50)}
     growing.feed(json.dumps([row]))
     assert "| 7 | 1 item | {a, b, c, …} |" in growing.shown()
@@ -24,7 +24,7 @@ def test_the_fields_of_a_row_are_named_and_not_spelled_out():
 
 
 def test_of_many_rows_the_first_are_shown_and_the_others_counted():
-    growing = GrowingJson(load_partial, "rows")
+    growing = GrowingJson(parse_partial_json, "rows")
     growing.feed(json.dumps([{"item": f"item{n}"} for n in range(10_000)]))
     shown = growing.shown()
     assert f"item{ROWS - 1} " in shown
@@ -33,7 +33,7 @@ def test_of_many_rows_the_first_are_shown_and_the_others_counted():
 
 
 def test_what_is_no_json_shows_nothing_and_breaks_nothing():
-    growing = GrowingJson(load_partial, "Invoice")
+    growing = GrowingJson(parse_partial_json, "Invoice")
     growing.feed("I would rather write a poem about invoices than one.")
     assert growing.shown() == ""
 

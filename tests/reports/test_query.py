@@ -19,8 +19,8 @@ from o3magic.cost.ledger import Ledger
 from o3magic.errors import BadOption
 from o3magic.events import Usage
 from o3magic.reports.query import (
+    build_cost_report,
     compute_period_start,
-    costs,
     group_entries,
     parse_groups,
     parse_since,
@@ -134,16 +134,19 @@ def test_a_report_is_of_what_was_asked(filled):
     both = {"session": "s2", "notebook": "a.ipynb", "now": NOW}
     expected = {"session": 300_000, "notebook": 21_000, "month": 321_000, "all": 321_000}
     expected |= {"day": 300_000, "cell": 300_000}
-    assert {of: nano_usd(costs(filled, of=of, **both)) for of in expected} == expected
-    assert nano_usd(costs(filled, since="2026-03-02T00:00+00:00", **both)) == 320_000
-    assert costs(filled, since="2026-03-02T00:00+00:00", **both).title == "since 2026-03-02"
-    assert costs(filled, of="cell", **both).total.calls == 1
+    assert {of: nano_usd(build_cost_report(filled, of=of, **both)) for of in expected} == expected
+    assert nano_usd(build_cost_report(filled, since="2026-03-02T00:00+00:00", **both)) == 320_000
+    assert (
+        build_cost_report(filled, since="2026-03-02T00:00+00:00", **both).title
+        == "since 2026-03-02"
+    )
+    assert build_cost_report(filled, of="cell", **both).total.calls == 1
     since = datetime(2026, 3, 3, 12, 30, tzinfo=UTC)
-    assert costs(filled, of="day", since=since, **both).total.calls == 0
+    assert build_cost_report(filled, of="day", since=since, **both).total.calls == 0
 
 
 def test_by_itself_it_is_of_the_session_with_a_line_for_each_longer_time(filled):
-    found = costs(filled, session="s2", notebook="a.ipynb", now=NOW)
+    found = build_cost_report(filled, session="s2", notebook="a.ipynb", now=NOW)
     assert found.title == "this session"
     spans = {span.name: span for span in found.spans}
     assert list(spans) == ["today", "this notebook", "this month", "all time"]
@@ -156,15 +159,15 @@ def test_by_itself_it_is_of_the_session_with_a_line_for_each_longer_time(filled)
 
 
 def test_without_a_session_it_is_of_all_time(filled):
-    found = costs(filled, now=NOW)
+    found = build_cost_report(filled, now=NOW)
     assert (found.title, nano_usd(found)) == ("all time", 321_000)
     assert [span.name for span in found.spans] == ["today", "this month", "all time"]
 
 
 @pytest.mark.parametrize("by", ["day", "month,effort", "provider,notebook,session", "schema", ""])
 def test_the_sums_are_the_same_however_they_are_grouped(filled, by):
-    found = costs(filled, of="all", by=by)
-    assert found.total == costs(filled, of="all").total
+    found = build_cost_report(filled, of="all", by=by)
+    assert found.total == build_cost_report(filled, of="all").total
     assert sum(row.sums.calls for row in found.free) == 1
     assert str(found).count("\n") >= 3
 
@@ -194,14 +197,14 @@ def test_rows_summed_one_by_one_are_the_totals_of_the_ledger(filled):
 )
 def test_words_that_make_no_sense_are_explained(filled, asked, said):
     with pytest.raises(BadOption) as caught:
-        costs(filled, **asked)
+        build_cost_report(filled, **asked)
     assert said in f"{caught.value} {caught.value.hint}"
 
 
 def test_cells_without_a_name_are_not_summed_as_one(ledger):
     ledger.enter(Attempt("s1", "openai", "o3"))
     with pytest.raises(BadOption, match="does not name its cells"):
-        costs(ledger, of="cell", session="s1")
+        build_cost_report(ledger, of="cell", session="s1")
 
 
 @pytest.fixture
@@ -249,7 +252,7 @@ def test_groups_may_be_said_in_any_way():
 
 
 def test_a_narrow_page_gets_fewer_columns(filled):
-    found = costs(filled, of="all")
+    found = build_cost_report(filled, of="all")
     widest = max(map(len, found.text().splitlines()[:3]))
     narrow = found.text(widest - 1).splitlines()
     assert "cached" not in narrow[1]
@@ -259,8 +262,8 @@ def test_a_narrow_page_gets_fewer_columns(filled):
 
 
 def test_it_shows_itself_as_text_and_markdown_and_as_nothing_else(filled):
-    assert set(costs(filled)._repr_mimebundle_()) == {"text/markdown", "text/plain"}
-    assert repr(costs(filled)) == str(costs(filled))
+    assert set(build_cost_report(filled)._repr_mimebundle_()) == {"text/markdown", "text/plain"}
+    assert repr(build_cost_report(filled)) == str(build_cost_report(filled))
 
 
 def test_a_conversation_counts_over_all_its_sessions(ledger):
@@ -272,7 +275,7 @@ def test_a_conversation_counts_over_all_its_sessions(ledger):
     ):
         asked = Attempt(session, "openai", "o3-mini", conversation=talk)
         ledger.settle(ledger.enter(asked), Outcome("ok", Usage(1, 0, 1), cost))
-    found = costs(ledger, of="conversation", session="s1")
+    found = build_cost_report(ledger, of="conversation", session="s1")
     assert (found.total.calls, found.total.cost_nano_usd) == (2, 5)
     with pytest.raises(BadOption, match="no conversation"):
-        costs(ledger, of="conversation", session="s9")
+        build_cost_report(ledger, of="conversation", session="s9")

@@ -17,7 +17,7 @@ from o3magic.cost.ledger import Ledger
 from o3magic.errors import BadOption
 from o3magic.events import Usage
 from o3magic.models import Catalog
-from o3magic.reports.reconciliation import Reconciliation, compared, read_bill
+from o3magic.reports.reconciliation import Reconciliation, compare_invoice, read_invoice
 from tests.cost.conftest import Clock
 
 CATALOG = Catalog.built_in()
@@ -69,7 +69,7 @@ def bill(tmp_path: Path):
         path = tmp_path / name
         text = content if isinstance(content, str) else json.dumps(content)
         path.write_text(text, encoding="utf-8")
-        return read_bill(path)
+        return read_invoice(path)
 
     return read
 
@@ -97,7 +97,7 @@ def filled(ledger: Ledger, clock: Clock) -> Ledger:
 
 
 def reconciled(ledger: Ledger, bill: Any, tolerance: Decimal = CENT) -> Reconciliation:
-    return compared(ledger, bill, CATALOG, tolerance_usd=tolerance)
+    return compare_invoice(ledger, bill, CATALOG, tolerance_usd=tolerance)
 
 
 COSTS = page(
@@ -282,10 +282,10 @@ def test_a_broken_file_is_explained(bill, content, said):
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(BadOption, match="cannot be read"):
-        read_bill(tmp_path / "nowhere.json")
+        read_invoice(tmp_path / "nowhere.json")
     (tmp_path / "picture.json").write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(BadOption, match="not UTF-8 text"):
-        read_bill(tmp_path / "picture.json")
+        read_invoice(tmp_path / "picture.json")
 
 
 def test_names_in_a_bill_are_only_words(filled, bill):
@@ -300,7 +300,7 @@ def test_any_text_is_a_bill_or_explained(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("any") / "bill.csv"
     path.write_text(text, encoding="utf-8", errors="replace")
     with pytest.raises(BadOption):
-        read_bill(path)
+        read_invoice(path)
 
 
 JSON = st.recursive(
@@ -322,10 +322,10 @@ def test_any_json_in_a_bucket_is_read_or_explained(tmp_path_factory, value):
     path = tmp_path_factory.mktemp("any") / "bill.json"
     said = {"data": [{"start_time": FIRST_S, "results": [{"input_tokens": 1, "model": value}]}]}
     path.write_text(json.dumps([said | {"extra": value}]))
-    assert read_bill(path).lines[0].input_tokens == 1
+    assert read_invoice(path).lines[0].input_tokens == 1
     path.write_text(json.dumps({"data": [{"start_time": FIRST_S, "results": value}]}))
     try:
-        found = read_bill(path)
+        found = read_invoice(path)
     except BadOption:
         return
     assert found.first.year == 2026

@@ -23,7 +23,7 @@ from o3magic.errors import (
 )
 from o3magic.money import show_usd
 from o3magic.rows.batch.parts import PartLimits
-from o3magic.rows.batch.registry import job_in, list_batches
+from o3magic.rows.batch.registry import find_batch, list_batches
 from o3magic.rows.batch.store import BatchStore, NewRow
 from o3magic.rows.map_job import map_rows
 from o3magic.simulator import BatchScript, Reply, Simulator
@@ -475,8 +475,8 @@ def test_an_interrupt_leaves_the_batch_running_and_says_how_to_come_back(sim, at
     assert "o3.job(1).wait()" in caught.value.hint
     assert sim.batches[0]["status"] == "in_progress"
     calm = at(sim.base_url)
-    assert job_in(calm.room, 1, {}).wait()["error"].isna().all()
-    assert job_in(calm.room, "cities", {}).id == 1
+    assert find_batch(calm.room, 1, {}).wait()["error"].isna().all()
+    assert find_batch(calm.room, "cities", {}).id == 1
 
 
 def test_a_batch_that_is_made_and_never_heard_of_is_found(sim, place):
@@ -517,11 +517,11 @@ def test_a_job_that_is_opened_where_it_was_sent_has_its_rows(sim, place):
     sim.script_batches(BatchScript(failing={1: Reply(status=500)}))
     job = place.batch(schema=City)
     assert list_batches(place.room, {}) == [job]
-    job_in(place.room, 1, {}).wait()
-    assert job_in(place.room, 1, {}).failed_rows() == [{"city": "Rome"}]
+    find_batch(place.room, 1, {}).wait()
+    assert find_batch(place.room, 1, {}).failed_rows() == [{"city": "Rome"}]
     job.delete()
     assert place.batch(name="another").id == 1
-    assert job_in(place.room, 1, {}) is not job
+    assert find_batch(place.room, 1, {}) is not job
 
 
 def test_after_a_restart_the_rows_are_given_again(sim, at):

@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from o3magic.cassettes.cassette import Cassette
 from o3magic.errors import BadOption, CassetteError, CassetteMiss, NoKey
 from o3magic.money import show_usd
-from o3magic.notebook.jobs import listed
-from o3magic.notebook.progress import bundle_of
+from o3magic.notebook.jobs import list_jobs as listing
+from o3magic.notebook.progress import progress_bundle
 from o3magic.rows.batch.parts import PartLimits
-from o3magic.rows.batch.registry import all_jobs, job_in, one_job
+from o3magic.rows.batch.registry import find_batch, find_job, list_jobs
 from o3magic.rows.map_job import MapOptions, map_rows
 from o3magic.simulator import BatchScript, Reply
 from tests.rows.conftest import CITIES
@@ -89,7 +89,7 @@ def test_a_batch_replays_with_nobody_there_as_it_was_recorded(sim, recording, re
         "batch job 'cities' is done: 4 of 4 rows answered · "
         f"{show_usd(4 * BATCH_NANO_USD)} when recorded, $0 on replay"
     )
-    assert bundle_of(place.shown.all[-1]) == bundle_of(recording.shown.all[-1])
+    assert progress_bundle(place.shown.all[-1]) == progress_bundle(recording.shown.all[-1])
     assert place.pauses == []
     assert len(sim.requests) == requests
     assert not (tmp_path / "none.sqlite3").exists()
@@ -128,17 +128,17 @@ def test_a_replayed_job_behaves_as_one_that_is_over(recording, replaying):
     assert str(job.cancel()) == str(job.status())
     assert (job.name, job.batch_ids, job.failed_rows()) == ("cities", [], [])
     assert same(job.retry(), job.results())
-    assert all_jobs(place.room, {}) == [job]
-    assert one_job(place.room, "cities", {}) is job
-    assert one_job(place.room, job.id, {}) is job
+    assert list_jobs(place.room, {}) == [job]
+    assert find_job(place.room, "cities", {}) is job
+    assert find_job(place.room, job.id, {}) is job
     assert job.id < 0
     again = place.batch(name="cities")
-    assert all_jobs(place.room, {}) == [again]
+    assert list_jobs(place.room, {}) == [again]
     assert again.id == job.id
     other = place.batch(name="others")
-    assert {each.id for each in all_jobs(place.room, {})} == {job.id, other.id}
+    assert {each.id for each in list_jobs(place.room, {})} == {job.id, other.id}
     other.delete()
-    assert all_jobs(place.room, {}) == [again]
+    assert list_jobs(place.room, {}) == [again]
 
 
 def test_map_and_batch_of_the_same_rows_each_replay_with_their_own_price(sim, recording, replaying):
@@ -221,7 +221,7 @@ def test_rows_that_are_no_answer_replay_the_same_error(sim, at, notebook, replay
     again = there.batch(schema=City)
     assert same(again.wait(), table)
     assert repr(again) == repr(job)
-    assert bundle_of(there.shown.all[-1]) == bundle_of(place.shown.all[-1])
+    assert progress_bundle(there.shown.all[-1]) == progress_bundle(place.shown.all[-1])
     assert again.failed_rows() == CITIES[:4]
 
 
@@ -280,7 +280,7 @@ def test_auto_without_a_key_replays_what_is_there_and_says_what_is_missing(recor
 def test_a_batch_that_another_kernel_collects_is_recorded_by_it(recording, at, sim, notebook):
     recording.batch()
     place = at(sim.base_url, notebook=notebook)
-    by_number = job_in(place.room, 1, {})
+    by_number = find_batch(place.room, 1, {})
     place.session.configure({"mode": "record"})
     by_number.wait()
     assert "not recorded: a job that is opened again" in place.shown.all[-1].said
@@ -338,7 +338,7 @@ def test_what_no_model_answered_is_labelled(sim, at, notebook, replaying, hands,
     assert label in repr(again)
     assert label in there.shown.said[-1]
     assert label in str(again.status())
-    assert label in listed(there.room).data["text/plain"]
+    assert label in listing(there.room).data["text/plain"]
     if not hands:
         assert repr(again) == repr(job)
 
@@ -391,7 +391,7 @@ def test_a_replay_needs_no_provider_with_batches(recording, replaying):
     place = replaying()
     assert same(place.batch(provider="openrouter").wait(), table)
     with pytest.raises(BadOption, match="no job") as caught:
-        one_job(place.room, 7, {})
+        find_job(place.room, 7, {})
     assert "the notebook's own o3.batch" in caught.value.hint
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from o3magic.events import LABELS
 from o3magic.money import show_usd
-from o3magic.notebook.progress import bundle_of
-from o3magic.rows.map_job import MapOptions, map_jobs, map_rows
+from o3magic.notebook.progress import progress_bundle
+from o3magic.rows.map_job import MapOptions, list_map_jobs, map_rows
 from o3magic.rows.progress import JobProgress, ProgressLines
 from o3magic.rows.store import JobStore
-from o3magic.rows.sweep.sweep import JobSeat, JoinedProgress
+from o3magic.rows.sweep.sweep import JoinedProgress, VariantDisplay
 from o3magic.simulator import Simulator
 from tests.rows.conftest import texts
 from tests.rows.loopback import COST_NANO_USD
@@ -67,7 +67,7 @@ def test_a_replay_says_which_rows_a_person_wrote(server, notebook, written, said
     write_by_hand(notebook, written)
     [*_, last] = run(NOBODY, notebook, texts(4), mode="replay")
     assert last.words() == said
-    shown = bundle_of(last).data
+    shown = progress_bundle(last).data
     assert said in shown["text/plain"]
     assert all(words in shown["text/markdown"] for words in said.split("$")[0].split(" · ")[:2])
 
@@ -87,7 +87,7 @@ def test_simulated_rows_say_so_when_they_are_made_and_when_they_are_replayed(not
         [*_, made] = run(simulator.base_url, notebook, texts(5), mode="record")
     [*_, again] = run(NOBODY, notebook, texts(5), mode="replay")
     assert made.words() == "5 of 5 rows · SIMULATED, no model was asked · $0"
-    assert bundle_of(again) == bundle_of(made)
+    assert progress_bundle(again) == progress_bundle(made)
 
 
 def test_simulated_rows_of_an_earlier_call_say_so_too(notebook):
@@ -104,7 +104,7 @@ def test_a_job_of_simulated_rows_says_so_in_the_file_of_jobs(notebook):
     with Simulator(key=KEY) as simulator:
         run(simulator.base_url, notebook, texts(3), store, mode="live")
         with session_at(simulator.base_url) as session:
-            [job] = map_jobs(session, store)
+            [job] = list_map_jobs(session, store)
             assert job.words() == "done · 3 of 3 rows · SIMULATED, no model was asked · $0"
             assert "SIMULATED" in repr(job)
 
@@ -113,7 +113,7 @@ def test_a_job_of_a_model_is_not_labelled_and_says_what_is_unknown(server, noteb
     store = JobStore(":memory:")
     run(server.base_url, notebook, texts(2), store, mode="live")
     with session_at(server.base_url) as session:
-        [job] = map_jobs(session, store)
+        [job] = list_map_jobs(session, store)
         assert job.words() == f"done · 2 of 2 rows · {show_usd(2 * COST_NANO_USD)}"
 
 
@@ -130,7 +130,7 @@ def test_the_last_line_is_the_same_at_every_replay_as_when_it_was_recorded(serve
     rows = texts(count) * 2  # each of them twice: asked and charged once
     [*_, first] = run(server.base_url, notebook, rows, mode="record")
     again = [run(NOBODY, notebook, rows, mode="replay")[-1] for _ in range(2)]
-    assert bundle_of(first) == bundle_of(again[0]) == bundle_of(again[1])
+    assert progress_bundle(first) == progress_bundle(again[0]) == progress_bundle(again[1])
     assert f"{show_usd(count * COST_NANO_USD)} when recorded" in first.words()
 
 
@@ -162,7 +162,7 @@ def test_a_terminal_reads_it_as_well(capsys):
 def test_the_jobs_of_a_sweep_say_it_together():
     seen = Seen()
     both = JoinedProgress(seen, 2, ["low", "high"])
-    low, high = JobSeat(both, "low"), JobSeat(both, "high")
+    low, high = VariantDisplay(both, "low"), VariantDisplay(both, "high")
     low.update(JobProgress(total=2, rows=2, made_up={"hand": 2}, over=True, taped=True))
     assert not seen[-1].over
     high.update(JobProgress(total=2, rows=1, made_up={"hand": 1}))

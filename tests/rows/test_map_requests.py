@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from o3magic.errors import BadOption
 from o3magic.prompts.images import png_of
-from o3magic.rows.map_job import MapOptions, map_job, map_rows
+from o3magic.rows.map_job import MapOptions, find_map_job, map_rows
 from o3magic.rows.store import JobStore
 from tests.rows.conftest import texts
 from tests.rows.loopback import COST_NANO_USD, completion
@@ -182,7 +182,7 @@ def test_going_on_with_another_schema_is_refused_and_loses_nothing(mapped, serve
         score: float
 
     first = mapped(texts(3), schema=Label, name="labels")
-    job = map_job(session, store, "labels")
+    job = find_map_job(session, store, "labels")
     with pytest.raises(BadOption, match="that would be another job"):
         job.resume(texts(5), schema=Other)
     assert len(store.jobs()) == 1

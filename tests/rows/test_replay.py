@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from o3magic.errors import CassetteError, CassetteMiss
-from o3magic.rows.map_job import MapOptions, form_of, map_rows
+from o3magic.rows.map_job import MapOptions, build_request_template, map_rows
 from o3magic.rows.store import JobStore
 from o3magic.schemas.lookup import answer_type
 from o3magic.simulator import Reply, Simulator
@@ -67,7 +67,7 @@ TRICKY = [
 def test_the_key_of_a_row_is_that_of_its_question(session, prompt):
     """It is put together faster, and yet a row answers a cell that asks the same."""
     profile = session.layers.profile({"developer": "be brief", "effort": "low"})
-    form = form_of(session, profile, answer_type(Label))
+    form = build_request_template(session, profile, answer_type(Label))
     question = session.plan(prompt, profile, None, answer_type(Label)).question
     assert form.key(prompt) == form.question(prompt).key == question.key
     assert form.call(prompt).request.messages[-1].text == prompt

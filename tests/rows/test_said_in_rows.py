@@ -5,7 +5,7 @@ import json
 import pytest
 
 from o3magic.errors import BadOption, OverBudget
-from o3magic.rows.map_job import map_job
+from o3magic.rows.map_job import find_map_job
 from o3magic.simulator import BatchScript, Reply
 from tests.rows.conftest import texts
 from tests.sessions import entries, response, session_at
@@ -67,7 +67,7 @@ def test_another_parameter_is_another_job_and_a_tier_is_not(mapped, sim):
 
 def test_a_job_is_gone_on_with_as_it_was_begun(mapped, session, store, sim):
     mapped(texts(2), name="said", tier="flex", **SAID)
-    job = map_job(session, store, "said")
+    job = find_map_job(session, store, "said")
     assert job.resume(texts(3))["error"].isna().all()
     [last] = sim.requests[2:]
     assert last.body["service_tier"] == "flex"

@@ -14,7 +14,7 @@ from o3magic.errors import BadOption, Interrupted, OverBudget, TemplateError
 from o3magic.money import usd
 from o3magic.rows.progress import NoProgress
 from o3magic.rows.sweep import result as sweep_result
-from o3magic.rows.sweep.sweep import sweep_in
+from o3magic.rows.sweep.sweep import run_sweep
 from tests.rows.sweep_provider import OUTPUT_TOKENS, cost_nano_usd, serving
 from tests.sessions import KEY, session_at
 
@@ -40,7 +40,7 @@ def session(provider):
 def sweep(session):
     def run(rows, prompt="{{ q }}", *, show=None, **options):
         options = {"scorer": "number", "expected": "n"} | options
-        return sweep_in(
+        return run_sweep(
             session, rows, prompt, show=NoProgress() if show is None else show, **options
         )
 
@@ -328,7 +328,7 @@ def test_without_pandas_there_are_dicts(sweep, monkeypatch):
 def at_notebook(base_url, notebook, mode, **options):
     with session_at(base_url) as session:
         options |= {"expected": "n", "scorer": "number", "mode": mode, "notebook": str(notebook)}
-        return sweep_in(session, tasks(10), "{{ q }}", show=NoProgress(), **options)
+        return run_sweep(session, tasks(10), "{{ q }}", show=NoProgress(), **options)
 
 
 @pytest.mark.parametrize("simulated", [False, True])

@@ -8,7 +8,7 @@ import pytest
 
 from o3magic.errors import Interrupted, WrongKey
 from o3magic.rows.progress import NoProgress
-from o3magic.rows.sweep.sweep import group_labels, sweep_in
+from o3magic.rows.sweep.sweep import group_labels, run_sweep
 from tests.rows.sweep_provider import serving
 from tests.rows.test_sweep import tasks
 from tests.sessions import session_at
@@ -48,7 +48,7 @@ def sweep(provider):
                 "scorer": "number",
                 "show": NoProgress() if show is None else show,
             } | options
-            return sweep_in(session, rows, "{{ q }}", **said)
+            return run_sweep(session, rows, "{{ q }}", **said)
 
         yield run
 

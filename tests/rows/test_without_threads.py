@@ -9,7 +9,7 @@ from o3magic.errors import Interrupted
 from o3magic.rows.map_job import MapOptions, map_rows
 from o3magic.rows.progress import NoProgress
 from o3magic.rows.store import JobStore
-from o3magic.rows.sweep.sweep import sweep_in
+from o3magic.rows.sweep.sweep import run_sweep
 from tests.rows.conftest import texts
 from tests.sessions import session_at
 
@@ -90,7 +90,7 @@ def test_a_recorded_sweep_replays_to_the_same_figures(server, tmp_path, no_threa
         said = {"mode": mode, "notebook": str(tmp_path / "sweep.ipynb"), "replay_speed": 0}
         said |= {"scorer": lambda answer, row: len(answer.label) % 2, "efforts": ["low", "high"]}
         with session_at(base_url) as session:
-            return sweep_in(session, texts(4), "{{ a }}", schema=Label, show=NoProgress(), **said)
+            return run_sweep(session, texts(4), "{{ a }}", schema=Label, show=NoProgress(), **said)
 
     recorded = swept(server.base_url, "record")
     no_threads()

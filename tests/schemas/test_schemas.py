@@ -26,7 +26,13 @@ from pydantic import AnyUrl, BaseModel, ConfigDict, Field, RootModel, model_vali
 from typing_extensions import TypedDict
 
 from o3magic.errors import NotASchema, NotStrict, UnknownSchema
-from o3magic.schemas.lookup import AnswerType, SchemaMismatch, answer_type, known_types, resolve
+from o3magic.schemas.lookup import (
+    AnswerType,
+    SchemaMismatch,
+    answer_type,
+    list_types,
+    resolve_answer_type,
+)
 from o3magic.wire.strict_schema import AZURE
 
 
@@ -226,7 +232,7 @@ def test_sets_are_dumped_in_the_same_order_every_time() -> None:
 
 
 def test_a_root_that_is_no_object_is_wrapped_and_the_wire_name_is_plain() -> None:
-    lines = resolve("list[Line]", globals(), {})
+    lines = resolve_answer_type("list[Line]", globals(), {})
     schema = lines.request_schema()
     assert (lines.name, lines.wire_name, schema.name) == ("list[Line]", "list_Line", "list_Line")
     assert schema.strict
@@ -311,15 +317,17 @@ NAMES: dict[str, Any] = {
     ],
 )
 def test_an_expression_names_a_type(expression: str, kind: Any) -> None:
-    assert resolve(expression, NAMES, {"Remote": Part, "Line": Part}).python_type == kind
+    assert (
+        resolve_answer_type(expression, NAMES, {"Remote": Part, "Line": Part}).python_type == kind
+    )
 
 
 def test_the_notebooks_names_come_before_the_registered_ones_and_those_before_builtins() -> None:
-    assert resolve("date", {}, {"date": Line}).python_type is Line
-    assert resolve("date", {"date": Part}, {"date": Line}).python_type is Part
+    assert resolve_answer_type("date", {}, {"date": Line}).python_type is Line
+    assert resolve_answer_type("date", {"date": Part}, {"date": Line}).python_type is Part
     registered = {"Bill": answer_type(Line, "Bill")}
-    assert resolve("Bill", {}, registered) is registered["Bill"]
-    assert resolve("list[Bill]", {}, registered).python_type == list[Line]
+    assert resolve_answer_type("Bill", {}, registered) is registered["Bill"]
+    assert resolve_answer_type("list[Bill]", {}, registered).python_type == list[Line]
 
 
 @pytest.mark.parametrize(
@@ -339,7 +347,7 @@ def test_an_unknown_name_is_told_with_the_nearest_one(
     expression: str, message: str, hint: str
 ) -> None:
     with pytest.raises(UnknownSchema) as caught:
-        resolve(expression, NAMES, {"Remote": Part})
+        resolve_answer_type(expression, NAMES, {"Remote": Part})
     assert str(caught.value) == message
     assert caught.value.hint.startswith(hint)
 
@@ -371,7 +379,7 @@ def test_an_unknown_name_is_told_with_the_nearest_one(
 )
 def test_what_is_no_type_is_told_what_it_is(expression: str, message: str, hint: str) -> None:
     with pytest.raises(NotASchema) as caught:
-        resolve(expression, NAMES, {})
+        resolve_answer_type(expression, NAMES, {})
     assert str(caught.value).startswith(message)
     assert caught.value.hint.startswith(hint)
     assert len(caught.value.lines()) == 2
@@ -384,17 +392,17 @@ def test_naming_a_type_calls_nothing_of_the_notebook() -> None:
             raise AssertionError
 
     with pytest.raises(NotASchema):
-        resolve("trap.tags", {"trap": Trap()}, {})
+        resolve_answer_type("trap.tags", {"trap": Trap()}, {})
 
 
 def test_a_map_is_a_type_but_not_a_strict_schema() -> None:
     for expression in ("dict", "dict[str, int]", "list[dict]"):
         with pytest.raises(NotStrict, match="is a map with free keys"):
-            resolve(expression, NAMES, {}).request_schema()
+            resolve_answer_type(expression, NAMES, {}).request_schema()
 
 
 def test_known_types_are_those_someone_wrote_to_describe_data() -> None:
-    known = known_types(NAMES, {"Remote": Part, "Line": Line})
+    known = list_types(NAMES, {"Remote": Part, "Line": Line})
     assert known == ["Invoice", "Line", "Color", "Part", "Row", "Größe", "Remote"]
 
 
@@ -413,17 +421,17 @@ def run(cell: str, names: dict[str, Any]) -> None:
 def test_classes_of_a_notebook_find_one_another(notebook: dict[str, Any]) -> None:
     run("class Bill(BaseModel):\n    line: 'Later'\n    next: 'Bill | None' = None", notebook)
     run("@dataclass\nclass Later:\n    x: int", notebook)
-    bill = resolve("Bill", notebook, {})
+    bill = resolve_answer_type("Bill", notebook, {})
     assert bill.name == "Bill"
     assert bill.validate('{"line": {"x": 1}, "next": null}').line.x == 1
-    assert known_types(notebook, {}) == ["Bill", "Later"]
+    assert list_types(notebook, {}) == ["Bill", "Later"]
 
 
 @pytest.mark.parametrize("head", ["class Bill(BaseModel):", "@dataclass\nclass Bill:"])
 def test_a_name_that_is_not_defined_yet_is_told(notebook: dict[str, Any], head: str) -> None:
     run(f"{head}\n    line: 'Later'", notebook)
     with pytest.raises(NotASchema) as caught:
-        resolve("list[Bill]", notebook, {})
+        resolve_answer_type("list[Bill]", notebook, {})
     assert str(caught.value) == "list[Bill] names Later, which is not defined"
     assert caught.value.hint.startswith("define Later")
 
@@ -432,7 +440,7 @@ def test_a_name_that_is_not_defined_yet_is_told(notebook: dict[str, Any], head: 
 def test_a_typed_dict_of_typing_is_told_where_to_come_from(notebook: dict[str, Any]) -> None:
     notebook["Old"] = typing.TypedDict("Old", {"a": int})
     with pytest.raises(NotASchema, match=r"uses typing\.TypedDict") as caught:
-        resolve("list[Old]", notebook, {})
+        resolve_answer_type("list[Old]", notebook, {})
     assert caught.value.hint == "from typing_extensions import TypedDict"
 
 

@@ -27,7 +27,7 @@ from o3magic.errors import (
     UnknownSchema,
 )
 from o3magic.events import Accepted, Finished, Retrying, Started, TextDelta, Usage
-from o3magic.session.plan import shown_request
+from o3magic.session.plan import build_shown_request
 from o3magic.session.session import Session
 from o3magic.simulator import Reply
 from tests.client.conftest import chunked
@@ -251,7 +251,7 @@ def test_a_developer_message_stands_above_the_prompt_where_there_is_no_such_role
 
 def test_a_plan_shows_what_would_be_sent_and_sends_nothing(sim, session):
     planned = session.plan("four?", session.layers.profile({"effort": "low"}))
-    shown = shown_request(planned)
+    shown = build_shown_request(planned)
     assert shown["POST"] == f"{sim.base_url}/responses"
     assert shown["body"]["reasoning"] == {"effort": "low"}
     assert KEY not in json.dumps(shown)
@@ -263,7 +263,7 @@ def test_a_plan_shows_what_would_be_sent_and_sends_nothing(sim, session):
 def test_a_dry_run_needs_neither_key_nor_provider():
     with closing(Session(Config(), {})) as session:
         planned = session.plan("four?", session.layers.profile({"dry_run": True}))
-        assert shown_request(planned)["body"]["model"] == "gpt-6.1-terra"
+        assert build_shown_request(planned)["body"]["model"] == "gpt-6.1-terra"
 
 
 # Sessions

@@ -27,9 +27,9 @@ def answers(sim, count):
 def held(session, **budgets):
     """What the ledger holds for questions on their way and calls of unknown cost."""
     profile = session.layers.profile({"budget_day": 100, **budgets})
-    from o3magic.session.estimate import budgets_of
+    from o3magic.session.estimate import build_budgets
 
-    return session.keeping.standing(budgets_of(profile), session.id)[0].held_nano_usd
+    return session.keeping.standing(build_budgets(profile), session.id)[0].held_nano_usd
 
 
 @pytest.mark.parametrize("scope", ["call", "session", "notebook", "day", "month"])

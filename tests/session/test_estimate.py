@@ -7,7 +7,7 @@ import pytest
 
 from o3magic.cost import token_estimates
 from o3magic.errors import NoConnection, RequestFailed
-from o3magic.session.estimate import count, estimate_call, worst
+from o3magic.session.estimate import count, estimate_call, estimate_worst_case
 from o3magic.simulator import Reply
 from tests.sessions import COST_NANO_USD, USAGE, response, response_stream, session_at
 
@@ -64,15 +64,21 @@ def test_calls_that_failed_or_were_stopped_say_nothing_of_what_is_likely(sim, se
 
 
 def test_repairs_grow_the_worst_case_by_the_answers_they_quote(session):
-    one = worst(planned(session, schema="int"))
+    one = estimate_worst_case(planned(session, schema="int"))
     asked = session.plan("four?", session.layers.profile({"repairs": 2}), {}, None)
     assert one is None or one.all_nano_usd >= one.attempt_nano_usd
-    assert worst(asked).all_nano_usd == worst(asked).attempt_nano_usd  # a text is never repaired
+    assert (
+        estimate_worst_case(asked).all_nano_usd == estimate_worst_case(asked).attempt_nano_usd
+    )  # a text is never repaired
 
 
 def test_what_may_be_long_context_is_reckoned_at_its_price(session):
-    short = worst(planned(session, "x" * 100, model="gpt-5.4", max_output_tokens=1000))
-    long = worst(planned(session, "x" * 1_000_000, model="gpt-5.4", max_output_tokens=1000))
+    short = estimate_worst_case(
+        planned(session, "x" * 100, model="gpt-5.4", max_output_tokens=1000)
+    )
+    long = estimate_worst_case(
+        planned(session, "x" * 1_000_000, model="gpt-5.4", max_output_tokens=1000)
+    )
     assert long.attempt_nano_usd > 1.5 * 2.5 * 272_000 * 1000 > short.attempt_nano_usd
 
 

@@ -13,7 +13,7 @@ from o3magic.errors import (
     RateLimited,
     RequestRefused,
 )
-from o3magic.session.plan import shown_request
+from o3magic.session.plan import build_shown_request
 from o3magic.simulator import Reply
 from tests.session.test_recorder import offline, online, record
 from tests.sessions import chat_stream, entries, response, response_stream, session_at
@@ -137,7 +137,7 @@ def test_a_dry_run_tells_the_tier_and_its_price(session):
     said = {"model": "o3", "dry_run": True, **LIMIT}
     for tier, price in (("flex", "$0.004036"), ("priority", "$0.014126")):
         planned = session.plan("four?", session.layers.profile(said | {"tier": tier}))
-        assert shown_request(planned)["body"]["service_tier"] == tier
+        assert build_shown_request(planned)["body"]["service_tier"] == tier
         told = dict(session.foreseen(planned))
         assert told["asked"].endswith(f"API, tier {tier}")
         assert told["worst case"].startswith(price)

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from o3magic import errors
-from o3magic.client.retry import retry_after_s
+from o3magic.client.retry import parse_retry_after_s
 from o3magic.errors import BrokenAnswer
 from o3magic.events import Usage
 from o3magic.models import Catalog
@@ -97,7 +97,7 @@ def test_trap_15_the_wait_is_read_in_all_its_forms_and_not_for_ever(say, sim):
         ({"x-ratelimit-reset-tokens": "6m0s", "x-ratelimit-reset-requests": "60"}, None),
         ({"retry-after": "6m0s"}, None),
     ):
-        assert retry_after_s(headers, now) == wait_s
+        assert parse_retry_after_s(headers, now) == wait_s
     with pytest.raises(errors.RateLimited) as caught:
         say(refusal(429, "rate_limit_exceeded", **{"retry-after": "121"}), retries=5)
     assert "121 s" in caught.value.hint

@@ -178,7 +178,7 @@ def test_trap_26_an_error_comes_in_any_shape_and_shows_no_key(say, status, body,
 
 
 def test_trap_27_the_lines_of_a_batch_come_in_any_order():
-    asked = batch.line("b", {"model": "m", "stream": True}, "/v1/x")
+    asked = batch.build_batch_line("b", {"model": "m", "stream": True}, "/v1/x")
     assert asked["custom_id"] == "b"
     assert "stream" not in asked["body"]
 
@@ -190,7 +190,7 @@ def test_trap_27_the_lines_of_a_batch_come_in_any_order():
     output = b"\xef\xbb\xbf" + json.dumps(good).encode() + b"\r\n"
     errors_file = b"\n".join(json.dumps(line).encode() for line in (slow, gone))
     lines = [*output.splitlines(), *errors_file.splitlines()]
-    by_id = {line.id: line for line in map(batch.read, lines)}
+    by_id = {line.id: line for line in map(batch.parse_batch_line, lines)}
     found = [by_id["b"], by_id["a"], by_id["c"]]
     assert sorted(by_id) == ["a", "b", "c"]
     assert found[1].body == {"id": "r"}
@@ -203,11 +203,13 @@ def test_trap_27_the_lines_of_a_batch_come_in_any_order():
     assert found[0].failed.billed is False
 
     every = {"id": "batch_1", "status": "completed", "output_file_id": None, "errors": None}
-    only_errors = batch.state({**every, "error_file_id": "file-2", "completed_at": None})
+    only_errors = batch.parse_batch_state(
+        {**every, "error_file_id": "file-2", "completed_at": None}
+    )
     assert only_errors.over
     assert (only_errors.output_file, only_errors.error_file) == ("", "file-2")
     told = {"data": [{"code": "token_limit_exceeded", "message": "Enqueued token limit"}]}
-    assert batch.state({**every, "status": "failed", "errors": told}).errors == (
+    assert batch.parse_batch_state({**every, "status": "failed", "errors": told}).errors == (
         "Enqueued token limit",
     )
 

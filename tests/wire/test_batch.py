@@ -13,7 +13,7 @@ from o3magic.errors import (
     RateLimited,
     RequestRefused,
 )
-from o3magic.wire.batch import line, read, state
+from o3magic.wire.batch import build_batch_line, parse_batch_line, parse_batch_state
 
 BODY = {"id": "resp_1", "output": []}
 
@@ -28,7 +28,7 @@ def refused(status, **error):
 
 def test_a_line_has_no_stream():
     body = {"model": "o3", "input": [], "stream": True, "stream_options": {"include_usage": True}}
-    assert line("a", body, "/v1/responses") == {
+    assert build_batch_line("a", body, "/v1/responses") == {
         "custom_id": "a",
         "method": "POST",
         "url": "/v1/responses",
@@ -39,7 +39,7 @@ def test_a_line_has_no_stream():
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b" "])
 @pytest.mark.parametrize("after", [b"", b"\n", b"\r\n"])
 def test_an_answer_is_its_body(before, after):
-    found = read(before + said({"status_code": 200, "body": BODY}) + after)
+    found = parse_batch_line(before + said({"status_code": 200, "body": BODY}) + after)
     assert (found.id, found.body, found.failed) == ("a", BODY, None)
 
 
@@ -61,35 +61,35 @@ def test_an_answer_is_its_body(before, after):
     ],
 )
 def test_a_failure_is_what_it_would_be_by_itself(raw, kind, words):
-    found = read(raw)
+    found = parse_batch_line(raw)
     assert found.body is None
     assert isinstance(found.failed, kind)
     assert words in str(found.failed)
 
 
 def test_what_was_never_run_is_not_charged_for():
-    assert read(said(None, {"code": "batch_expired"})).failed.billed is False
+    assert parse_batch_line(said(None, {"code": "batch_expired"})).failed.billed is False
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"7", b"\xff\xfe"])
 def test_a_line_that_is_none_is_told(raw):
     with pytest.raises(BrokenAnswer):
-        read(raw)
+        parse_batch_line(raw)
 
 
 def test_a_recorded_line_that_expired(shared_api):
     cases = json.loads((shared_api / "errors.json").read_text("utf-8"))
     cases = cases if isinstance(cases, list) else cases["cases"]
     bodies = {case["id"]: case["body"] for case in cases}
-    found = read(json.dumps(bodies["batch_expired_line"]).encode())
+    found = parse_batch_line(json.dumps(bodies["batch_expired_line"]).encode())
     assert (found.id, type(found.failed)) == ("request-3", BatchUnfinished)
     made = {"id": "batch_1", "status": "failed", **bodies["batch_failed_enqueued"]}
-    assert "Enqueued token limit reached" in state(made).errors[0]
+    assert "Enqueued token limit reached" in parse_batch_state(made).errors[0]
 
 
 def test_nulls_are_no_files_and_no_counts():
     nulls = ("output_file_id", "error_file_id", "errors", "request_counts", "usage", "metadata")
-    found = state({"id": "batch_1", "status": "validating", **dict.fromkeys(nulls)})
+    found = parse_batch_state({"id": "batch_1", "status": "validating", **dict.fromkeys(nulls)})
     assert (found.output_file, found.error_file, found.errors) == ("", "", ())
     assert (found.total, found.completed, found.failed) == (None, None, None)
     assert (found.usage, found.over) == (None, False)
@@ -100,7 +100,7 @@ def test_a_batch_says_how_it_stands():
     counts = {"total": 9, "completed": 7, "failed": 2}
     usage = {"input_tokens": 5, "output_tokens": 6}
     more = {"errors": errors, "request_counts": counts, "usage": usage, "created_at": 12}
-    found = state(json.dumps({"id": "b", "status": "expired", **more}).encode())
+    found = parse_batch_state(json.dumps({"id": "b", "status": "expired", **more}).encode())
     assert found.errors == ("line 3: Bad.", "empty_file", "no reason given")
     assert (found.total, found.completed, found.failed) == (9, 7, 2)
     assert (found.usage.input_tokens, found.usage.output_tokens) == (5, 6)
@@ -110,4 +110,4 @@ def test_a_batch_says_how_it_stands():
 @pytest.mark.parametrize("document", [b"[]", b"no", {}, {"id": "b"}, {"status": "failed"}])
 def test_what_is_no_batch_is_told(document):
     with pytest.raises(BrokenAnswer):
-        state(document)
+        parse_batch_state(document)

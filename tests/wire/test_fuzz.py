@@ -15,15 +15,15 @@ from hypothesis import HealthCheck, configuration, given, settings
 from hypothesis import strategies as st
 
 from o3magic.answer_builder import AnswerBuilder
-from o3magic.client.response_stream import bounded, decompress
-from o3magic.client.retry import retry_after_s
+from o3magic.client.response_stream import decompress, limit_bytes
+from o3magic.client.retry import parse_retry_after_s
 from o3magic.errors import BrokenAnswer, NotStrict, RequestFailed
 from o3magic.events import ToolCallDelta
 from o3magic.redaction import MOST_CHARS, redact
 from o3magic.wire.dialects import DIALECTS
 from o3magic.wire.errors import build_error
 from o3magic.wire.sse import Decoder
-from o3magic.wire.strict_schema import strict_schema
+from o3magic.wire.strict_schema import make_strict_schema
 
 # What it remembers of the modules it saw is kept out of the folder the tests are run from.
 configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "o3magic-hypothesis")
@@ -249,7 +249,7 @@ def test_a_key_between_any_signs_is_not_shown(prefix, secret, around):
 @steady
 @given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms"]), st.text(max_size=20)))
 def test_any_wait_is_a_number_or_none(headers):
-    found = retry_after_s(headers)
+    found = parse_retry_after_s(headers)
     assert found is None or found >= 0
 
 
@@ -288,7 +288,7 @@ def test_what_was_packed_is_unpacked_and_what_was_cut_is_broken(data, size, zipp
 def test_never_more_is_handed_on_than_allowed(chunks, most):
     found, whole = [], True
     try:
-        found.extend(bounded(chunks, most))
+        found.extend(limit_bytes(chunks, most))
     except BrokenAnswer:
         whole = False
     assert sum(map(len, found)) <= most
@@ -351,7 +351,7 @@ KEYWORDS += ["$defs", "const", "format", "description", "oneOf", "default", "min
 def made_strict(schema):
     before, strict, why = copy.deepcopy(schema), None, NotStrict("")
     try:
-        strict = strict_schema(schema)
+        strict = make_strict_schema(schema)
     except NotStrict as refused:
         why = refused
     assert (str(why) != "") == (strict is None)
@@ -398,4 +398,4 @@ def test_a_schema_of_any_depth_becomes_strict_or_is_refused(keyword):
         inner = {"a": schema} if keyword == "properties" else schema
         schema = {keyword: [inner] if keyword.endswith("Of") else inner}
     with pytest.raises(NotStrict, match="deep"):
-        strict_schema({"type": "object", "properties": {"it": schema}})
+        make_strict_schema({"type": "object", "properties": {"it": schema}})

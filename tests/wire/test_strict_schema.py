@@ -19,7 +19,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from o3magic.errors import NotStrict
-from o3magic.wire.strict_schema import AZURE, OPENAI, StrictLimits, strict_schema
+from o3magic.wire.strict_schema import AZURE, OPENAI, StrictLimits, make_strict_schema
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "api" / "strict_cases.json"
 CASES = json.loads(SHARED.read_text("utf-8")) if SHARED.exists() else {"cases": []}
@@ -116,7 +116,7 @@ def obj(required: Any = None, /, **properties: Any) -> dict[str, Any]:
 
 def field(schema: dict[str, Any], **more: Any) -> dict[str, Any]:
     """What becomes of one required field."""
-    strict = strict_schema({**obj(x=schema), **more})
+    strict = make_strict_schema({**obj(x=schema), **more})
     assert broken_rules(strict) == []
     made: dict[str, Any] = strict["properties"]["x"]
     return made
@@ -124,7 +124,7 @@ def field(schema: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def refusal(schema: dict[str, Any], limits: StrictLimits = OPENAI) -> NotStrict:
     with pytest.raises(NotStrict) as caught:
-        strict_schema(schema, limits)
+        make_strict_schema(schema, limits)
     assert len(caught.value.lines()) == 2
     return caught.value
 
@@ -150,7 +150,7 @@ def test_a_shared_case_breaks_no_rule_or_is_refused_at_its_place(
     if case["id"] in REFUSED:
         assert refusal(shared_schema).path == REFUSED[case["id"]]
     else:
-        assert broken_rules(strict_schema(shared_schema)) == []
+        assert broken_rules(make_strict_schema(shared_schema)) == []
     assert shared_schema == given
 
 
@@ -237,7 +237,7 @@ def test_a_field_keeps_what_can_be_said_and_tells_the_rest(given: Any, made: Any
 
 
 def test_a_field_with_a_default_may_be_null_and_says_which() -> None:
-    strict = strict_schema(
+    strict = make_strict_schema(
         obj(
             [],
             plain={"type": "integer", "default": 5, "description": "how many"},
@@ -262,7 +262,7 @@ def test_the_tag_of_a_union_is_never_null() -> None:
         "oneOf": [{"$ref": "#/$defs/Cat"}],
         "discriminator": {"propertyName": "kind", "mapping": {"cat": "#/$defs/Cat"}},
     }
-    strict = strict_schema({**obj(pet=tagged), "$defs": {"Cat": cat}})
+    strict = make_strict_schema({**obj(pet=tagged), "$defs": {"Cat": cat}})
     assert broken_rules(strict) == []
     assert strict["$defs"]["Cat"]["properties"]["kind"] == {
         "type": "string",
@@ -284,7 +284,7 @@ def test_a_tuple_is_an_array_that_tells_its_order() -> None:
 
 def test_a_reference_with_words_beside_it_is_wrapped() -> None:
     defs = {"$defs": {"A": obj(x={"type": "integer"}), "Unused": {}}}
-    strict = strict_schema({**obj(x={"$ref": "#/$defs/A", "description": "d"}), **defs})
+    strict = make_strict_schema({**obj(x={"$ref": "#/$defs/A", "description": "d"}), **defs})
     assert strict["properties"]["x"] == {"anyOf": [{"$ref": "#/$defs/A"}], "description": "d"}
     assert list(strict["$defs"]) == ["A"]
 
@@ -299,7 +299,7 @@ def test_a_reference_with_constraints_beside_it_is_written_out() -> None:
 
 def test_a_constraint_inside_its_own_definition_ends_in_words() -> None:
     node = obj(name={"type": "string"}, child={"$ref": "#/$defs/N", "minProperties": 2})
-    strict = strict_schema({**obj(root={"$ref": "#/$defs/N"}), "$defs": {"N": node}})
+    strict = make_strict_schema({**obj(root={"$ref": "#/$defs/N"}), "$defs": {"N": node}})
     assert broken_rules(strict) == []
     assert strict["$defs"]["N"]["properties"]["child"] == {
         "anyOf": [{"$ref": "#/$defs/N"}],
@@ -309,14 +309,14 @@ def test_a_constraint_inside_its_own_definition_ends_in_words() -> None:
 
 def test_a_root_reference_becomes_an_object_at_the_root() -> None:
     node = obj(next={"anyOf": [{"$ref": "#/$defs/N"}, {"type": "null"}]})
-    strict = strict_schema({"$ref": "#/$defs/N", "$defs": {"N": node}})
+    strict = make_strict_schema({"$ref": "#/$defs/N", "$defs": {"N": node}})
     assert broken_rules(strict) == []
     assert strict["properties"]["next"]["anyOf"][0] == {"$ref": "#/$defs/N"}
 
 
 def test_fields_named_like_keywords_are_fields() -> None:
     names = ["$ref", "default", "title", "anyOf", "items", "a/b~c", "properties"]
-    strict = strict_schema(obj(**{name: {"type": "string"} for name in names}))
+    strict = make_strict_schema(obj(**{name: {"type": "string"} for name in names}))
     assert broken_rules(strict) == []
     assert list(strict["properties"]) == names
 
@@ -324,7 +324,7 @@ def test_fields_named_like_keywords_are_fields() -> None:
 def test_allof_of_models_is_one_model() -> None:
     one = obj(a={"type": "string"}, n={"type": "number", "maximum": 9})
     two = obj(["b"], b={"type": "string"}, n={"type": "integer", "maximum": 7})
-    strict = strict_schema({"allOf": [{"$ref": "#/$defs/One"}, two], "$defs": {"One": one}})
+    strict = make_strict_schema({"allOf": [{"$ref": "#/$defs/One"}, two], "$defs": {"One": one}})
     assert broken_rules(strict) == []
     assert list(strict["properties"]) == ["a", "n", "b"]
     assert strict["properties"]["n"] == {"type": "integer", "maximum": 7}
@@ -414,11 +414,11 @@ def nested(depth: int) -> dict[str, Any]:
 def test_the_limits_hold_to_the_last_one() -> None:
     text = {"type": "string"}
     hundred = {f"p{i}": text for i in range(100)}
-    assert broken_rules(strict_schema(obj(**hundred), AZURE), AZURE) == []
+    assert broken_rules(make_strict_schema(obj(**hundred), AZURE), AZURE) == []
     assert refusal(obj(**hundred, last=text), AZURE).path == "/properties/last"
-    assert broken_rules(strict_schema(nested(5), AZURE), AZURE) == []
+    assert broken_rules(make_strict_schema(nested(5), AZURE), AZURE) == []
     assert "6 objects deep; 5 are allowed" in str(refusal(nested(6), AZURE))
-    assert broken_rules(strict_schema(nested(10))) == []
+    assert broken_rules(make_strict_schema(nested(10))) == []
     assert refusal(nested(11)).path.endswith("/items")
 
 
@@ -434,12 +434,15 @@ def test_the_limits_of_enums_and_names_hold() -> None:
 def test_recursion_counts_as_one_level() -> None:
     node = obj(children={"type": "array", "items": {"$ref": "#/$defs/N"}})
     schema = {**obj(root={"$ref": "#/$defs/N"}), "$defs": {"N": node}}
-    assert broken_rules(strict_schema(schema, StrictLimits(levels=2)), StrictLimits(levels=2)) == []
+    assert (
+        broken_rules(make_strict_schema(schema, StrictLimits(levels=2)), StrictLimits(levels=2))
+        == []
+    )
     assert refusal(schema, StrictLimits(levels=1)).path == "/$defs/N"
 
 
 def test_the_given_schema_is_left_alone_and_shares_nothing_with_the_new_one() -> None:
     given = obj([], x={"type": "integer", "default": 1}, y={"enum": ["a"], "type": "string"})
     before = copy.deepcopy(given)
-    strict_schema(given)["properties"]["y"]["anyOf"][0]["enum"].append("b")
+    make_strict_schema(given)["properties"]["y"]["anyOf"][0]["enum"].append("b")
     assert given == before

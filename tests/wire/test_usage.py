@@ -6,7 +6,7 @@ import pytest
 
 from o3magic.events import Usage
 from o3magic.wire import chat, responses
-from o3magic.wire.usage import oddities, parse_usage
+from o3magic.wire.usage import find_usage_problems, parse_usage
 
 
 def test_counts_go_by_other_names_in_each_api():
@@ -62,16 +62,16 @@ def test_recorded_usage_is_not_odd(recorded, hear, fold):
             len(call.name + call.arguments) for call in answer.tool_calls
         )
         assert answer.usage.output_tokens
-        assert oddities(answer.usage, visible, None) == (), answer
+        assert find_usage_problems(answer.usage, visible, None) == (), answer
 
 
 def test_a_gateway_s_odd_usage_is_said_to_be_odd(recorded, fold):
     short = fold(chat.decode(recorded("launch_aimlapi_chat.json")))
-    (said,) = oddities(short.usage, len(short.text.encode()), None)
+    (said,) = find_usage_problems(short.usage, len(short.text.encode()), None)
     assert said.startswith("odd usage from the provider: ")
     assert "output tokens besides reasoning" in said
     limited = fold(responses.decode(json.dumps(recorded("launch_aimlapi_responses.json")).encode()))
-    said = oddities(limited.usage, len(limited.text.encode()), 512)
+    said = find_usage_problems(limited.usage, len(limited.text.encode()), 512)
     assert any("2,520 output tokens are over the limit of 512" in each for each in said)
 
 
@@ -92,7 +92,7 @@ def test_a_gateway_s_odd_usage_is_said_to_be_odd(recorded, fold):
     ],
 )
 def test_what_cannot_be_right_is_said_in_one_sentence_each(usage, words):
-    (said,) = oddities(usage, 10, 100)
+    (said,) = find_usage_problems(usage, 10, 100)
     assert words in said
 
 
@@ -108,4 +108,4 @@ def test_what_cannot_be_right_is_said_in_one_sentence_each(usage, words):
     ],
 )
 def test_what_may_be_right_is_not_odd(usage):
-    assert oddities(usage, 10, 100) == ()
+    assert find_usage_problems(usage, 10, 100) == ()

@@ -16,7 +16,7 @@ from o3magic.rows.batch.upload import Uploader, UploadSpec
 from o3magic.rows.progress import NoProgress, ProgressDisplay
 from o3magic.rows.store import JobStore
 from o3magic.schemas.lookup import AnswerType
-from o3magic.session.estimate import budgets_of
+from o3magic.session.estimate import build_budgets
 from o3magic.session.session import Session
 from o3magic.session.spending import LedgerContext
 
@@ -64,7 +64,7 @@ class BatchContext:
         )
         has_prices = provider.list_prices or provider.prices
         is_free = provider.embedded or (provider.local and not has_prices)
-        budgets = [] if is_free else [b for b in budgets_of(profile) if b.scope != "call"]
+        budgets = [] if is_free else [b for b in build_budgets(profile) if b.scope != "call"]
         store = BatchStore(self.store)
         return Uploader(store, files, session.keeping, self.place, spec, budgets, self.sleep)
 

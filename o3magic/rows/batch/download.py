@@ -23,8 +23,8 @@ from o3magic.rows.batch.store import BatchPart, PartUsage
 from o3magic.rows.batch.upload import NO_USAGE, Uploader
 from o3magic.rows.records import RowOutcome
 from o3magic.schemas.lookup import AnswerType
-from o3magic.schemas.validation import judged
-from o3magic.wire.batch import NOT_RUN, BatchLine, BatchState, read
+from o3magic.schemas.validation import judge_answer
+from o3magic.wire.batch import NOT_RUN, BatchLine, BatchState, parse_batch_line
 from o3magic.wire.dialects import DIALECTS
 
 GROUP_ROWS = 2_000  # stored in one transaction
@@ -61,7 +61,7 @@ class LineReader:
             return build_failure(line.id, error, source)
         builder.doubt_zeros()
         answer, finished = builder.answer(), builder.finished or Finished("error")
-        verdict = judged(answer, self.wanted)
+        verdict = judge_answer(answer, self.wanted)
         charged = self.charge(finished, answer.model, source)
         content = {
             "text": answer.text,
@@ -164,7 +164,7 @@ class Downloader:
         unanswered = self.uploader.store.unanswered_keys(part)
         for raw in read_lines(path):
             try:
-                line: BatchLine = read(raw)
+                line: BatchLine = parse_batch_line(raw)
             except BrokenAnswer:
                 odd_lines["broken"] += 1
                 continue

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from o3magic.client.retry import hopeful
+from o3magic.client.retry import is_retryable
 from o3magic.errors import BadOption, Interrupted, NoKey, RequestFailed, RequestRefused
 from o3magic.rows.batch.context import BatchContext
 from o3magic.rows.batch.parts import is_broken
@@ -248,7 +248,7 @@ class BatchJob(JobHandle):
             try:
                 status = self._poll()
             except RequestFailed as error:
-                if not hopeful(error):
+                if not is_retryable(error):
                     raise
                 message = f"{self.spec.provider} does not answer ({error}); asking again"
                 title = format_title(self.name, self.id)

@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import IO, Any, Final
 
-from o3magic.client.request import HttpRequest, body
+from o3magic.client.request import HttpRequest, encode_body
 from o3magic.cost.budgets import Budget
 from o3magic.errors import (
     BadOption,
@@ -30,10 +30,10 @@ from o3magic.rows.records import RowOutcome
 from o3magic.rows.replay import RowReplay
 from o3magic.rows.row_template import FilledPrompt, PromptTemplate, RequestTemplate
 from o3magic.rows.sources import RowSource
-from o3magic.session.estimate import worst_nano_usd
+from o3magic.session.estimate import compute_worst_nano_usd
 from o3magic.session.plan import Plan
 from o3magic.settings import Settings
-from o3magic.wire.batch import line
+from o3magic.wire.batch import build_batch_line
 from o3magic.wire.dialects import DIALECTS
 
 TIER: Final = "batch"
@@ -168,7 +168,9 @@ class PartWriter:
             call = form.call(prompt)
             encoded = DIALECTS[call.api].encode(call.request)
             new_row = NewRow(key, index, estimate_worst_row(form, prompt) or 0)
-            self.write_line(body(line(key, encoded, choose_endpoint(call))) + b"\n", new_row)
+            self.write_line(
+                encode_body(build_batch_line(key, encoded, choose_endpoint(call))) + b"\n", new_row
+            )
 
     def add_broken(self, error: O3Error) -> None:
         """Add a row whose prompt cannot be built."""
@@ -213,7 +215,7 @@ def estimate_worst_row(form: RequestTemplate, prompt: FilledPrompt) -> int | Non
     output = request.max_output_tokens or card.max_output_tokens or card.window_tokens
     if price is None or output is None:
         return None
-    return worst_nano_usd(card, price, form.tokens(prompt), output)
+    return compute_worst_nano_usd(card, price, form.tokens(prompt), output)
 
 
 def choose_endpoint(call: HttpRequest) -> str:

@@ -18,9 +18,9 @@ from o3magic.rows.batch.status import (
     format_title,
 )
 from o3magic.rows.batch.upload import UploadSpec
-from o3magic.rows.map_job import MapOptions, map_rows, tape_of
+from o3magic.rows.map_job import MapOptions, map_rows, open_cassette
 from o3magic.rows.records import Job, RowOutcome, StoredRow
-from o3magic.rows.replay import RowReplay, left_out
+from o3magic.rows.replay import RowReplay, format_unrecorded
 from o3magic.rows.sweep.rows import ScoredTable
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.session import Session
@@ -41,7 +41,7 @@ class BatchRecorder:
 
 def explain_not_recorded(context: BatchContext) -> str:
     """Why a job that was opened again is not recorded, or "" where there is no recording."""
-    cassette = tape_of(context.session, context.session.layers.profile())
+    cassette = open_cassette(context.session, context.session.layers.profile())
     return NOT_RECORDED if cassette is not None and cassette.records else ""
 
 
@@ -132,7 +132,7 @@ class RecordedBatch:
     def wait(self, poll_s: float = 30.0) -> Any:
         """Show its status, and return its results as a DataFrame, at once."""
         missed = sum(row.error_kind == "CassetteMiss" for row in self._rows.values())
-        note = "; ".join(filter(None, (self.spec.which_model, left_out(missed))))
+        note = "; ".join(filter(None, (self.spec.which_model, format_unrecorded(missed))))
         progress = build_progress(self.name, repr(self), self.status(), note)
         self._context.show().update(progress)
         return self.results()
@@ -150,7 +150,7 @@ class RecordedBatch:
 
     def delete(self, *, force: bool = False) -> str:
         """Forget it; the cassette stays as it is."""
-        taped_in(self._context.session).pop(self.digest, None)
+        get_recorded_jobs(self._context.session).pop(self.digest, None)
         return ""
 
     def failed_rows(self, rows: Any = None) -> list[dict[str, Any]]:
@@ -183,7 +183,7 @@ class RecordedBatch:
         return self.results()
 
 
-def taped_in(session: Session) -> dict[str, RecordedBatch]:
+def get_recorded_jobs(session: Session) -> dict[str, RecordedBatch]:
     """The jobs that a session has built from its cassettes, by digest, in their order."""
     jobs: dict[str, RecordedBatch] = session.kept.setdefault("taped_batches", {})
     return jobs
@@ -198,7 +198,7 @@ def build_recorded_batch(
         rows[row.position] = RowOutcome(
             row.key, "failed", error=row.error, error_kind=row.error_kind
         )
-    jobs = taped_in(context.session)
+    jobs = get_recorded_jobs(context.session)
     number = jobs[digest].id if digest in jobs else min([0, *(j.id for j in jobs.values())]) - 1
     jobs[digest] = RecordedBatch(context, number, spec, given, dict(sorted(rows.items())), digest)
     return jobs[digest]

@@ -8,52 +8,52 @@ from typing import Any
 from o3magic.errors import BadOption, NotASchema, UnknownSchema
 from o3magic.rows.batch.context import BatchContext
 from o3magic.rows.batch.job import BatchJob, get_sent_jobs
-from o3magic.rows.batch.recorded_job import RecordedBatch, taped_in
+from o3magic.rows.batch.recorded_job import RecordedBatch, get_recorded_jobs
 from o3magic.rows.batch.submit import KIND
 from o3magic.rows.map_job import KIND as MAP_KIND
-from o3magic.rows.map_job import MapJob, map_jobs, store_of, tape_of
+from o3magic.rows.map_job import MapJob, list_map_jobs, open_cassette, open_job_store
 from o3magic.rows.progress import ProgressDisplay
 from o3magic.rows.records import Job
-from o3magic.schemas.lookup import AnswerType, resolve
+from o3magic.schemas.lookup import AnswerType, resolve_answer_type
 from o3magic.session.session import Session
 
 AnyBatch = BatchJob | RecordedBatch
 AnyJob = AnyBatch | MapJob
 
 
-def room_of(
+def build_context(
     session: Session, show: Callable[[], ProgressDisplay], *, close_after: bool
 ) -> BatchContext:
     """The context of a session's batch jobs. show: makes the display of a wait."""
-    return BatchContext(session, store_of(session), close_after, show=show)
+    return BatchContext(session, open_job_store(session), close_after, show=show)
 
 
-def all_jobs(context: BatchContext, names: Mapping[str, Any]) -> list[AnyJob]:
+def list_jobs(context: BatchContext, names: Mapping[str, Any]) -> list[AnyJob]:
     """The jobs of `o3.map` and `o3.batch`, the newest first; those from a cassette precede."""
     jobs: list[BatchJob | MapJob] = [*list_batches(context, names)]
-    jobs += map_jobs(context.session, context.store)
+    jobs += list_map_jobs(context.session, context.store)
     jobs.sort(key=lambda job: job.id, reverse=True)
-    recorded = taped_in(context.session)
+    recorded = get_recorded_jobs(context.session)
     # A job that was recorded on this machine is in its store too.
     return [*reversed(recorded.values()), *(job for job in jobs if job.digest not in recorded)]
 
 
-def one_job(context: BatchContext, named: int | str, names: Mapping[str, Any]) -> AnyJob:
+def find_job(context: BatchContext, named: int | str, names: Mapping[str, Any]) -> AnyJob:
     """The job with a number or a name. Raises BadOption."""
     word = str(named).strip().removeprefix("#")
-    for recorded in taped_in(context.session).values():
+    for recorded in get_recorded_jobs(context.session).values():
         if word in (str(recorded.id), recorded.name):
             return recorded
     try:
         job = context.store.job(named)
     except BadOption as unknown:
-        cassette = tape_of(context.session, context.session.layers.profile())
+        cassette = open_cassette(context.session, context.session.layers.profile())
         if cassette is not None and cassette.mode == "replay":
             unknown.hint = "a replay has the jobs that the notebook's own o3.batch(...) makes"
         raise
     if job.kind == MAP_KIND:
         return MapJob(context.session, context.store, job)
-    return job_in(context, named, names)
+    return find_batch(context, named, names)
 
 
 def list_batches(context: BatchContext, names: Mapping[str, Any]) -> list[BatchJob]:
@@ -62,7 +62,7 @@ def list_batches(context: BatchContext, names: Mapping[str, Any]) -> list[BatchJ
         return [build_batch(context, job, names) for job in context.store.jobs(KIND)]
 
 
-def job_in(context: BatchContext, named: int | str, names: Mapping[str, Any]) -> BatchJob:
+def find_batch(context: BatchContext, named: int | str, names: Mapping[str, Any]) -> BatchJob:
     """The batch job with a number or a name. Raises BadOption."""
     with context.opened():
         job = context.store.job(named)
@@ -88,7 +88,7 @@ def find_answer_type(
     if not spec.get("schema"):
         return None
     try:
-        wanted = resolve(str(spec["schema"]), names, session.schemas)
+        wanted = resolve_answer_type(str(spec["schema"]), names, session.schemas)
     except (UnknownSchema, NotASchema):
         return None
     return wanted if wanted.schema == spec.get("answer") else None

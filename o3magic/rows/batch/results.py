@@ -10,7 +10,7 @@ from o3magic.rows.map_job import MapOptions, map_rows
 from o3magic.rows.progress import ProgressDisplay
 from o3magic.rows.records import RowOutcome, StoredRow
 from o3magic.rows.results import ResultTable
-from o3magic.rows.sources import RowSource, source_of
+from o3magic.rows.sources import RowSource, read_source
 from o3magic.rows.store import JobStore
 from o3magic.schemas.lookup import AnswerType
 from o3magic.session.session import Session
@@ -36,7 +36,7 @@ def build_results(
         charged.add(row.key)
     if is_consumed(given):
         return table.result(RowSource(iter(()), ()))
-    return table.result(source_of(given))
+    return table.result(read_source(given))
 
 
 def is_consumed(given: Any) -> bool:
@@ -57,7 +57,7 @@ def find_unanswered_rows(
             "the rows are not here any more: the file of jobs keeps none",
             hint="job.retry(rows) and job.failed_rows(rows) take the same rows again",
         )
-    source: RowSource = source_of(rows)
+    source: RowSource = read_source(rows)
     total = total or len(stored)
     if source.total is not None and source.total != total:
         raise BadOption(

@@ -10,7 +10,7 @@ from o3magic.cost.ledger import now_ms
 from o3magic.cost.process import ProcessOwner
 from o3magic.errors import BadOption
 from o3magic.rows.migrations import ANSWERED, CREATED, CREATING, ENDED, PLANNED, UPLOADED
-from o3magic.rows.records import COLUMNS, RowOutcome, StoredRow
+from o3magic.rows.records import ROW_COLUMNS, RowOutcome, StoredRow
 from o3magic.rows.store import JobStore
 
 INSERT_ROW = """
@@ -272,7 +272,7 @@ class BatchStore:
         copies = self._store.read(
             "SELECT place, key FROM copies WHERE job = ? ORDER BY place", (job,)
         )
-        query = f"SELECT {COLUMNS} FROM rows WHERE job = ? ORDER BY place"
+        query = f"SELECT {ROW_COLUMNS} FROM rows WHERE job = ? ORDER BY place"
         unique = [StoredRow(*row) for row in self._store.read(query, (job,))]
         by_key = {row.key: row for row in unique}
         rows = [(row.place, row) for row in unique]

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from o3magic.cassettes.scrub import scrubbed
+from o3magic.cassettes.scrub import scrub_text
 from o3magic.errors import Interrupted, NoKey, OverBudget
 from o3magic.money import show_usd
 from o3magic.rows.batch.context import BatchContext
@@ -34,16 +34,23 @@ from o3magic.rows.batch.recorded_job import (
 )
 from o3magic.rows.batch.store import BatchStore
 from o3magic.rows.batch.upload import UploadSpec
-from o3magic.rows.map_job import MapOptions, filling_of, folder_of, form_of, profile_of, tape_of
+from o3magic.rows.map_job import (
+    MapOptions,
+    build_prompt_template,
+    build_request_template,
+    notebook_folder,
+    open_cassette,
+    resolve_settings,
+)
 from o3magic.rows.migrations import PLANNED
 from o3magic.rows.replay import RowReplay
 from o3magic.rows.row_template import RequestTemplate
-from o3magic.rows.sources import source_of
+from o3magic.rows.sources import read_source
 from o3magic.schemas.lookup import AnswerType
-from o3magic.session.prompt_input import with_file
+from o3magic.session.prompt_input import load_prompt_file
 from o3magic.session.recorder import CassetteUse
 from o3magic.session.session import Session
-from o3magic.session.spending import counted_budgets, unknown_price
+from o3magic.session.spending import find_budgets, unknown_price_error
 from o3magic.settings import Settings
 
 KIND = "batch"
@@ -73,12 +80,12 @@ def submit(
     """
     map_options, options = MapOptions.among(options)
     map_options = map_options.checked()
-    session, source = context.session, source_of(rows)
-    profile, wanted = profile_of(session, schema, names, options)
+    session, source = context.session, read_source(rows)
+    profile, wanted = resolve_settings(session, schema, names, options)
     check_tier(profile)
-    notebook_folder = folder_of(session, profile)
-    text = with_file(prompt, profile.file, notebook_folder) if profile.file else prompt
-    cassette, profile = tape_of(session, profile), replace(profile, file="", stream=False)
+    home = notebook_folder(session, profile)
+    text = load_prompt_file(prompt, profile.file, home) if profile.file else prompt
+    cassette, profile = open_cassette(session, profile), replace(profile, file="", stream=False)
     form, no_key = build_form(session, profile, wanted, cassette)
     replay = None if cassette is None else RowReplay(form, cassette, TIER)
     if cassette is None or cassette.mode not in ("replay", "auto"):
@@ -86,7 +93,7 @@ def submit(
     if form.plan.call.provider.embedded:
         context = replace(context, close_after=False)  # the batch would end with the simulator
     with context.opened(), tempfile.TemporaryDirectory(prefix="o3magic-") as folder:
-        template = filling_of(text, source, profile, notebook_folder)
+        template = build_prompt_template(text, source, profile, home)
         keep = map_options.on_error == "keep"
         written = write_parts(
             source, form, template, Path(folder), limits, keep_going=keep, replay=replay
@@ -129,11 +136,11 @@ def build_form(
 ) -> tuple[RequestTemplate, NoKey | None]:
     """What all requests share; and the NoKey error, where the cassette may have all answers."""
     try:
-        return form_of(session, profile, wanted), None
+        return build_request_template(session, profile, wanted), None
     except NoKey as error:
         if cassette is None or cassette.mode != "auto":
             raise
-        return form_of(session, replace(profile, dry_run=True), wanted), error
+        return build_request_template(session, replace(profile, dry_run=True), wanted), error
 
 
 def build_spec(form: RequestTemplate, prompt: str, map_options: MapOptions) -> UploadSpec:
@@ -142,10 +149,10 @@ def build_spec(form: RequestTemplate, prompt: str, map_options: MapOptions) -> U
     options = {name: getattr(plan.profile, name) for name in OPTIONS}
     if not plan.choice.named:
         del options["model"]
-    options = {name: scrubbed(v) if isinstance(v, str) else v for name, v in options.items()}
+    options = {name: scrub_text(v) if isinstance(v, str) else v for name, v in options.items()}
     return UploadSpec(
         tag=secrets.token_hex(8),
-        template=scrubbed(prompt),
+        template=scrub_text(prompt),
         provider=call.provider.name,
         model=call.request.model,
         api=call.api,
@@ -204,11 +211,11 @@ def reserve_cost(
 
     Raises OverBudget where a budget is too small.
     """
-    budgets, worst = counted_budgets(form.plan), written.worst_nano_usd
+    budgets, worst = find_budgets(form.plan), written.worst_nano_usd
     if form.free or not (budgets or limit is not None):
         return None
     if not worst:
-        raise unknown_price(form.plan)
+        raise unknown_price_error(form.plan)
     check_call_budget(written.worst_row_nano_usd, budgets)
     if limit is not None:
         stored = context.store.job(job)

@@ -23,24 +23,24 @@ from o3magic.errors import BadOption, Interrupted, O3Error, OverBudget, Template
 from o3magic.money import usd
 from o3magic.rows.map_job import (
     MapOptions,
-    checked_source,
-    filling_of,
-    folder_of,
-    form_of,
-    jobs_of,
+    build_prompt_template,
+    build_request_template,
+    check_columns,
     map_rows,
-    profile_of,
-    tape_of,
+    notebook_folder,
+    open_cassette,
+    resolve_settings,
+    use_job_store,
 )
 from o3magic.rows.progress import JobProgress, ProgressDisplay
-from o3magic.rows.sources import source_of
+from o3magic.rows.sources import read_source
 from o3magic.rows.store import JobStore
 from o3magic.rows.sweep.result import SweepResult
 from o3magic.rows.sweep.rows import RowScorer, ScoredTable, SweepTask, build_task
 from o3magic.rows.sweep.scoring import REL_TOL, Scorer, find_scorer
 from o3magic.rows.sweep.summary import VariantResult
 from o3magic.schemas.lookup import AnswerType
-from o3magic.session.prompt_input import with_file
+from o3magic.session.prompt_input import load_prompt_file
 from o3magic.session.session import Session
 from o3magic.settings import Settings
 
@@ -81,7 +81,7 @@ class SweepVariant:
     is_named: bool = True
 
 
-def sweep_in(
+def run_sweep(
     session: Session,
     rows: Any,
     prompt: str,
@@ -111,16 +111,16 @@ def sweep_in(
             raise BadOption(f"a sweep has no {option}", hint="leave it out")
     map_options, options = MapOptions.among({**options, "budget": budget})
     map_options = map_options.checked()
-    task = build_task(source_of(rows), expected)
-    profile, wanted = profile_of(session, schema, names, options)
+    task = build_task(read_source(rows), expected)
+    profile, wanted = resolve_settings(session, schema, names, options)
     row_scorer = RowScorer(task, wanted, compare, None if compare else scorer)  # type: ignore[arg-type]
     stem = name or f"sweep-{compute_digest(profile, prompt, wanted)}"
     variants = build_variants(session, profile, efforts, models, stem)
     limits = (budget, map_options.requests_per_min, map_options.tokens_per_min)
     is_limited = any(limit is not None for limit in limits)
-    in_turn = is_limited or tape_of(session, profile) is not None
+    in_turn = is_limited or open_cassette(session, profile) is not None
     concurrency = 0 if in_turn else map_options.concurrency or profile.concurrency
-    with jobs_of(session) as store:
+    with use_job_store(session) as store:
         shared = (session, store, task, row_scorer, prompt, schema, names, map_options, options)
         sweep = SweepInput(*shared, concurrency)
         for variant in variants:
@@ -247,12 +247,12 @@ def check_variant(sweep: SweepInput, variant: SweepVariant) -> None:
     """Raise whatever would stop the job of a variant before its first row."""
     session, task = sweep.session, sweep.task
     options = build_options(variant, sweep.options)
-    profile, wanted = profile_of(session, sweep.schema, sweep.names, options)
-    folder = folder_of(session, profile)
-    prompt = with_file(sweep.prompt, profile.file, folder) if profile.file else sweep.prompt
-    source = source_of([*itertools.islice(task.inputs, 1)])
+    profile, wanted = resolve_settings(session, sweep.schema, sweep.names, options)
+    folder = notebook_folder(session, profile)
+    prompt = load_prompt_file(sweep.prompt, profile.file, folder) if profile.file else sweep.prompt
+    source = read_source([*itertools.islice(task.inputs, 1)])
     try:
-        checked_source(source, filling_of(prompt, source, profile, folder))
+        check_columns(source, build_prompt_template(prompt, source, profile, folder))
     except TemplateError as error:
         if task.column and str(error).endswith(f"there is no column {task.column}"):
             raise BadOption(
@@ -260,7 +260,7 @@ def check_variant(sweep: SweepInput, variant: SweepVariant) -> None:
                 hint="take it out of the prompt: the model must not be told the answer",
             ) from None
         raise
-    form_of(session, replace(profile, file=""), wanted)
+    build_request_template(session, replace(profile, file=""), wanted)
 
 
 def build_options(variant: SweepVariant, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,7 +290,7 @@ def run_side_by_side(
     One that fails, and an interrupt, stop the others.
     """
     if len(labels) == 1:
-        return {labels[0]: run_or_catch(run, labels[0], JobSeat(progress, labels[0]))}
+        return {labels[0]: run_or_catch(run, labels[0], VariantDisplay(progress, labels[0]))}
     stop, is_interrupted = threading.Event(), False
     with ThreadPoolExecutor(len(labels), thread_name_prefix="o3magic-sweep") as threads:
         jobs = {
@@ -299,7 +299,7 @@ def run_side_by_side(
                 run_or_catch,
                 run,
                 label,
-                JobSeat(progress, label, stop),
+                VariantDisplay(progress, label, stop),
             )
             for label in labels
         }
@@ -379,7 +379,7 @@ class JoinedProgress:
         )
 
 
-class JobSeat:
+class VariantDisplay:
     """The display of one variant. stop: ends its job the way an interrupt does."""
 
     def __init__(
