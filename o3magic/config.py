@@ -270,3 +270,13 @@ def ledger_file(environment: Mapping[str, str]) -> Path | str:
     from platformdirs import user_data_path
 
     return user_data_path("o3magic") / "ledger.sqlite3"
+
+
+def working_folder() -> Path:
+    """The working folder. Raises BadOption where it was deleted under the process."""
+    try:
+        return Path.cwd()
+    except OSError:
+        raise BadOption(
+            "the working folder is not there any more", hint="%cd to a folder that is there"
+        ) from None

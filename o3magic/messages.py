@@ -59,6 +59,9 @@ class Raw:
 Part = Text | Image | ToolCall | ToolResult | Raw
 
 
+REASONING_CONTENT = "reasoning_content"  # the type of a Raw item: what Chat servers call it
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn's words of one role."""
@@ -147,6 +150,7 @@ class Request:
     None means: not said, so the model's own default holds and nothing is sent.
     max_tokens_word: what the Chat API of this provider calls the limit.
     kept: what was said before `messages` and is named by its id alone, where it is.
+    echo_reasoning: the reasoning of earlier turns goes back with their tool calls (Chat alone).
     tier: how it is to be served and billed. options: ours, of one API alone; params: the user's own
     fields of the body, laid over everything else.
     """
@@ -166,6 +170,7 @@ class Request:
     tier: Tier | None = None
     verbosity: Verbosity | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    echo_reasoning: bool = False
 
     @property
     def whole(self) -> tuple[Message, ...]:

@@ -70,7 +70,7 @@ THIRD_PARTY = {
     "pydantic": {
         *("models", "providers", "settings", "client", "prompts", "schemas", "session", "tools"),
     },
-    "pydantic_core": {"wire", "client"},
+    "pydantic_core": {"wire", "client", "schemas"},
 }
 # Those that a question in words needs neither at `import o3magic` nor at `%load_ext o3magic`.
 SLOW = {"ipywidgets", "nbformat", "nbclient", "rich", "jinja2", "filelock", "jsonschema"}

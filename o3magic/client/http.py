@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import date
 from itertools import chain
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -44,6 +46,7 @@ from o3magic.wire.errors import build_error, summarize_page
 from o3magic.wire.hosted import COST_HEADER, parse_cost_header
 from o3magic.wire.json_access import get_text, iter_objects, load_object
 
+SSL_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 MOST_ERROR_BYTES = 65_536
 INPUT_TOKENS = "/responses/input_tokens"
 # The fields that this endpoint accepts. Source: OpenAI's API specification (2026-08-21).
@@ -81,7 +84,7 @@ class Client:
         # to a host that the user did not choose. Loopback addresses use no proxy.
         try:
             self._http = httpx.Client(
-                verify=ssl.create_default_context() if system_certificates else True,
+                verify=create_ssl_context(system=system_certificates),
                 follow_redirects=False,
                 mounts=dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]")),
                 headers={"user-agent": f"o3magic/{__version__}"},
@@ -262,6 +265,27 @@ class Client:
                 return load_object(b"".join(iter_chunks(response, MOST_LIST_BYTES)))
         except NOT_AN_ADDRESS as error:
             raise build_address_error(provider, error) from None
+
+
+def create_ssl_context(*, system: bool) -> ssl.SSLContext:
+    """The certificates to trust: certifi's and those of SSL_CERT_FILE, or the system's.
+
+    Raises BadOption where a variable of the environment names a file that cannot be used; conda
+    leaves such a SSL_CERT_FILE behind.
+    """
+    try:
+        return ssl.create_default_context() if system else httpx.create_ssl_context()
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        names = [name for name in SSL_VARIABLES if os.environ.get(name)]
+        missing = [name for name in names if not Path(os.environ[name]).exists()]
+        if not (names := missing or names):
+            raise
+        named = ", ".join(f"{name}={os.environ[name]}" for name in names)
+        reason = error.strerror or type(error).__name__ if isinstance(error, OSError) else error
+        raise BadOption(
+            f"the environment names a file that cannot be used: {named} ({reason})",
+            hint=f"unset {' and '.join(names)}, or name a file that is there",
+        ) from None
 
 
 def parse_shutdown_date(model: Mapping[str, Any]) -> date | None:

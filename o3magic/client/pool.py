@@ -24,6 +24,7 @@ from o3magic.client.http import (
     build_address_error,
     build_timeout_error,
     convert_http_error,
+    create_ssl_context,
     describe_http_error,
     detect_stream,
     raise_for_status,
@@ -345,8 +346,7 @@ class RequestPool:
         # A whole answer leaves the connection usable at every server.
         fields.pop("connection", None)
         if self._tls is None and url.scheme == "https":
-            system = self._system_certificates
-            self._tls = ssl.create_default_context() if system else httpx.create_ssl_context()
+            self._tls = create_ssl_context(system=self._system_certificates)
             self._tls.set_alpn_protocols(["http/1.1"])
         if proxy := find_proxy(call):
             return ProxyTransport(url, encode_headers(fields), proxy, self._tls)
@@ -398,7 +398,7 @@ class ProxyTransport:
         tls: ssl.SSLContext | None,
     ) -> None:
         self._url, self._headers, self._proxy = url, headers, proxy
-        self._tls = tls or httpx.create_ssl_context()
+        self._tls = tls or create_ssl_context(system=False)
         self._pools: dict[int, httpx.AsyncHTTPTransport] = {}
 
     async def post(self, slot: int, content: bytes, limits: PoolLimits) -> PoolReply:

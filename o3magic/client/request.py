@@ -134,9 +134,10 @@ def collect_secrets(provider: Provider, key: SecretStr | None) -> dict[str, str]
     values = [value.get_secret_value() for value in provider.variables.values()]
     with suppress(BadOption):
         values += build_custom_headers(provider).values()
-    secrets = {value: "[header]" for value in values if len(value) >= LEAST_SECRET_CHARS}
-    if key is not None and key.get_secret_value():
+    secrets = dict.fromkeys(values, "[header]")
+    if key is not None:
         secrets[key.get_secret_value()] = "[key]"
+    secrets = {value: name for value, name in secrets.items() if len(value) >= LEAST_SECRET_CHARS}
     return dict(sorted(secrets.items(), key=lambda value: -len(value[0])))
 
 

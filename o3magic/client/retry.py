@@ -47,7 +47,8 @@ class RetryPolicy:
                 )
                 return
             backoff_s = min(FIRST_WAIT_S * 2**attempt, MOST_WAIT_S) * (1 - jitter() / 4)
-            error = yield backoff_s if provider_wait_s is None else provider_wait_s
+            # A wait of 0 would send all attempts at once.
+            error = yield provider_wait_s or backoff_s
 
 
 def is_retryable(error: RequestFailed) -> bool:

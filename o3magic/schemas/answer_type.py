@@ -14,7 +14,8 @@ from typing import Any, Final, get_origin
 
 from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, JsonSchemaWarningKind
+from pydantic_core import core_schema
 
 from o3magic.errors import NotASchema
 from o3magic.messages import AnswerSchema
@@ -141,11 +142,39 @@ class AnswerType:
             raise _build_schema_error(self.name, error) from None
 
 
+NAIVE = {
+    "datetime": (
+        r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?$",
+        "a date and time without a time zone, such as 2026-01-31T10:00:00",
+    ),
+    "time": (r"^\d{2}:\d{2}:\d{2}(\.\d+)?$", "a time without a time zone, such as 10:00:00"),
+}
+
+
 class _QuietSchema(GenerateJsonSchema):
-    """Without warnings about defaults that are not JSON: defaults are not sent."""
+    """Without warnings about defaults that are not JSON: defaults are not sent.
+
+    A naive datetime is told by a pattern: the format `date-time` (RFC 3339) has a time zone, which
+    the type would not take back.
+    """
+
+    def datetime_schema(self, schema: core_schema.DatetimeSchema) -> JsonSchemaValue:
+        """Tell a naive one by a pattern."""
+        return _naive_schema("datetime", schema) or super().datetime_schema(schema)
+
+    def time_schema(self, schema: core_schema.TimeSchema) -> JsonSchemaValue:
+        """Tell a naive one by a pattern."""
+        return _naive_schema("time", schema) or super().time_schema(schema)
 
     def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
         """Ignore it."""
+
+
+def _naive_schema(kind: str, schema: Any) -> JsonSchemaValue | None:
+    if schema.get("tz_constraint") != "naive":
+        return None
+    pattern, description = NAIVE[kind]
+    return {"type": "string", "pattern": pattern, "description": description}
 
 
 def answer_type(python_type: Any, name: str | None = None) -> AnswerType:

@@ -263,12 +263,10 @@ class AnswerStream:
         """The problems of a structured answer; none for a text or a refusal."""
         last, wanted = self._attempts.rounds[-1], self.plan.answer_type
         answer = last.draft.answer()
-        if (
-            wanted is None
-            or answer.refusal
-            or answer.finish_reason in ("refusal", "content_filter")
-        ):
+        if wanted is None or answer.refusal or answer.finish_reason == "refusal":
             return []
+        if answer.finish_reason == "content_filter":
+            return ["the provider's filter cut it off"]
         if answer.finish_reason == "length":
             return [f"it was cut off: {why_cut(self.answer)}"]
         from o3magic.schemas.answer_type import SchemaMismatch
@@ -288,6 +286,8 @@ class AnswerStream:
         )
         if self._attempts.rounds[-1].reason == "length":
             error.hint = "a higher --max-output-tokens, or a lower --effort"
+        if self._attempts.rounds[-1].reason == "content_filter":
+            error.hint = "say it in other words; what had arrived is in _.text"
         return error
 
     @property

@@ -1,10 +1,11 @@
 """Capabilities that a provider lacks, and the fallback for each.
 
-A lack is a word: responses, schema, summary, usage, memory, encrypted. From a provider's table it
-holds for all its models. From an error response it holds for the model of the request, and ends in
-its name: `schema gpt-4-turbo`; only a missing endpoint (`responses`), and summaries for an
-organization that is not verified, hold for all. `model o3-mini` is a missing model. The session
-remembers a lack until a later answer disproves it; a note below the answer names it.
+A lack is a word: responses, schema, summary, usage, memory, encrypted, reasoning. From a
+provider's table it holds for all its models. From an error response it holds for the model of the
+request, and ends in its name: `schema gpt-4-turbo`; only a missing endpoint (`responses`), and
+summaries for an organization that is not verified, hold for all. `model o3-mini` is a missing
+model. The session remembers a lack until a later answer disproves it; a note below the answer
+names it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import replace
 
 from o3magic.client.request import HttpRequest
 from o3magic.errors import ModelNotFound, ProviderDown, RequestFailed
-from o3magic.messages import AnswerSchema, Message, Request, Role
+from o3magic.messages import REASONING_CONTENT, AnswerSchema, Message, Request, Role
 from o3magic.models import Card
 from o3magic.params import RESPONSES_ONLY
 
@@ -45,7 +46,7 @@ def find_lack(error: RequestFailed, call: HttpRequest, *, api_free: bool) -> str
     Judged by status, code and parameter; an invalid schema of the user is not a lack.
     """
     request = call.request
-    word = _word_of_model(error, request)
+    word = _word_of_model(error, call)
     if word == "summary" and "parameter" not in (error.code or ""):
         return word  # the organization has to be verified, whatever the model
     if word:
@@ -57,15 +58,22 @@ def find_lack(error: RequestFailed, call: HttpRequest, *, api_free: bool) -> str
     return ""
 
 
-def _word_of_model(error: RequestFailed, request: Request) -> str:
+def _word_of_model(error: RequestFailed, call: HttpRequest) -> str:
     """What a refusal shows the model to lack, or ""."""
-    param, wanted = error.param or "", request.answer_schema
+    param, request = error.param or "", call.request
+    wanted = request.answer_schema
     if param == "reasoning.summary" and request.summary:
         return "summary"
     if request.kept and "previous_response" in f"{param} {error.code}":
         return "memory"
     if isinstance(error, ModelNotFound):
         return ""
+    if (
+        call.api == "chat"
+        and REASONING_CONTENT in f"{param} {error}"
+        and not request.echo_reasoning
+    ):
+        return "reasoning"
     if error.status not in NOT_UNDERSTOOD and not isinstance(error, ProviderDown):
         return ""
     if param.startswith("stream_options") and request.stream_usage:
@@ -138,6 +146,9 @@ def apply_fallback(call: HttpRequest, lack: str, card: Card) -> tuple[HttpReques
                 return call, ""
             changed = replace(call, request=replace(request, options=options))
             return changed, f"no encrypted reasoning: {request.model} has none at {name}"
+        case "reasoning" if call.api == "chat" and request.tools and not request.echo_reasoning:
+            changed = replace(call, request=replace(request, echo_reasoning=True))
+            return changed, f"{name} is sent the reasoning of its tool calls back, as it asks"
         case "usage" if request.stream_usage and call.api == "chat" and request.stream:
             changed = replace(call, request=replace(request, stream_usage=False))
             return changed, f"{name} does not count the tokens of a stream"

@@ -17,7 +17,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from o3magic.cassettes.record_mode import Mode
-from o3magic.config import Config, conversations_file, ledger_file, load_layers, models_folder
+from o3magic.config import (
+    Config,
+    conversations_file,
+    ledger_file,
+    load_layers,
+    models_folder,
+    working_folder,
+)
 from o3magic.cost.budgets import BudgetStatus
 from o3magic.cost.ledger import FallbackLedger, Ledger
 from o3magic.errors import (
@@ -123,7 +130,7 @@ class Session:
     @classmethod
     def start(cls, environment: Mapping[str, str], folder: Path | None = None) -> Self:
         """A session with the settings found for `folder`. Raises BadOption for a bad file."""
-        return cls(load_layers(environment, folder or Path.cwd()), environment)
+        return cls(load_layers(environment, folder or working_folder()), environment)
 
     def __reduce__(self) -> Any:
         """Refuse to be pickled: the environment in it may hold keys. Raises TypeError."""
@@ -356,7 +363,7 @@ class Session:
     def folder(self, profile: Settings) -> Path:
         """The folder of the notebook."""
         notebook = profile.notebook or self.notebook
-        return Path(notebook).absolute().parent if notebook else Path.cwd()
+        return Path(notebook).absolute().parent if notebook else working_folder()
 
     def compact(self, name: str, keep: int, profile: Settings) -> Compaction:
         """Summarize all turns of a conversation but the last `keep`. Raises O3Error."""

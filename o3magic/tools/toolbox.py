@@ -15,7 +15,17 @@ from typing import Any, Final, Literal
 from o3magic.errors import BadOption, did_you_mean
 from o3magic.events import Answer
 from o3magic.interrupts import interruptible
-from o3magic.messages import HostedTool, Message, Part, Raw, Text, Tool, ToolCall, ToolResult
+from o3magic.messages import (
+    REASONING_CONTENT,
+    HostedTool,
+    Message,
+    Part,
+    Raw,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
 from o3magic.models import Card
 from o3magic.prompts.jsonable import cut_words, json_text
 from o3magic.redaction import redact
@@ -264,6 +274,8 @@ def following(
     if len(ids) < len(calls) or "" in ids:  # some servers give none: then ours go both ways
         calls = tuple(replace(call, id=f"call_{n}") for n, call in enumerate(calls, 1))
         items = ()
+    if not answer.items and answer.reasoning_summary:  # of the Chat API
+        items = ({"type": REASONING_CONTENT, "text": answer.reasoning_summary},)
     said: list[Part] = [Raw(items)] if items else []
     said += [Text(answer.text)] if answer.text else []
     results = [ToolResult(call.id, run.text) for call, run in zip(calls, runs, strict=True)]

@@ -35,10 +35,12 @@ from o3magic.events import (
     Usage,
 )
 from o3magic.messages import (
+    REASONING_CONTENT,
     AnswerSchema,
     Image,
     Message,
     Part,
+    Raw,
     Request,
     Text,
     Tool,
@@ -103,7 +105,11 @@ def encode(request: Request) -> dict[str, Any]:
     """Build the body of a request, without fields that were not set."""
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": [turn for message in request.messages for turn in encode_message(message)],
+        "messages": [
+            turn
+            for message in request.messages
+            for turn in encode_message(message, echo_reasoning=request.echo_reasoning)
+        ],
         "stream": request.stream,
     }
     if request.stream and request.stream_usage:
@@ -134,8 +140,12 @@ def response_format(wanted: AnswerSchema) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": inner}
 
 
-def encode_message(message: Message) -> Iterator[dict[str, Any]]:
-    """Yield Chat messages: calls are in the assistant's, each result is its own."""
+def encode_message(message: Message, *, echo_reasoning: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield Chat messages: calls are in the assistant's, each result is its own.
+
+    echo_reasoning: DeepSeek's thinking mode wants the reasoning of a tool call back, and says so in
+    a 400; other servers refuse the field. Source: DeepSeek's API documentation (2026-11).
+    """
     content_parts = [part for part in message.parts if isinstance(part, Text | Image)]
     calls = [encode_call(part) for part in message.parts if isinstance(part, ToolCall)]
     if content_parts or calls:
@@ -145,10 +155,19 @@ def encode_message(message: Message) -> Iterator[dict[str, Any]]:
             else list(map(encode_part, content_parts))
         )
         turn: dict[str, Any] = {"role": message.role, "content": content if content_parts else None}
+        if echo_reasoning and (reasoning := find_reasoning(message)):
+            turn[REASONING_CONTENT] = reasoning
         yield turn | ({"tool_calls": calls} if calls else {})
     for part in message.parts:
         if isinstance(part, ToolResult):
             yield {"role": "tool", "tool_call_id": part.call_id, "content": part.text}
+
+
+def find_reasoning(message: Message) -> str:
+    """The reasoning that a Chat server sent with a message, or ""."""
+    items = [item for part in message.parts if isinstance(part, Raw) for item in part.items]
+    texts = [item.get("text") for item in items if item.get("type") == REASONING_CONTENT]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def encode_part(part: Part) -> dict[str, Any]:

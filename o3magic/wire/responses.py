@@ -30,6 +30,7 @@ from o3magic.events import (
     ToolCallDelta,
 )
 from o3magic.messages import (
+    REASONING_CONTENT,
     AnswerSchema,
     HostedTool,
     Image,
@@ -91,11 +92,10 @@ def encode(request: Request) -> dict[str, Any]:
 
 def encode_message(message: Message) -> Iterator[dict[str, Any]]:
     """Yield the input items of a message in order: calls, results, and the content between."""
-    if any(isinstance(part, Raw) for part in message.parts):
+    raw_items = [item for part in message.parts if isinstance(part, Raw) for item in part.items]
+    if own_items := [item for item in raw_items if item.get("type") != REASONING_CONTENT]:
         # A reasoning item is valid only with the item behind it: all go back, in order.
-        yield from (
-            drop_nulls(item) for p in message.parts if isinstance(p, Raw) for item in p.items
-        )
+        yield from map(drop_nulls, own_items)
         return
     content: list[dict[str, Any]] = []
     for part in message.parts:

@@ -686,3 +686,20 @@ def test_a_request_is_the_same_value_after_it_was_sent(client, call, sim):
     made = call(sim)
     list(client.events(made))
     assert made.request == Request("o3-mini", (Message.of("user", "four?"),))
+
+
+# The environment
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSLKEYLOGFILE"])
+def test_a_variable_that_names_no_file_is_told(monkeypatch, name):
+    monkeypatch.setenv(name, "/nowhere/file.pem")
+    with pytest.raises(BadOption, match=f"{name}=/nowhere/file.pem") as caught:
+        Client()
+    assert f"unset {name}" in caught.value.hint
+
+
+def test_a_key_of_one_letter_is_not_taken_out_of_every_word(sim, client, call):
+    sim.script(Reply(status=400, error={"message": "a model of that name is not available"}))
+    with pytest.raises(RequestFailed, match="a model of that name is not available"):
+        list(client.events(call(sim, key=SecretStr("a"))))

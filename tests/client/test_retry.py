@@ -68,9 +68,14 @@ def test_jitter_shortens_a_wait_by_a_quarter_at_most():
         assert 0.375 <= policy.send(failed()) <= 0.5
 
 
-@pytest.mark.parametrize("wait_s", [0.0, 0.001, 3.5, LONGEST_WAIT_S])
+@pytest.mark.parametrize("wait_s", [0.001, 3.5, LONGEST_WAIT_S])
 def test_the_provider_s_own_wait_is_kept_to_the_letter(wait_s):
     assert waits(RetryPolicy(1), failed(after_s=wait_s), jitter=1.0) == [wait_s]
+
+
+def test_a_wait_of_nothing_is_a_backoff_all_the_same():
+    errors = [failed(after_s=0.0)] * 3
+    assert waits(RetryPolicy(3), *errors, jitter=0.0) == [0.5, 1.0, 2.0]
 
 
 def test_a_wait_over_two_minutes_is_given_up_and_said():

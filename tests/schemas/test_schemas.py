@@ -6,6 +6,7 @@ import copy
 import enum
 import json
 import math
+import re
 import sys
 import time
 import types
@@ -22,7 +23,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Optional
 import jsonschema
 import pydantic.dataclasses
 import pytest
-from pydantic import AnyUrl, BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import AnyUrl, BaseModel, ConfigDict, Field, NaiveDatetime, RootModel, model_validator
 from typing_extensions import TypedDict
 
 from o3magic.errors import NotASchema, NotStrict, UnknownSchema
@@ -415,7 +416,10 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def run(cell: str, names: dict[str, Any]) -> None:
-    exec("from pydantic import BaseModel\nfrom dataclasses import dataclass\n" + cell, names)
+    exec(
+        "from pydantic import BaseModel, NaiveDatetime\nfrom dataclasses import dataclass\n" + cell,
+        names,
+    )
 
 
 def test_classes_of_a_notebook_find_one_another(notebook: dict[str, Any]) -> None:
@@ -570,3 +574,18 @@ def test_an_answer_type_under_another_name_is_the_same_type() -> None:
     line = answer_type(Line)
     assert answer_type(line) is line
     assert answer_type(line, "Row") == AnswerType("Row", Line)
+
+
+class Visit(BaseModel):
+    at: NaiveDatetime
+    when: datetime
+
+
+def test_a_naive_datetime_is_told_as_what_the_type_takes_back():
+    sent = answer_type(Visit).request_schema().schema["properties"]
+    assert "format" not in sent["at"]
+    assert "without a time zone" in sent["at"]["description"]
+    assert sent["when"]["format"] == "date-time"
+    text = '{"at": "2026-01-01T10:00:00", "when": "2026-01-01T10:00:00Z"}'
+    assert re.fullmatch(sent["at"]["pattern"], "2026-01-01T10:00:00")
+    assert answer_type(Visit).validate(text).at == datetime(2026, 1, 1, 10)

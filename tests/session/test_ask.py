@@ -414,3 +414,12 @@ def test_no_key_is_in_a_traceback_with_the_values_of_its_names(sim, session, sta
     text = "".join(shown.format())
     assert "client/http.py" in text.replace(os.sep, "/")
     assert KEY not in text
+
+
+def test_a_working_folder_that_was_deleted_is_told(sim, session, tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(BadOption, match="working folder is not there"):
+        session.ask("@notes.txt?", file="notes.txt")

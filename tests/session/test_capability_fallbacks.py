@@ -402,3 +402,54 @@ def test_a_404_about_something_in_the_request_says_nothing_of_the_endpoint(sim, 
 def test_a_404_about_the_address_does(sim, session, code):
     sim.script(Reply(status=404, error={"message": "Not Found", "code": code}))
     assert "asked by the Chat API" in "".join(session.ask("four?").notes)
+
+
+WANTS_REASONING = Reply(
+    status=400,
+    error={
+        "message": "The `reasoning_content` in the thinking mode must be passed back to the API.",
+        "code": "invalid_request_error",
+    },
+)
+
+
+def thinking(*deltas: dict, reason: str = "stop") -> Reply:
+    """A Chat stream of these deltas."""
+    head = {"id": "c", "object": "chat.completion.chunk", "model": "o3-mini"}
+    chunks = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    chunks.append({"index": 0, "delta": {}, "finish_reason": reason})
+    frames = [json.dumps({**head, "choices": [chunk]}) for chunk in chunks]
+    return Reply(body="".join(f"data: {frame}\n\n" for frame in [*frames, "[DONE]"]).encode())
+
+
+def test_a_server_that_wants_its_reasoning_back_gets_it_and_is_remembered(sim, session):
+    def now() -> str:
+        """Tell the time."""
+        return "noon"
+
+    call = {"index": 0, "id": "c1", "function": {"name": "now", "arguments": "{}"}}
+    first = thinking(
+        {"reasoning_content": "I need "},
+        {"reasoning_content": "the time."},
+        {"tool_calls": [call]},
+        reason="tool_calls",
+    )
+    sim.script(first, WANTS_REASONING, thinking({"content": "noon"}))
+    answer = session.ask("when?", api="chat", model="made-up", tools=[now])
+    assert answer.text == "noon"
+    assert "sent the reasoning of its tool calls back" in "".join(answer.notes)
+    echoed = [
+        [turn.get("reasoning_content") for turn in request.body["messages"] if "tool_calls" in turn]
+        for request in sim.requests
+    ]
+    assert echoed == [[], [None], ["I need the time."]]
+    sim.script(first, thinking({"content": "noon"}))
+    assert session.ask("when?", api="chat", model="made-up", tools=[now]).text == "noon"
+    assert sim.requests[-1].body["messages"][-2]["reasoning_content"] == "I need the time."
+
+
+def test_a_filtered_typed_answer_fails_and_keeps_what_arrived(sim, session):
+    sim.script(Reply(text='{"n": ', finish="content_filter"))
+    with pytest.raises(InvalidAnswer, match="filter") as caught:
+        session.ask("four?", schema=int)
+    assert caught.value.answer.text == '{"n": '
