@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     ShownResult = Answer | Comparison | AnswerFuture
 
 MAX_CALL_CHARS = 2_000
+# Nothing but a `%%o3`, comments above it left out.
+QUESTION_CELL = re.compile(r"(?:[ \t]*(?:#.*)?\n)*[ \t]*%%o3")
 
 
 class Commands:
@@ -95,7 +98,7 @@ class Commands:
                 answer, error = consume(stream, None)
             else:
                 # If the running cell is one `%%o3`, nothing else writes into its output.
-                owns_cell = self._cell.lstrip().startswith("%%o3")
+                owns_cell = QUESTION_CELL.match(self._cell) is not None
                 with self.context.display.live(plan, owns_cell=owns_cell) as live:
                     answer, error = consume(stream, live)
                     if error and not isinstance(error, Interrupted) and not has_content(answer):

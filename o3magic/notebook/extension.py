@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from o3magic.session.session import Session
 
 NAME = O3Magics.__name__
+CELL_MAGIC = re.compile(r"%%o3(?:\s|\?|$)")
+# Opening triple quotes, a whole string of one line, or a comment.
+STRING_OR_COMMENT = re.compile(
+    r"""\"{3}|'{3}|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?|\#.*""", re.VERBOSE
+)
 # What a cell ends with is displayed by us. By name: the modules are loaded with the first answer.
 DISPLAYED = (
     ("o3magic.events", "Answer"),
@@ -80,9 +85,13 @@ def rewrite_lines(lines: list[str]) -> list[str]:
     A line `%o3 Why?` is a question, which IPython would take for a request for help on `%o3 Why`;
     `%o3?` is such a request. The lines below a cell magic stay as they are, but a line `%%o3?`
     alone need not wait for a blank line in a terminal, and `%%o3 --file FILE` needs no lines below.
+    Comments above `%%o3` (Quarto's and nbdev's `#|` lines, say) are left out: IPython would read
+    the prompt as Python.
     """
+    lines = lines[count_comment_lines(lines) :]
     if not lines or not lines[0].lstrip().startswith("%%"):
-        return [rewrite_question(line) for line in lines]
+        pairs = zip(lines, starts_in_string(lines), strict=True)
+        return [line if within else rewrite_question(line) for line, within in pairs]
     first = lines[0].lstrip()
     if help_request := CELL_HELP.fullmatch(first):
         if not any(line.strip() for line in lines[1:]):
@@ -90,6 +99,38 @@ def rewrite_lines(lines: list[str]) -> list[str]:
     elif len(lines) == 1 and (from_file := LINE_FROM_FILE.fullmatch(first)):
         return [rewrite_question(f"{from_file['line']}\n")]
     return lines
+
+
+def count_comment_lines(lines: list[str]) -> int:
+    """How many comments and blank lines stand above a `%%o3`; 0 above anything else."""
+    for number, line in enumerate(lines):
+        text = line.strip()
+        if text and not text.startswith("#"):
+            return number if CELL_MAGIC.match(text) else 0
+    return 0
+
+
+def starts_in_string(lines: list[str]) -> list[bool]:
+    """For each line, whether it begins within a string of several lines. Magics are not code."""
+    within, quotes = [], ""
+    for line in lines:
+        within.append(bool(quotes))
+        if not quotes and line.lstrip().startswith(("%", "!")):
+            continue
+        position = 0
+        while True:
+            if quotes:
+                end = line.find(quotes, position)
+                if end < 0:
+                    break
+                position, quotes = end + 3, ""
+            found = STRING_OR_COMMENT.search(line, position)
+            if found is None:
+                break
+            position = found.end()
+            if found[0] in ('"""', "'''"):
+                quotes = found[0]
+    return within
 
 
 def rewrite_question(line: str) -> str:
