@@ -103,6 +103,14 @@ class AnswerFuture:
     def __repr__(self) -> str:
         return f"AnswerFuture({'done' if self.done else 'running'}, {self._stream.answer!r})"
 
+    def __str__(self) -> str:
+        """The text, as far as it arrived."""
+        return str(self._stream.answer)
+
+    def __o3_answer__(self) -> Answer:
+        """The complete answer, for `{{ later }}` in a prompt."""
+        return self.wait()
+
     def __await__(self) -> Generator[Any, None, Answer]:
         """Wait without blocking the event loop."""
         return asyncio.to_thread(self.wait).__await__()
@@ -177,6 +185,11 @@ class BackgroundAnswers:
         except RuntimeError:  # no threads in a browser: the cell waits for the answer
             run()
         return future
+
+    def wait(self) -> None:
+        """Wait until all answers have ended."""
+        for thread in list(self._threads.values()):
+            thread.join()
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Stop all answers, and wait until their cost is in the ledger."""

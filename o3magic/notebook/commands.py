@@ -115,6 +115,11 @@ class Commands:
             self._background = BackgroundAnswers(self._shell, self.context.refresh_views)
         future = self._background.start(self.session.begin(plan, attended=False))
         self._keep(future, plan.profile)
+        # A runner (nbconvert, papermill, `o3magic run`) saves the notebook and ends the kernel
+        # with its last cell: there the cell waits. Only they refuse to be asked for input.
+        if not getattr(getattr(self._shell, "kernel", None), "_allow_stdin", True):
+            with stop_on_interrupt(future.stop):
+                self._background.wait()
         return future
 
     def _compare(self, prompt: str, settings: Settings) -> Comparison:

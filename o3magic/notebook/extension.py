@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 from pathlib import Path
@@ -42,6 +43,7 @@ def load(shell: InteractiveShell) -> None:
         display_formatter(shell).for_type_by_name(module, name, magics.show)
     shell.Completer.custom_matchers.append(magics.complete)
     shell.input_transformers_cleanup.append(rewrite_lines)
+    atexit.register(magics.close)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -57,8 +59,8 @@ def unload(shell: InteractiveShell) -> None:
         display_formatter(shell).pop(f"{module}.{name}", None)
     shell.Completer.custom_matchers.remove(magics.complete)
     shell.input_transformers_cleanup.remove(rewrite_lines)
-    if magics.opened:
-        magics.opened.close()
+    atexit.unregister(magics.close)
+    magics.close()
 
 
 def display_formatter(shell: Any) -> Any:

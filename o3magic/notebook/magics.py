@@ -68,6 +68,11 @@ class O3Magics(Magics):
 
         return build_matcher(self.session, self._shell.user_ns)
 
+    def close(self) -> None:
+        """Stop the answers that are arriving, and close the session, if one was opened."""
+        if self.opened:
+            self.opened.close()
+
     def on_cell(self, info: Any) -> None:
         """Called before each cell: keep its text."""
         self._cell = info.raw_cell or ""

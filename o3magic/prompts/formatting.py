@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from o3magic.errors import TemplateError
 from o3magic.events import Answer
-from o3magic.prompts.jsonable import ADDRESS, cut_words, json_text, short_repr
+from o3magic.prompts.jsonable import ADDRESS, completed, cut_words, json_text, short_repr
 from o3magic.prompts.tabular import (
     MOST_COLUMNS,
     column,
@@ -60,6 +60,7 @@ def shown(value: Any) -> FormattedValue:
     """A value as a prompt shows it. Raises TemplateError for what has no form for a reader."""
     if isinstance(value, FormattedValue):
         return value
+    value = completed(value)
     if isinstance(value, Answer):
         return as_json(value.data) if value.data is not None else FormattedValue(value.text)
     if isinstance(value, str) and not isinstance(value, Enum):

@@ -22,7 +22,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from o3magic.errors import TemplateError
+from o3magic.errors import O3Error, TemplateError
 from o3magic.events import Answer
 from o3magic.prompts.tabular import (
     MOST_COLUMNS,
@@ -41,6 +41,21 @@ MOST_REPR_CHARS: Final = 300
 MOST_INT_BITS: Final = 10_000
 ADDRESS: Final = re.compile(r"(?: object)? at 0x[0-9a-fA-F]+")
 _TEXT_FORM: Final = (Decimal, timedelta, UUID, PurePath, SecretStr, SecretBytes, complex)
+
+
+def completed(value: Any) -> Any:
+    """A value; in place of one that is still arriving, as of `--background`, its answer.
+
+    Such a value has a method `__o3_answer__` that waits for it. Raises TemplateError where it
+    failed.
+    """
+    wait = getattr(type(value), "__o3_answer__", None)
+    if wait is None:
+        return value
+    try:
+        return wait(value)
+    except O3Error as error:
+        raise TemplateError(f"the answer failed: {error}", hint=error.hint) from None
 
 
 def json_text(value: Any, most_chars: int = MOST_CHARS) -> tuple[str, tuple[str, ...]]:
@@ -127,6 +142,7 @@ class _JsonMaker:
 
     def _opened(self, value: Any) -> Any:
         """The inside of anything that has one."""
+        value = completed(value)
         if isinstance(value, Answer):
             return self.plain(value.text if value.data is None else value.data)
         if isinstance(value, BaseModel):

@@ -23,6 +23,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from o3magic.errors import TemplateError, did_you_mean
 from o3magic.prompts.filters import FROM_JINJA, filters
 from o3magic.prompts.formatting import FormattedValue
+from o3magic.prompts.jsonable import completed
 
 MOST_LENGTH: Final = 1_000_000
 MOST_BITS: Final = 4_096
@@ -135,7 +136,7 @@ class Sandbox:
             if node.name in _TAKEN or node.name.startswith("__"):
                 raise TemplateError(f"{node.name} cannot be used here", hint="name it otherwise")
             if node.name in self._names:
-                found[node.name] = self._names[node.name]
+                found[node.name] = completed(self._names[node.name])
             elif id(node) not in excused:
                 known = [name for name in [*self._names] if not name.startswith("_")]
                 hint = did_you_mean(node.name, known, "run the cell that defines it")
