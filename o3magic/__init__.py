@@ -12,7 +12,6 @@ Python each call has a session of its own; for many calls, make one with `Sessio
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -94,8 +93,7 @@ def ask(prompt: str, *, schema: Any = None, **options: Any) -> Answer:
     Raises O3Error: see `o3magic.errors`. Where a part of the answer arrived, the error has it in
     `.answer`.
     """
-    with _session() as session:
-        return session.ask(prompt, schema=schema, **options)
+    return _session().ask(prompt, schema=schema, **options)
 
 
 async def aask(prompt: str, *, schema: Any = None, **options: Any) -> Answer:
@@ -103,24 +101,21 @@ async def aask(prompt: str, *, schema: Any = None, **options: Any) -> Answer:
 
     Calls of dangerous tools are declined, because there is nobody to confirm them.
     """
-    with _session() as session:
-        return await session.aask(prompt, schema=schema, **options)
+    return await _session().aask(prompt, schema=schema, **options)
 
 
 def stream(prompt: str, *, schema: Any = None, **options: Any) -> Iterator[Event]:
     """Ask and yield the events of `o3magic.events` as they arrive; arguments as for `ask`."""
-    with _session() as session:
-        yield from session.stream(prompt, schema=schema, **options)
+    return _session().stream(prompt, schema=schema, **options)
 
 
 async def astream(prompt: str, *, schema: Any = None, **options: Any) -> AsyncGenerator[Event]:
     """The same as `stream`, for `async for`; leave it early by `contextlib.aclosing`."""
     from contextlib import aclosing
 
-    with _session() as session:
-        async with aclosing(session.astream(prompt, schema=schema, **options)) as events:
-            async for event in events:
-                yield event
+    async with aclosing(_session().astream(prompt, schema=schema, **options)) as events:
+        async for event in events:
+            yield event
 
 
 def compare(
@@ -137,8 +132,7 @@ def compare(
     effort of the model is asked. `.answers` are in the order of the arguments, `.to_frame()` has a
     row for each. The other arguments and the errors are those of `ask`.
     """
-    with _session() as session:
-        return session.compare(prompt, efforts=efforts, models=models, schema=schema, **options)
+    return _session().compare(prompt, efforts=efforts, models=models, schema=schema, **options)
 
 
 def map(
@@ -249,8 +243,7 @@ def sweep(
     arguments = {"expected": expected, "scorer": scorer, "efforts": efforts, "models": models}
     arguments |= {"schema": schema, "names": _names()} | options
     show = create_progress_display(_shell(), quiet=bool(options.get("quiet")))
-    with _session() as session:
-        return run_sweep(session, rows, prompt, show=show, **arguments)
+    return run_sweep(_session(), rows, prompt, show=show, **arguments)
 
 
 def costs(
@@ -269,9 +262,8 @@ def costs(
     from o3magic.notebook.costs import report_of
 
     if _shell() is None:
-        of = of or "all"  # a session made for this call has no calls of its own
-    with _session() as session:
-        return report_of(session, of, by, since)
+        of = of or "all"  # a script has no session that its user would know of
+    return report_of(_session(), of, by, since)
 
 
 def panel() -> Panel | None:
@@ -345,30 +337,16 @@ def _names() -> dict[str, Any]:
     return shell.user_ns if shell is not None else vars(sys.modules["__main__"])
 
 
-def _open_session() -> Session:
-    """The session of the shell, or a new one in plain Python."""
+def _session() -> Session:
+    """The session of the shell; in plain Python the one of the process."""
     shell = _shell()
     if shell is not None:
         from o3magic.notebook.extension import session_of
 
         return session_of(shell)
-    import os
+    from o3magic.session.session import DEFAULT_SESSION
 
-    from o3magic.session.session import Session
-
-    return Session.start(os.environ)
-
-
-@contextmanager
-def _session() -> Iterator[Session]:
-    """The session of one call; one that was made for the call is closed after it."""
-    is_own = _shell() is None
-    session = _open_session()
-    try:
-        yield session
-    finally:
-        if is_own:
-            session.close()
+    return DEFAULT_SESSION.get()
 
 
 def _batch_context() -> tuple[BatchContext, dict[str, Any]]:
@@ -382,4 +360,4 @@ def _batch_context() -> tuple[BatchContext, dict[str, Any]]:
 
         return create_progress_display(shell)
 
-    return build_context(_open_session(), show, close_after=shell is None), _names()
+    return build_context(_session(), show, close_after=shell is None), _names()

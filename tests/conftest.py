@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -122,3 +123,12 @@ def stream_of(*frames):
     """The bytes of a stream: a value is sent as JSON, a text as it is."""
     texts = [each if isinstance(each, str) else json.dumps(each) for each in frames]
     return "".join(f"data: {text}\n\n" for text in texts).encode()
+
+
+@pytest.fixture(autouse=True)
+def no_default_session() -> Iterator[None]:
+    """Each test begins and ends without the session that plain Python has for its process."""
+    yield
+    module = sys.modules.get("o3magic.session.session")
+    if module is not None:
+        module.DEFAULT_SESSION.close()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextvars
 import logging
+import os
 import secrets
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -600,17 +602,24 @@ class Session:
 
     async def aask(self, prompt: str, *, schema: Any = None, **options: Any) -> Answer:
         """The same as `ask` for `await`. Calls that have to be confirmed are declined."""
-        stream = self._begin_with_options(prompt, schema, options, attended=False)
+        stream = await self._begin_in_thread(prompt, schema, options)
         return await collect_answer(stream)
 
     async def astream(
         self, prompt: str, *, schema: Any = None, **options: Any
     ) -> AsyncGenerator[Event]:
         """The same as `stream` for `async for`; closing or cancelling it stops the answer."""
-        stream = self._begin_with_options(prompt, schema, options, attended=False)
+        stream = await self._begin_in_thread(prompt, schema, options)
         async with aclosing(iterate_async(stream)) as events:
             async for event in events:
                 yield event
+
+    async def _begin_in_thread(
+        self, prompt: str, schema: Any, options: Mapping[str, Any]
+    ) -> AnswerStream:
+        # To plan a question takes milliseconds: many at once would hold the event loop up.
+        begin = partial(self._begin_with_options, prompt, schema, options, attended=False)
+        return await asyncio.to_thread(begin)
 
     def _begin_with_options(
         self, prompt: str, schema: Any, options: Mapping[str, Any], *, attended: bool = True
@@ -638,6 +647,39 @@ class Session:
         for name in ("client", "keeping", "reach"):
             if opened := self.__dict__.pop(name, None):
                 opened.close()
+
+
+class DefaultSession:
+    """The one session of a process that runs no IPython, started at its first use.
+
+    Budgets, conversations and what is known of a provider hold from call to call, and connections
+    are kept. The settings files are those of the working folder at the first call. It is closed
+    when the process ends; after a fork the child starts its own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions: dict[int, Session] = {}
+
+    def get(self) -> Session:
+        """The session of this process. Raises BadOption for a bad settings file."""
+        process = os.getpid()
+        with self._lock:
+            if process not in self._sessions:
+                self._sessions[process] = Session.start(os.environ)
+                atexit.register(self.close)
+            return self._sessions[process]
+
+    def close(self) -> None:
+        """Close the session, if one was started in this process; the next call starts another."""
+        atexit.unregister(self.close)
+        with self._lock:
+            session = self._sessions.pop(os.getpid(), None)
+        if session is not None:
+            session.close()
+
+
+DEFAULT_SESSION = DefaultSession()
 
 
 def join_names(names: Sequence[str] | str) -> str:

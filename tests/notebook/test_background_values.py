@@ -16,7 +16,7 @@ from o3magic.simulator import Reply, Simulator
 from tests.notebook.conftest import SECRET, Kernel
 
 WORDS = "one two three four five"
-SLOW = {"text": WORDS, "pause_s": 0.2}
+SLOW = {"text": WORDS, "pause_s": 0.08}
 
 
 def start(kernel: Kernel, simulator: Simulator, **reply) -> None:

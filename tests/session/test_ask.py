@@ -1,11 +1,13 @@
 """Questions in plain Python: a session, its plans, answers, errors and books."""
 
+import asyncio
 import copy
 import json
 import os
 import pickle
 import subprocess
 import sys
+import time
 import traceback
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,12 +25,13 @@ from o3magic.errors import (
     EmptyPrompt,
     InvalidAnswer,
     NoKey,
+    OverBudget,
     PromptTooLong,
     UnknownSchema,
 )
 from o3magic.events import Accepted, Finished, Retrying, Started, TextDelta, Usage
 from o3magic.session.plan import build_shown_request
-from o3magic.session.session import Session
+from o3magic.session.session import DEFAULT_SESSION, Session
 from o3magic.simulator import Reply
 from tests.client.conftest import chunked
 from tests.sessions import (
@@ -341,7 +344,8 @@ def test_a_single_question_in_plain_python_makes_a_session_and_closes_it(sim, tm
     assert len(sim.requests) == 2
 
 
-def test_the_session_of_a_single_question_closes_its_connection(line, monkeypatch):
+def test_the_session_of_a_process_keeps_its_connection_and_closes_it_at_the_end(line, monkeypatch):
+    line.say(chunked(response_stream("four")))
     line.say(chunked(response_stream("four")))
     for name, value in (
         *(("OPENAI_API_KEY", KEY), ("OPENAI_BASE_URL", line.base_url)),
@@ -349,7 +353,9 @@ def test_the_session_of_a_single_question_closes_its_connection(line, monkeypatc
     ):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(o3, "_shell", lambda: None)  # whatever other tests left behind
-    assert o3.ask("four?").text == "four"
+    assert o3.ask("four?").text == o3.ask("four?").text == "four"
+    assert len(set(line.ports)) == 1
+    DEFAULT_SESSION.close()  # as at the end of the process
     assert line.gone.wait(5)
 
 
@@ -423,3 +429,76 @@ def test_a_working_folder_that_was_deleted_is_told(sim, session, tmp_path, monke
     gone.rmdir()
     with pytest.raises(BadOption, match="working folder is not there"):
         session.ask("@notes.txt?", file="notes.txt")
+
+
+# Plain Python: one session of the process
+
+
+@pytest.fixture
+def plain(sim, monkeypatch, tmp_path):
+    """A process without IPython whose calls go to the simulator."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", sim.base_url)
+    monkeypatch.setenv("O3MAGIC_MODEL", "o3-mini")
+    monkeypatch.setenv("O3MAGIC_LEDGER", str(tmp_path / "ledger.sqlite3"))
+    monkeypatch.setenv("O3MAGIC_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setattr(o3, "_shell", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    return sim
+
+
+def test_conversations_hold_from_call_to_call(plain):
+    o3.ask("I am Ann.", conversation="us")
+    o3.ask("Who am I?", conversation="us")
+    turns = [item["content"] for item in plain.requests[-1].body["input"]]
+    assert turns[1] == "I am Ann."
+    assert turns[-1] == "Who am I?"
+
+
+def test_a_budget_of_the_session_holds_from_call_to_call(plain):
+    plain.script(*[Reply(body=chat_stream("four"))] * 3)
+    options = {"api": "chat", "max_output_tokens": 1000, "budget_session": 0.0045}
+    o3.ask("four?", **options)
+    with pytest.raises(OverBudget):
+        o3.ask("four?", **options)
+
+
+def test_fifty_questions_at_once_are_planned_beside_the_event_loop(plain):
+    async def gathered():
+        began_s = time.thread_time()
+        answers = await asyncio.gather(*(o3.aask(f"{n}?") for n in range(50)))
+        return answers, time.thread_time() - began_s
+
+    o3.ask("warm")
+    answers, own_s = asyncio.run(gathered())
+    assert len(answers) == 50
+    assert own_s < 0.25  # of CPU in the loop's thread; a session for each took 1.6 s
+
+
+def test_a_process_that_forks_has_sessions_of_its_own(plain):
+    code = """
+import os
+import o3magic as o3
+print(o3.ask("one").text == o3.ask("one").text, flush=True)
+from o3magic.session.session import DEFAULT_SESSION
+mine = DEFAULT_SESSION.get()
+child = os.fork()
+if not child:
+    print(DEFAULT_SESSION.get() is not mine, bool(o3.ask("two").text), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=60,
+    )
+    assert done.stdout.split() == ["True", "True", "True"], done.stderr
+    assert done.stderr == ""
+
+
+def test_a_wrong_option_of_a_stream_is_told_at_the_call(plain):
+    with pytest.raises(BadOption, match="efort"):
+        o3.stream("four?", efort="high")
