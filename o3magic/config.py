@@ -95,6 +95,23 @@ class Config:
         return name in said or name in self.profiles.get(str(said.get("profile", "")), {})
 
 
+ALL_OPTIONS = "%o3_help all lists the options"
+# Words of OpenAI's SDK and of other clients, and the word to use here.
+OTHER_WORDS = {
+    "timeout": "first_token_timeout_s, chunk_timeout_s and connect_timeout_s are the time limits",
+    "system": "developer= is the developer message",
+    "instructions": "developer= is the developer message",
+    "temperature": 'param={"temperature": 0.2} sets it, for models that have it',
+    "top_p": 'param={"top_p": 0.5} sets it, for models that have it',
+    "seed": 'param={"seed": 1} sets it, for models that have it',
+    "max_tokens": "max_output_tokens= is the limit, hidden reasoning included",
+    "max_completion_tokens": "max_output_tokens= is the limit, hidden reasoning included",
+    "response_format": "schema= takes the type of the answer",
+    "reasoning_effort": "effort= is the reasoning effort",
+    "messages": "the prompt is the first argument; conversation= remembers turns",
+}
+
+
 def checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """`values` again if every name is a field. Raises BadOption with near names."""
     known = [item.name for item in fields(Settings)]
@@ -102,7 +119,7 @@ def checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
         if name not in known:
             raise BadOption(
                 f"{where}: there is no option {name!r}",
-                hint=did_you_mean(name, known, "%%o3? lists the options"),
+                hint=OTHER_WORDS.get(name) or did_you_mean(name, known, ALL_OPTIONS),
             )
     return dict(values)
 

@@ -122,7 +122,7 @@ def test_an_option_knows_the_words_it_takes():
     ("values", "words", "hint"),
     [
         ({"efort": "low"}, "there is no option 'efort'", "did you mean effort or efforts?"),
-        ({"qqqqq": 1}, "there is no option 'qqqqq'", "%%o3? lists the options"),
+        ({"qqqqq": 1}, "there is no option 'qqqqq'", "%o3_help all lists the options"),
         ({"effort": "hgih"}, "--effort hgih: not one of", "did you mean high"),
         ({"api": "rest"}, "--api rest: not one of auto, responses, chat", "one of|did you mean"),
         ({"max_output_tokens": 0}, "--max-output-tokens 0: input should be greater", "limit"),

@@ -624,6 +624,11 @@ class Session:
     def _begin_with_options(
         self, prompt: str, schema: Any, options: Mapping[str, Any], *, attended: bool = True
     ) -> AnswerStream:
+        if not isinstance(prompt, str):
+            raise BadOption(
+                f"a prompt is text, not {type(prompt).__name__}",
+                hint="put other values into it: '{{ name }}' with names={...}, or an f-string",
+            )
         wanted, chosen = self._resolve_schema(schema, options)
         names, tools = split_options(chosen)
         profile = self.layers.profile(chosen)

@@ -502,3 +502,25 @@ os.waitpid(child, 0)
 def test_a_wrong_option_of_a_stream_is_told_at_the_call(plain):
     with pytest.raises(BadOption, match="efort"):
         o3.stream("four?", efort="high")
+
+
+@pytest.mark.parametrize("prompt", [None, 123, ["a"], b"hi"])
+def test_a_prompt_that_is_no_text_is_told(session, prompt):
+    with pytest.raises(BadOption, match="a prompt is text, not"):
+        session.ask(prompt)
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("timeout", "first_token_timeout_s"),
+        ("system", "developer="),
+        ("temperature", "param="),
+        ("max_tokens", "max_output_tokens="),
+        ("response_format", "schema="),
+    ],
+)
+def test_words_of_other_clients_get_the_word_to_use_here(session, word, hint):
+    with pytest.raises(BadOption, match=word) as caught:
+        session.ask("four?", **{word: 1})
+    assert hint in caught.value.hint
