@@ -58,7 +58,7 @@ class Comparison:
 
 
 def build_variants(
-    profile: Settings, efforts: Sequence[str] = (), models: Sequence[str] = ()
+    profile: Settings, efforts: Sequence[str] = (), models: Sequence[str] = (), *, least: int = 2
 ) -> dict[str, Settings]:
     """The settings of each variant, by its label.
 
@@ -70,7 +70,7 @@ def build_variants(
     for model, effort in itertools.product(asked, chosen):
         words = [model] * (len(asked) > 1) + [effort] * (len(chosen) > 1)
         found[" ".join(words) or model] = replace(profile, model=model, effort=effort)
-    if len(found) < 2:
+    if len(found) < least:
         what = f"{asked[0]} has nothing" if asked[0] else "there is nothing"
         raise BadOption(f"{what} to compare", hint="--efforts low,high or --models a,b")
     return found

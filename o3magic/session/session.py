@@ -545,12 +545,16 @@ class Session:
         from o3magic.session.comparison import build_variants
 
         models, efforts = listed(profile.models), listed(profile.efforts)
+        if len(models) == 1 and not efforts:  # one model: at all its efforts
+            profile, models = replace(profile, model=models[0], models=""), ()
         if not models and not efforts:
             efforts = self.compared_efforts(profile)
             if len(efforts) < 2:
                 model = self.choose_model(profile).model
                 raise BadOption(f"{model} has nothing to compare", hint="--models a,b")
-        chosen = build_variants(profile, efforts, models)
+        # Who names one model and one effort wants just that.
+        least = 1 if models and efforts else 2
+        chosen = build_variants(profile, efforts, models, least=least)
         return {
             label: self.plan(prompt, variant, names, wanted, tools)
             for label, variant in chosen.items()
@@ -590,7 +594,7 @@ class Session:
         Raises O3Error; one that comes after the request left holds what arrived in `.answer`.
         """
         with raise_interrupted():
-            stream = self._begin_with_options(prompt, schema, options)
+            stream = self._asking(prompt, schema, options)
         with stop_on_interrupt(stream.stop):
             for _ in stream:
                 pass
@@ -598,7 +602,7 @@ class Session:
 
     def stream(self, prompt: str, *, schema: Any = None, **options: Any) -> Iterator[Event]:
         """Ask and yield the events as they arrive. Closing the iterator stops the answer."""
-        return iter(self._begin_with_options(prompt, schema, options))
+        return iter(self._asking(prompt, schema, options))
 
     async def aask(self, prompt: str, *, schema: Any = None, **options: Any) -> Answer:
         """The same as `ask` for `await`. Calls that have to be confirmed are declined."""
@@ -618,10 +622,10 @@ class Session:
         self, prompt: str, schema: Any, options: Mapping[str, Any]
     ) -> AnswerStream:
         # To plan a question takes milliseconds: many at once would hold the event loop up.
-        begin = partial(self._begin_with_options, prompt, schema, options, attended=False)
+        begin = partial(self._asking, prompt, schema, options, attended=False)
         return await asyncio.to_thread(begin)
 
-    def _begin_with_options(
+    def _asking(
         self, prompt: str, schema: Any, options: Mapping[str, Any], *, attended: bool = True
     ) -> AnswerStream:
         if not isinstance(prompt, str):

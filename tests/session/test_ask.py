@@ -524,3 +524,15 @@ def test_words_of_other_clients_get_the_word_to_use_here(session, word, hint):
     with pytest.raises(BadOption, match=word) as caught:
         session.ask("four?", **{word: 1})
     assert hint in caught.value.hint
+
+
+def test_one_model_by_its_name_alone_is_compared_at_its_efforts(sim, session):
+    compared = session.compare("four?", models="o3")
+    assert compared.labels == ("low", "medium", "high")
+    assert {request.body["model"] for request in sim.requests} == {"o3"}
+
+
+def test_one_model_at_one_effort_is_asked_just_that(sim, session):
+    compared = session.compare("four?", models="o3", efforts=["low"])
+    assert [request.body["model"] for request in sim.requests] == ["o3"]
+    assert len(compared.answers) == 1
