@@ -239,7 +239,7 @@ def test_trap_29_an_address_keeps_its_prefix_and_query(sim, session, tail):
 
 def test_trap_29_no_key_follows_a_redirect(say, sim, line):
     headers = {"location": f"{line.base_url}/responses"}
-    with pytest.raises(RequestRefused, match="send the request on"):
+    with pytest.raises(RequestRefused, match="redirects the request to"):
         say(Reply(status=307, body="", headers=headers))
     assert line.requests == []
 
