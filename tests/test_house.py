@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,16 @@ def test_every_third_party_package_that_is_listed_is_imported():
         package: {unit(n) for n in MODULES if package in packages(n)} for package in THIRD_PARTY
     }
     assert users == THIRD_PARTY
+
+
+def test_a_class_name_is_used_once():
+    names = Counter(
+        node.name
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_the_simulator_shares_no_code_with_the_client():

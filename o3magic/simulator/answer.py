@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from o3magic.simulator import prose, sample
-from o3magic.simulator.asked import CHARS_PER_TOKEN, Asked, Tool, tokens
+from o3magic.simulator.asked import CHARS_PER_TOKEN, Asked, RequestedTool, tokens
 from o3magic.simulator.reply import Call, Reply
 
 BLOCK_TOKENS = 64
@@ -20,7 +20,7 @@ FAILED = {"code": "server_error", "message": "SIMULATED: the model failed."}
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class SimulatedUsage:
     """What was counted; `given` is sent in its place."""
 
     input_tokens: int
@@ -31,7 +31,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SimulatedAnswer:
     """What the simulated model says."""
 
     id: str  # hexadecimal digits, the same for the same question
@@ -41,7 +41,7 @@ class Answer:
     summary: tuple[str, ...]
     finish: str
     message: bool
-    usage: Usage
+    usage: SimulatedUsage
     error: Mapping[str, Any]
 
     @property
@@ -50,7 +50,7 @@ class Answer:
         return split(self.text if self.refusal is None else self.refusal)
 
 
-def compose(asked: Asked, reply: Reply, cached_tokens: int) -> Answer:
+def compose(asked: Asked, reply: Reply, cached_tokens: int) -> SimulatedAnswer:
     """The answer to a request, with what is scripted in place of what would be generated."""
     text, calls = _said(asked, reply)
     refusal = reply.refusal
@@ -60,7 +60,7 @@ def compose(asked: Asked, reply: Reply, cached_tokens: int) -> Answer:
         thinking = BLOCK_TOKENS * (blocks + int(asked.seed[:2], 16) % (blocks + 1) // 2)
     said = tokens(text if refusal is None else refusal)
     said += sum(tokens(call.name + call.arguments) for call in calls)
-    answer = Answer(
+    answer = SimulatedAnswer(
         id=asked.seed[:48],
         text="" if refusal is not None else text,
         refusal=refusal,
@@ -68,7 +68,9 @@ def compose(asked: Asked, reply: Reply, cached_tokens: int) -> Answer:
         summary=_summary(asked, reply),
         finish=reply.finish or "stop",
         message=reply.message and reply.finish != "failed",
-        usage=Usage(asked.input_tokens, cached_tokens, thinking + said, thinking, reply.usage),
+        usage=SimulatedUsage(
+            asked.input_tokens, cached_tokens, thinking + said, thinking, reply.usage
+        ),
         error=FAILED | dict(reply.error or {}),
     )
     if not answer.message:
@@ -87,7 +89,7 @@ def thinking_delays(effort: str) -> int:
     return THINKING_DELAYS.get(effort, MOST_THINKING_DELAYS)
 
 
-def call_id(answer: Answer, index: int) -> str:
+def call_id(answer: SimulatedAnswer, index: int) -> str:
     """The id of one of an answer's calls."""
     return "call_" + hashlib.sha256(f"{answer.id}{index}".encode()).hexdigest()[:24]
 
@@ -114,7 +116,7 @@ def _said(asked: Asked, reply: Reply) -> tuple[str, tuple[Call, ...]]:
     return prose.markdown(asked), ()
 
 
-def _called(asked: Asked) -> list[Tool]:
+def _called(asked: Asked) -> list[RequestedTool]:
     """The tools that must be called, or that the question names."""
     if asked.choice == "none" or not asked.tools:
         return []
@@ -137,7 +139,7 @@ def _summary(asked: Asked, reply: Reply) -> tuple[str, ...]:
     return prose.summary(asked) if asked.summary and asked.effort != "none" else ()
 
 
-def _limited(answer: Answer, limit: int | None) -> Answer:
+def _limited(answer: SimulatedAnswer, limit: int | None) -> SimulatedAnswer:
     """The answer as far as the limit lets it come; thinking comes first."""
     if limit is None or answer.usage.output_tokens <= limit:
         return answer

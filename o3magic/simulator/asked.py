@@ -19,7 +19,7 @@ SEEDLESS = ("stream", "stream_options", "max_output_tokens", "max_completion_tok
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class RequestTurn:
     """One thing said so far; a call and the tool's result for it share a `call_id`."""
 
     role: str
@@ -29,7 +29,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class RequestedTool:
     """A function that may be called."""
 
     name: str
@@ -44,9 +44,9 @@ class Asked:
     body: Json
     model: str
     effort: str
-    turns: tuple[Turn, ...]
+    turns: tuple[RequestTurn, ...]
     format: Json  # flat, as in the Responses API
-    tools: tuple[Tool, ...]
+    tools: tuple[RequestedTool, ...]
     choice: str  # auto, none, required or the name of a function
     limit_tokens: int | None
     stream: bool
@@ -68,7 +68,7 @@ class Asked:
         return self.prompts[-1] if self.prompts else ""
 
     @property
-    def results(self) -> tuple[Turn, ...]:
+    def results(self) -> tuple[RequestTurn, ...]:
         """What tools have answered since the user spoke last, with the tools' names."""
         names = {turn.call_id: turn.name for turn in self.turns if turn.role == "call"}
         last = max((i for i, turn in enumerate(self.turns) if turn.role == "user"), default=-1)
@@ -107,8 +107,10 @@ def of_responses(body: Json) -> Asked:
     """What a POST to /responses asks."""
     reasoning, text = dict_of(body.get("reasoning")), dict_of(body.get("text"))
     instructions, given = body.get("instructions"), body.get("input")
-    turns = [Turn("developer", instructions)] if isinstance(instructions, str) else []
-    turns += [Turn("user", given)] if isinstance(given, str) else list(_items(dicts_in(given)))
+    turns = [RequestTurn("developer", instructions)] if isinstance(instructions, str) else []
+    turns += (
+        [RequestTurn("user", given)] if isinstance(given, str) else list(_items(dicts_in(given)))
+    )
     return Asked(
         api="responses",
         body=body,
@@ -161,33 +163,35 @@ def text_of(content: object) -> str:
     return "\n".join(part for part in parts if isinstance(part, str))
 
 
-def _items(items: list[Json]) -> Iterator[Turn]:
+def _items(items: list[Json]) -> Iterator[RequestTurn]:
     for item in items:
         call = str(item.get("call_id"))
         match item.get("type", "message"):
             case "message":
-                yield Turn(str(item.get("role")), text_of(item.get("content")))
+                yield RequestTurn(str(item.get("role")), text_of(item.get("content")))
             case "function_call":
-                yield Turn("call", str(item.get("arguments")), str(item.get("name")), call)
+                yield RequestTurn("call", str(item.get("arguments")), str(item.get("name")), call)
             case "function_call_output":
-                yield Turn("tool", text_of(item.get("output")), call_id=call)
+                yield RequestTurn("tool", text_of(item.get("output")), call_id=call)
 
 
-def _messages(messages: list[Json]) -> Iterator[Turn]:
+def _messages(messages: list[Json]) -> Iterator[RequestTurn]:
     for message in messages:
         text = text_of(message.get("content"))
-        yield Turn(str(message.get("role")), text, call_id=str(message.get("tool_call_id")))
+        yield RequestTurn(str(message.get("role")), text, call_id=str(message.get("tool_call_id")))
         for call in dicts_in(message.get("tool_calls")):
             function, made = dict_of(call.get("function")), str(call.get("id"))
-            yield Turn("call", str(function.get("arguments")), str(function.get("name")), made)
+            yield RequestTurn(
+                "call", str(function.get("arguments")), str(function.get("name")), made
+            )
 
 
 def _callable(tool: Json) -> bool:
     return tool.get("type") == "function" and bool(tool.get("name"))
 
 
-def _tool(tool: Json) -> Tool:
-    return Tool(str(tool["name"]), dict_of(tool.get("parameters")))
+def _tool(tool: Json) -> RequestedTool:
+    return RequestedTool(str(tool["name"]), dict_of(tool.get("parameters")))
 
 
 def _choice(choice: object) -> str:

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from o3magic.simulator.asked import Json, dict_of
-from o3magic.simulator.files import File, Files
+from o3magic.simulator.files import File, UploadedFiles
 from o3magic.simulator.reply import Reply
 
 MOST_LINES = 50_000
@@ -67,7 +67,7 @@ class Batch:
         self.document |= {"status": status, f"{status}_at": int(time.time())}
 
 
-def faults_in(batch: Batch, files: Files) -> list[Json]:
+def faults_in(batch: Batch, files: UploadedFiles) -> list[Json]:
     """What is wrong with the file of a batch; nothing for one that can be run."""
     file = files.find(batch.document["input_file_id"])
     lines = lines_of(file) if file else []
@@ -121,7 +121,7 @@ def fault(code: str, message: str, line: int | None = None) -> Json:
     return {"code": code, "message": message, "param": None, "line": line}
 
 
-def run(batch: Batch, files: Files, answering: Answering) -> None:
+def run(batch: Batch, files: UploadedFiles, answering: Answering) -> None:
     """Answer the lines, as far as the batch came, and make its files."""
     file = files.find(batch.document["input_file_id"])
     lines = [line for raw in (lines_of(file) if file else []) if (line := json_of(raw))]
@@ -173,7 +173,9 @@ def result(line: Json, response: Json | None, error: Mapping[str, Any] | None = 
     return {**ids, "response": response, "error": dict(error) if error else None}
 
 
-def made(files: Files, kind: str, lines: list[Json], labelled: bool, junk: bytes = b"") -> str:
+def made(
+    files: UploadedFiles, kind: str, lines: list[Json], labelled: bool, junk: bytes = b""
+) -> str:
     """The id of a new file with these lines, in no order that could be relied on."""
     mixed = sorted(lines, key=lambda each: sha256(each["custom_id"].encode()).digest())
     content = b"".join(json.dumps(each).encode() + b"\n" for each in mixed)

@@ -19,7 +19,7 @@ from o3magic.simulator.batch_lines import (
     faults_in,
     run,
 )
-from o3magic.simulator.files import Files
+from o3magic.simulator.files import UploadedFiles
 from o3magic.simulator.rejection import Rejection, missing, wrong_type
 from o3magic.simulator.reply import Reply
 
@@ -47,7 +47,7 @@ class Batches:
         """How each stands, in the order they were made."""
         return [dict(each.document) for each in self._batches.values()]
 
-    def create(self, body: Json, files: Files, *, azure: bool) -> Json | Reply:
+    def create(self, body: Json, files: UploadedFiles, *, azure: bool) -> Json | Reply:
         """A new batch; raises `Rejection` for one the API would refuse."""
         self._check(body, files, azure)
         with self._lock:
@@ -58,7 +58,7 @@ class Batches:
             self._batches[made.document["id"]] = made
         return Reply(hang_up=True) if script.hang_up else dict(made.document)
 
-    def look(self, batch_id: str, files: Files, answering: Answering) -> Json | Reply:
+    def look(self, batch_id: str, files: UploadedFiles, answering: Answering) -> Json | Reply:
         """How a batch stands, a step further than at the last look."""
         with self._lock:
             batch = self._get(batch_id)
@@ -111,7 +111,7 @@ class Batches:
             raise Rejection(f"No batch found with id '{batch_id}'.", status=404)
         return found
 
-    def _check(self, body: Json, files: Files, azure: bool) -> None:
+    def _check(self, body: Json, files: UploadedFiles, azure: bool) -> None:
         for name in ("input_file_id", "endpoint", "completion_window"):
             if body.get(name) is None:
                 raise missing(name)

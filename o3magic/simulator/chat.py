@@ -6,12 +6,12 @@ Follows https://platform.openai.com/docs/api-reference/chat-streaming
 import time
 from collections.abc import Iterator
 
-from o3magic.simulator.answer import Answer, call_id, split
+from o3magic.simulator.answer import SimulatedAnswer, call_id, split
 from o3magic.simulator.asked import Asked, Json, dict_of
 from o3magic.simulator.parameters import tier_of
 
 
-def completion(asked: Asked, answer: Answer) -> Json:
+def completion(asked: Asked, answer: SimulatedAnswer) -> Json:
     """The finished chat.completion."""
     message: Json = {
         "role": "assistant",
@@ -34,7 +34,7 @@ def completion(asked: Asked, answer: Answer) -> Json:
     return whole | ({"usage": counted} if counted else {})
 
 
-def chunks(asked: Asked, answer: Answer) -> Iterator[Json | None]:
+def chunks(asked: Asked, answer: SimulatedAnswer) -> Iterator[Json | None]:
     """The chunks of a stream; None is a moment of thinking."""
     head = _head(asked, answer, "chat.completion.chunk")
     counted = dict_of(asked.body.get("stream_options")).get("include_usage") is True
@@ -51,7 +51,7 @@ def chunks(asked: Asked, answer: Answer) -> Iterator[Json | None]:
         yield {**head, "choices": [], "usage": total}
 
 
-def usage(answer: Answer) -> Json | None:
+def usage(answer: SimulatedAnswer) -> Json | None:
     """What was counted, in this API's names."""
     counted = answer.usage
     if counted.given is not None:
@@ -70,7 +70,7 @@ def usage(answer: Answer) -> Json | None:
     }
 
 
-def _deltas(answer: Answer) -> Iterator[Json | None]:
+def _deltas(answer: SimulatedAnswer) -> Iterator[Json | None]:
     """What each chunk adds; the empty one at the end carries the finish reason."""
     content = None if answer.calls and not answer.text else ""
     yield {"role": "assistant", "content": content, "refusal": None}
@@ -88,15 +88,15 @@ def _deltas(answer: Answer) -> Iterator[Json | None]:
         yield {}
 
 
-def _content(answer: Answer) -> str | None:
+def _content(answer: SimulatedAnswer) -> str | None:
     return None if answer.refusal is not None or (answer.calls and not answer.text) else answer.text
 
 
-def _finish(answer: Answer) -> str:
+def _finish(answer: SimulatedAnswer) -> str:
     return "tool_calls" if answer.calls and answer.finish == "stop" else answer.finish
 
 
-def _head(asked: Asked, answer: Answer, kind: str) -> Json:
+def _head(asked: Asked, answer: SimulatedAnswer, kind: str) -> Json:
     return {
         "id": f"chatcmpl-{answer.id[:29]}",
         "object": kind,

@@ -51,7 +51,7 @@ class File:
         return Reply(body=self.content, content_type="application/octet-stream", headers=headers)
 
 
-class Files:
+class UploadedFiles:
     """All files of a simulator."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Files:
         return {"object": "list", "data": newest, "has_more": False, **ends}
 
 
-def upload(files: Files, content_type: str, raw: bytes) -> Json:
+def upload(files: UploadedFiles, content_type: str, raw: bytes) -> Json:
     """Take in a form; raises `Rejection` for one the API would refuse."""
     fields = form(content_type, raw)
     purpose = fields.get("purpose", Part("", b"")).content.decode("utf-8", "replace")

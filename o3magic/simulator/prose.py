@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 
-from o3magic.simulator.asked import Asked, Turn
+from o3magic.simulator.asked import Asked, RequestTurn
 
 FIRST_LINE = "*SIMULATED answer: no model was asked.*"
 QUOTED_CHARS = 200
@@ -34,7 +34,7 @@ def markdown(asked: Asked) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def about_results(asked: Asked, results: tuple[Turn, ...]) -> str:
+def about_results(asked: Asked, results: tuple[RequestTurn, ...]) -> str:
     """An answer that quotes what the tools have answered."""
     lines = [
         f"- {plain(turn.name or 'a tool')} answered {plain(turn.text, RESULT_CHARS)}"

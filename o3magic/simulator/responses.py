@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from o3magic.simulator.answer import Answer, call_id, split
+from o3magic.simulator.answer import SimulatedAnswer, call_id, split
 from o3magic.simulator.asked import Asked, Json, dict_of
 from o3magic.simulator.parameters import tier_of
 
@@ -19,7 +19,7 @@ ENCRYPTED = base64.b64encode(b"SIMULATED: no model has thought").decode()
 PAD_CHARS = 16
 
 
-def response(asked: Asked, answer: Answer) -> Json:
+def response(asked: Asked, answer: SimulatedAnswer) -> Json:
     """The finished Response."""
     status = STATUSES.get(answer.finish, "completed")
     reason = REASONS.get(answer.finish)
@@ -33,7 +33,7 @@ def response(asked: Asked, answer: Answer) -> Json:
     }
 
 
-def usage(answer: Answer) -> Json | None:
+def usage(answer: SimulatedAnswer) -> Json | None:
     """What was counted, in this API's names."""
     counted = answer.usage
     if counted.given is not None:
@@ -47,7 +47,7 @@ def usage(answer: Answer) -> Json | None:
     }
 
 
-def events(asked: Asked, answer: Answer) -> Iterator[Json | None]:
+def events(asked: Asked, answer: SimulatedAnswer) -> Iterator[Json | None]:
     """The events of a stream, not yet numbered; None is a moment of thinking."""
     head = _head(asked, answer)
     yield {"type": "response.created", "response": head}
@@ -78,7 +78,7 @@ def events(asked: Asked, answer: Answer) -> Iterator[Json | None]:
     yield {"type": f"response.{whole['status']}", "response": whole}
 
 
-def _reasoning(answer: Answer, item: Json) -> Iterator[Json | None]:
+def _reasoning(answer: SimulatedAnswer, item: Json) -> Iterator[Json | None]:
     yield None
     kind = "response.reasoning_summary"
     for index, part in enumerate(item["summary"]):
@@ -91,7 +91,7 @@ def _reasoning(answer: Answer, item: Json) -> Iterator[Json | None]:
         yield {"type": f"{kind}_part.done", **place, "part": part}
 
 
-def _message(asked: Asked, answer: Answer, item: Json) -> Iterator[Json]:
+def _message(asked: Asked, answer: SimulatedAnswer, item: Json) -> Iterator[Json]:
     place = {"content_index": 0}
     part = item["content"][0]
     refused = part["type"] == "refusal"
@@ -119,7 +119,7 @@ def _pad(piece: str) -> Json:
     return {"obfuscation": "x" * (PAD_CHARS - len(piece) % PAD_CHARS)}
 
 
-def _items(asked: Asked, answer: Answer) -> list[Json]:
+def _items(asked: Asked, answer: SimulatedAnswer) -> list[Json]:
     items: list[Json] = []
     if asked.effort != "none" or answer.summary:
         parts = [{"type": "summary_text", "text": part} for part in answer.summary]
@@ -144,7 +144,7 @@ def _items(asked: Asked, answer: Answer) -> list[Json]:
     return items
 
 
-def _message_item(answer: Answer) -> Json:
+def _message_item(answer: SimulatedAnswer) -> Json:
     part: Json = {"type": "output_text", "annotations": [], "logprobs": [], "text": answer.text}
     if answer.refusal is not None:
         part = {"type": "refusal", "refusal": answer.refusal}
@@ -157,7 +157,7 @@ def _message_item(answer: Answer) -> Json:
     }
 
 
-def _head(asked: Asked, answer: Answer) -> Json:
+def _head(asked: Asked, answer: SimulatedAnswer) -> Json:
     """The Response as it is before anything has come."""
     body = asked.body
     reasoning = dict_of(body.get("reasoning"))

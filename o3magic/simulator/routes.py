@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from o3magic.simulator import chat, models, responses, rules
-from o3magic.simulator.answer import Answer, call_id, compose
-from o3magic.simulator.asked import Asked, Json, Turn, of_chat, of_responses
+from o3magic.simulator.answer import SimulatedAnswer, call_id, compose
+from o3magic.simulator.asked import Asked, Json, RequestTurn, of_chat, of_responses
 from o3magic.simulator.files import upload
 from o3magic.simulator.listener import Manner
 from o3magic.simulator.rejection import Rejection, wrong_key
@@ -32,7 +32,7 @@ class Spoken:
     """An answer to be sent, as a stream or as `document`."""
 
     asked: Asked
-    answer: Answer
+    answer: SimulatedAnswer
     reply: Reply
 
     @property
@@ -176,13 +176,13 @@ def _is_error(reply: Reply, asked: Asked) -> bool:
     return reply.error is not None
 
 
-def _stored(asked: Asked, answer: Answer) -> Stored:
+def _stored(asked: Asked, answer: SimulatedAnswer) -> Stored:
     """What was said, the answer included; instructions are not carried over."""
     ids = [call_id(answer, index) for index in range(len(answer.calls))]
     calls = [
-        Turn("call", call.arguments, call.name, made)
+        RequestTurn("call", call.arguments, call.name, made)
         for call, made in zip(answer.calls, ids, strict=True)
     ]
     said = [turn for turn in asked.turns if turn.role != "developer"]
-    spoken = [Turn("assistant", answer.text)] if answer.text else []
+    spoken = [RequestTurn("assistant", answer.text)] if answer.text else []
     return Stored((*said, *spoken, *calls), frozenset(ids))

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from o3magic.simulator.asked import CHARS_PER_TOKEN, Turn
+from o3magic.simulator.asked import CHARS_PER_TOKEN, RequestTurn
 from o3magic.simulator.batches import Batches
-from o3magic.simulator.files import Files
+from o3magic.simulator.files import UploadedFiles
 from o3magic.simulator.reply import Reply
 
 KEPT_REQUESTS = 10_000
@@ -33,7 +33,7 @@ class Received:
 class Stored:
     """What a later request may build upon with previous_response_id."""
 
-    turns: tuple[Turn, ...]
+    turns: tuple[RequestTurn, ...]
     call_ids: frozenset[str]
 
 
@@ -43,7 +43,7 @@ class State:
     def __init__(self) -> None:
         self.requests: list[Received] = []
         self.disconnects = 0
-        self.files = Files()
+        self.files = UploadedFiles()
         self.batches = Batches()
         self._lock = threading.Lock()
         self._script: deque[Reply] = deque()

@@ -4,14 +4,14 @@ import json
 from collections.abc import Iterator
 
 from o3magic.simulator import chat, responses
-from o3magic.simulator.answer import Answer
+from o3magic.simulator.answer import SimulatedAnswer
 from o3magic.simulator.asked import Api, Asked, Json
 from o3magic.simulator.reply import Reply
 
 DONE = b"data: [DONE]\n\n"
 
 
-def frames(asked: Asked, answer: Answer, reply: Reply) -> Iterator[bytes | None]:
+def frames(asked: Asked, answer: SimulatedAnswer, reply: Reply) -> Iterator[bytes | None]:
     """The frames of a stream as bytes; None is a moment of thinking."""
     dispatch = asked.api == "responses"
     events = responses.events(asked, answer) if dispatch else chat.chunks(asked, answer)
