@@ -36,7 +36,10 @@ def stop_on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
         nonlocal first_s
         if first_s is None:
             first_s = time.monotonic()
-            threading.Thread(target=stop, name="o3magic-stop", daemon=True).start()
+            try:
+                threading.Thread(target=stop, name="o3magic-stop", daemon=True).start()
+            except RuntimeError:  # there are no threads in a browser
+                before(number, frame)
         elif time.monotonic() - first_s > PATIENCE_S:
             before(number, frame)
 
