@@ -1,8 +1,8 @@
-"""What the user chose: one frozen `Profile` out of layers, each laid over the one before.
+"""What the user chose: one frozen `Settings` out of layers, each laid over the one before.
 
 defaults < user file < project file < environment < %o3_config < widget < the line
 
-The files are TOML: Profile fields at the top, `[profile.NAME]`, `[providers.NAME]` and
+The files are TOML: fields of `Settings` at the top, `[profile.NAME]`, `[providers.NAME]` and
 `[models.NAME]` tables below. A named profile lies just below the layer that names it.
 """
 

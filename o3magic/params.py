@@ -1,6 +1,6 @@
 """What `--param NAME=JSON` says: fields of the request's body that are no option of their own.
 
-They are kept as one canonical text, the JSON object that they make, so that a `Profile` stays a
+They are kept as one canonical text, the JSON object that they make, so that a `Settings` stays a
 value that can be compared, written into a file and said again.
 """
 

@@ -590,7 +590,7 @@ class Session:
         """Ask and wait for the answer. `schema` is a type or the name of a registered one.
 
         names: what `{{ name }}` in the prompt is filled in from; without it nothing is. tools: the
-        functions the model may call, or their names. The other options are Profile's fields.
+        functions the model may call, or their names. Other options: the fields of `Settings`.
         Raises O3Error; one that comes after the request left holds what arrived in `.answer`.
         """
         with raise_interrupted():
