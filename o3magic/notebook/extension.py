@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from o3magic.session.session import Session
 
 NAME = O3Magics.__name__
+MAGIC_LINE = re.compile(r"\s*(?:[^\W\d][\w, ]*=\s*)?[%!]")
 CELL_MAGIC = re.compile(r"%%o3(?:\s|\?|$)")
 # Opening triple quotes, a whole string of one line, or a comment.
 STRING_OR_COMMENT = re.compile(
@@ -117,7 +118,7 @@ def starts_in_string(lines: list[str]) -> list[bool]:
     within, quotes = [], ""
     for line in lines:
         within.append(bool(quotes))
-        if not quotes and line.lstrip().startswith(("%", "!")):
+        if not quotes and MAGIC_LINE.match(line):
             continue
         position = 0
         while True:

@@ -48,6 +48,7 @@ def test_questions_in_code_are_called_wherever_they_stand():
 
 def test_apostrophes_of_a_magic_open_no_string():
     assert starts_in_string(["%o3 It's '''odd\n", "x = 1\n"]) == [False, False]
+    assert starts_in_string(['a, b = %o3 what is """?\n', "x = 1\n"]) == [False, False]
 
 
 def test_a_cell_with_a_comment_above_its_magic_is_asked(kernel: Kernel, simulator: Simulator):
